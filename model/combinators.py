@@ -1,0 +1,94 @@
+"""The whole of the plumbing: three ways to make a layer out of layers.
+
+Sequential   y = f_n(... f_2(f_1(x)))       dx: walk the layers in reverse, each turns the dy of its output
+                                            into the dy of the layer before it                            (SEQ.1)
+Residual     y = x + f(x)                   dx = dy + f.backward(dy): x is used twice, so the gradients of
+                                            the two uses add                                              (RES.1)
+Composite    y = body(x)                    a layer with a name of its own whose body is built from others
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from model.layer import Layer, Params
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Layers in a row, each under a name: `Sequential((("norm", LayerNorm(D)), ("head", Dense(D, C))))`.
+
+    `params` and `grads` are dictionaries with these names as keys; the cache is a tuple with one cache a layer.
+    A layer without parameters keeps its place with `{}`. In training each layer draws from a key of its own.
+
+    Raises:
+        ValueError: two layers have the same name.
+    """
+
+    layers: tuple[tuple[str, Layer], ...]
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.layers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Sequential: every layer needs a name of its own, got {names}")
+
+    def init(self, key: jax.Array) -> Params:
+        keys = jax.random.split(key, len(self.layers))
+        return {name: layer.init(key) for (name, layer), key in zip(self.layers, keys, strict=True)}
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
+        caches = []
+        for (name, layer), layer_key in zip(self.layers, keys, strict=True):
+            x, cache = layer.forward(params[name], x, layer_key)
+            caches.append(cache)
+        return x, tuple(caches)
+
+    def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
+        grads: Params = {}
+        for (name, layer), layer_cache in zip(reversed(self.layers), reversed(cache), strict=True):
+            dy, grads[name] = layer.backward(params[name], layer_cache, dy)  # SEQ.1
+        return dy, {name: grads[name] for name, _ in self.layers}
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A skip connection around `body`, whose output must have the shape of its input.
+
+    The `dy` that goes straight through is why deep stacks of such blocks train at all: however small the gradient
+    through `body` becomes, the identity passes its share on undiminished.
+    """
+
+    body: Layer
+
+    def init(self, key: jax.Array) -> Params:
+        return self.body.init(key)
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        y, cache = self.body.forward(params, x, key)
+        return x + y, cache
+
+    def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
+        dx, grads = self.body.backward(params, cache, dy)
+        return dy + dx, grads  # RES.1
+
+
+class Composite:
+    """Base of a layer that is only a composition: a subclass says in `body` what it is made of.
+
+    Parameters, cache and gradients are those of the body, so a composite has no backward rule that could be wrong.
+    """
+
+    @property
+    def body(self) -> Layer:
+        raise TypeError(f"{type(self).__name__} must define `body`, the layer that it is made of")
+
+    def init(self, key: jax.Array) -> Params:
+        return self.body.init(key)
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        return self.body.forward(params, x, key)
+
+    def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
+        return self.body.backward(params, cache, dy)

@@ -1,0 +1,28 @@
+"""The contract that every layer keeps."""
+
+from typing import Any, Protocol
+
+import jax
+
+Params = dict[str, Any]
+"""A nested dictionary of arrays: `{}` where there is nothing to learn. Gradients have exactly the same tree."""
+
+
+class Layer(Protocol):
+    """A frozen dataclass that holds configuration and no arrays.
+
+    Nothing is ever stored in a layer, so a whole model is hashable and a training step is one traced function. What the
+    backward pass needs travels in the cache, a NamedTuple that `forward` returns and `backward` consumes.
+    """
+
+    def init(self, key: jax.Array) -> Params:
+        """Draw parameters from a PRNG key; their type is JAX's default float (float64 under `jax_enable_x64`)."""
+        ...
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        """Return `(y, cache)`. `key=None` means evaluation; a PRNG key means training (dropout and drop path act)."""
+        ...
+
+    def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
+        """Return `(dx, grads)`: `dx` has the shape of `x`, `grads` the tree of `params`; `dy` has the shape of `y`."""
+        ...

@@ -1,0 +1,1 @@
+"""One file a layer: forward and backward side by side, the derivation in the docstring above them."""

@@ -1,0 +1,37 @@
+"""The feed-forward network of a transformer block: each token on its own through a wide hidden layer.
+
+Forward    y = dropout(GELU(x W_1 + b_1)) W_2 + b_2, then dropout            (FF.1)
+Backward   Sequential walks the five layers in reverse; nothing is left to derive here.
+
+Shapes     x, y (B, N, D); hidden (B, N, M); W_1 (D, M), b_1 (M,); W_2 (M, D), b_2 (D,)
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from model.combinators import Composite, Sequential
+from model.layers.dense import Dense
+from model.layers.dropout import Dropout
+from model.layers.gelu import GELU
+
+
+@dataclass(frozen=True)
+class FeedForward(Composite):
+    """Two dense layers with a GELU between them and dropout behind each; parameters under `expand` and `project`."""
+
+    d_model: int
+    mlp_dim: int
+    gelu: Literal["tanh", "erf"] = "tanh"
+    dropout: float = 0.0
+
+    @property
+    def body(self) -> Sequential:
+        return Sequential(
+            (
+                ("expand", Dense(self.d_model, self.mlp_dim)),
+                ("gelu", GELU(self.gelu)),
+                ("hidden_dropout", Dropout(self.dropout)),
+                ("project", Dense(self.mlp_dim, self.d_model)),
+                ("output_dropout", Dropout(self.dropout)),
+            )
+        )

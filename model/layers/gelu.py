@@ -1,0 +1,70 @@
+"""The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415), x times the normal distribution at x.
+
+Exact      y = x * Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2             (GELU.1)
+           dy/dx = Phi(x) + x * phi(x),   phi(x) = exp(-x^2 / 2) / sqrt(2 pi)  (GELU.2)
+Tanh form  y = x * (1 + t) / 2,   t = tanh(u),   u = c (x + a x^3)           (GELU.3)
+           dy/dx = (1 + t) / 2 + x * (1 - t^2) / 2 * c (1 + 3 a x^2)         (GELU.4)
+           with c = sqrt(2 / pi), a = 0.044715: within 5e-4 of the exact form everywhere
+Backward   dx = dy * dy/dx                                                   (GELU.5)
+
+GELU.2 and GELU.4 are the product rule; d erf(z)/dz = 2 exp(-z^2) / sqrt(pi) and d tanh(u)/du = 1 - tanh(u)^2.
+
+Shapes     x, y, dx, dy all alike, any shape
+Cache      slope = dy/dx: computed in the forward, where the tanh (or erf) is at hand: one array is kept, not two
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from model.layer import Params
+
+CUBIC = 0.044715
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+class GELUCache(NamedTuple):
+    slope: jax.Array  # dy/dx at x, the shape of x
+
+
+@dataclass(frozen=True)
+class GELU:
+    """`form="tanh"` is the usual approximation, `form="erf"` the exact function; each has its own exact derivative.
+
+    Raises:
+        ValueError: `form` is neither.
+    """
+
+    form: Literal["tanh", "erf"] = "tanh"
+
+    def __post_init__(self) -> None:
+        if self.form not in ("tanh", "erf"):
+            raise ValueError(f"gelu must be 'tanh' or 'erf', got {self.form!r}")
+
+    def init(self, key: jax.Array) -> Params:
+        return {}
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, GELUCache]:
+        y, slope = _tanh_form(x) if self.form == "tanh" else _erf_form(x)
+        return y, GELUCache(slope)
+
+    def backward(self, params: Params, cache: GELUCache, dy: jax.Array) -> tuple[jax.Array, Params]:
+        return dy * cache.slope, {}  # GELU.5
+
+
+def _tanh_form(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    square = x * x  # not x**2 and x**3: a general power costs a logarithm and an exponential
+    t = jnp.tanh(SQRT_2_OVER_PI * x * (1 + CUBIC * square))
+    half = 0.5 * (1 + t)
+    y = x * half  # GELU.3
+    slope = half + 0.5 * x * (1 - t * t) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * square)  # GELU.4
+    return y, slope
+
+
+def _erf_form(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    Phi = 0.5 * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+    phi = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return x * Phi, Phi + x * phi  # GELU.1, GELU.2

@@ -1,0 +1,58 @@
+"""Pooling: from one vector a token to one vector an image.
+
+Class token   y = x[:, 0]                         dx is dy at the class token, zero elsewhere              (POOL.1)
+Mean          y = mean of the n patch tokens      dx is dy / n at every patch token, zero at a class token  (POOL.2)
+
+Shapes        x, dx (B, N, D); y, dy (B, D); N = n + 1 with a class token, else n
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from model.layer import Params
+
+
+class PoolingCache(NamedTuple):
+    """Nothing is kept: taking and averaging have constant derivatives."""
+
+
+@dataclass(frozen=True)
+class ClassTokenPooling:
+    """The first of `tokens` tokens speaks for the image."""
+
+    tokens: int
+
+    def init(self, key: jax.Array) -> Params:
+        return {}
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, PoolingCache]:
+        return x[:, 0], PoolingCache()
+
+    def backward(self, params: Params, cache: PoolingCache, dy: jax.Array) -> tuple[jax.Array, Params]:
+        B, D = dy.shape
+        rest = jnp.zeros((B, self.tokens - 1, D), dy.dtype)
+        return jnp.concatenate([dy[:, None], rest], axis=1), {}  # POOL.1
+
+
+@dataclass(frozen=True)
+class MeanPooling:
+    """The mean of the patch tokens; a class token in front (`class_token=True`) is left out of it."""
+
+    tokens: int
+    class_token: bool = True
+
+    def init(self, key: jax.Array) -> Params:
+        return {}
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, PoolingCache]:
+        return x[:, int(self.class_token) :].mean(axis=1), PoolingCache()
+
+    def backward(self, params: Params, cache: PoolingCache, dy: jax.Array) -> tuple[jax.Array, Params]:
+        B, D = dy.shape
+        patches = self.tokens - int(self.class_token)
+        dpatches = jnp.broadcast_to(dy[:, None] / patches, (B, patches, D))
+        dclass_token = jnp.zeros((B, int(self.class_token), D), dy.dtype)
+        return jnp.concatenate([dclass_token, dpatches], axis=1), {}  # POOL.2

@@ -1,0 +1,140 @@
+"""The Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929), from pixels to logits and back.
+
+Forward    images (B, H, W, C)
+           -> patch_embedding      (B, n, D)    n = patches
+           -> position_embedding   (B, N, D)    N = n + 1 with a class token
+           -> dropout, encoder, norm   (B, N, D)
+           -> pooling              (B, D)
+           -> head                 (B, num_classes) logits
+Backward   the same list from below, each layer handing its dx to the one above (SEQ.1 in model/combinators.py)
+
+The whole model is one `Sequential`: to follow the gradient, read the list in `body` upwards.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from model.combinators import Composite, Sequential
+from model.encoder import Encoder, EncoderBlock
+from model.layer import Layer
+from model.layers.dense import Dense
+from model.layers.dropout import Dropout
+from model.layers.layer_norm import LayerNorm
+from model.layers.patch_embedding import PatchEmbedding, Size
+from model.layers.pooling import ClassTokenPooling, MeanPooling
+from model.layers.position_embedding import PositionEmbedding, Positions
+
+
+@dataclass(frozen=True)
+class ViT(Composite):
+    """A Vision Transformer classifier.
+
+    `params = vit.init(key)`; `logits, cache = vit.forward(params, images, key=None)`;
+    `dimages, grads = vit.backward(params, cache, dlogits)`. Images are float arrays (B, H, W, C), logits
+    (B, num_classes). Everything computes in the type of `params` and `images`.
+
+    Attributes:
+        image_size, patch_size: pixels, a side or (height, width); patches must tile the image.
+        channels: C, values a pixel.
+        d_model, heads, layers, mlp_dim: width D, heads H, encoder blocks, hidden width M of the feed-forward.
+        num_classes: width of the logits.
+        norm: where the layer norms of a block stand, "pre" or "post" (model/encoder.py).
+        final_norm: a layer norm behind the encoder; pre-norm stacks want it.
+        pooling: "class_token" or "mean" (of the patch tokens).
+        class_token: a learned token in front; pooling by it needs it, mean pooling can do without.
+        positions: "learned", "sinusoidal_1d", "sinusoidal_2d" or "none".
+        patch_norm_before, patch_norm_after: layer norm around the patch projection.
+        gelu: "tanh" or "erf". qkv_bias: biases on queries, keys and values. eps: of every layer norm.
+        head_weights: "zeros" (first loss is log(num_classes)) or "glorot".
+        dropout, embedding_dropout, attention_dropout: rates in the blocks, behind the positions, on attention weights.
+        drop_path, drop_path_rule: rate of the last block, growing "linear"-ly from 0 or "constant".
+
+    Raises:
+        ValueError: sizes, rates or choices that do not fit together; the message names them.
+    """
+
+    image_size: Size = 64
+    patch_size: Size = 8
+    channels: int = 3
+    d_model: int = 256
+    heads: int = 8
+    layers: int = 8
+    mlp_dim: int = 1024
+    num_classes: int = 200
+    norm: Literal["pre", "post"] = "pre"
+    final_norm: bool = True
+    pooling: Literal["class_token", "mean"] = "class_token"
+    class_token: bool = True
+    positions: Positions = "learned"
+    patch_norm_before: bool = False
+    patch_norm_after: bool = False
+    gelu: Literal["tanh", "erf"] = "tanh"
+    qkv_bias: bool = True
+    eps: float = 1e-6
+    head_weights: Literal["zeros", "glorot"] = "zeros"
+    dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    drop_path_rule: Literal["linear", "constant"] = "linear"
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "d_model", "mlp_dim", "num_classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pooling not in ("class_token", "mean"):
+            raise ValueError(f"pooling must be 'class_token' or 'mean', got {self.pooling!r}")
+        if self.pooling == "class_token" and not self.class_token:
+            raise ValueError("pooling 'class_token' needs class_token=True; or choose pooling 'mean'")
+        _ = self.body  # the layers check their own sizes, rates and choices
+
+    @property
+    def patch_embedding(self) -> PatchEmbedding:
+        return PatchEmbedding(
+            self.image_size,
+            self.patch_size,
+            self.channels,
+            self.d_model,
+            norm_before=self.patch_norm_before,
+            norm_after=self.patch_norm_after,
+            eps=self.eps,
+        )
+
+    @property
+    def position_embedding(self) -> PositionEmbedding:
+        return PositionEmbedding(self.patch_embedding.patchify.grid, self.d_model, self.class_token, self.positions)
+
+    @property
+    def encoder(self) -> Encoder:
+        block = EncoderBlock(
+            self.d_model,
+            self.heads,
+            self.mlp_dim,
+            norm=self.norm,
+            gelu=self.gelu,
+            qkv_bias=self.qkv_bias,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            drop_path=self.drop_path,
+            eps=self.eps,
+        )
+        return Encoder(block, self.layers, self.drop_path_rule)
+
+    @property
+    def pool(self) -> Layer:
+        tokens = self.position_embedding.tokens
+        return ClassTokenPooling(tokens) if self.pooling == "class_token" else MeanPooling(tokens, self.class_token)
+
+    @property
+    def body(self) -> Sequential:
+        layers: list[tuple[str, Layer]] = [
+            ("patch_embedding", self.patch_embedding),
+            ("position_embedding", self.position_embedding),
+            ("embedding_dropout", Dropout(self.embedding_dropout)),
+            ("encoder", self.encoder),
+        ]
+        if self.final_norm:
+            layers.append(("norm", LayerNorm(self.d_model, self.eps)))
+        layers.append(("pooling", self.pool))
+        layers.append(("head", Dense(self.d_model, self.num_classes, weights=self.head_weights)))
+        return Sequential(tuple(layers))

@@ -1,0 +1,30 @@
+"""Gradient clipping by global norm (Pascanu et al. 2013, arXiv:1211.5063).
+
+norm    = sqrt(sum of the squares of all elements of all tensors)            (CLIP.1)
+clipped = grads * min(1, max_norm / norm)                                    (CLIP.2)
+
+All tensors are scaled by one number, so the direction of the step stays as it was.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from optim import Params
+
+
+def global_norm(tree: Params) -> jax.Array:
+    """Euclidean norm of all elements of a tree of arrays, a scalar. 0 for a tree without arrays."""
+    return jnp.sqrt(sum((jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(())))  # CLIP.1
+
+
+def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[Params, jax.Array]:
+    """Return `(clipped, norm)`: gradients of global norm at most `max_norm`, and the norm that they had.
+
+    Raises:
+        ValueError: `max_norm` is not positive.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm must be positive, got {max_norm}")
+    norm = global_norm(grads)
+    scale = max_norm / jnp.maximum(norm, max_norm)  # min(1, max_norm / norm), and no 0 / 0 when all is zero
+    return jax.tree.map(lambda gradient: gradient * scale.astype(gradient.dtype), grads), norm  # CLIP.2

@@ -1,0 +1,54 @@
+"""Learning rate schedules: functions of the step, the number of updates already made (0 at the first).
+
+Constant        lr(t) = value
+WarmupCosine    lr(t) = peak * t / warmup_steps                            while t < warmup_steps  (SCHED.1)
+                lr(t) = final + (peak - final) * (1 + cos(pi * u)) / 2     after it                (SCHED.2)
+                u     = (t - warmup_steps) / (total_steps - warmup_steps), at most 1
+
+Cosine: Loshchilov and Hutter 2017, arXiv:1608.03983; warmup: Goyal et al. 2017, arXiv:1706.02677.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array], jax.Array | float]
+"""From the step, an integer scalar, to the learning rate."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same learning rate at every step."""
+
+    value: float
+
+    def __call__(self, step: jax.Array | int) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Linear from 0 to `peak` over `warmup_steps`, then half a cosine down to `final` at `total_steps`.
+
+    Raises:
+        ValueError: the warmup is negative or leaves no step for the cosine.
+    """
+
+    peak: float
+    warmup_steps: int
+    total_steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup_steps < self.total_steps:
+            raise ValueError(f"warmup of {self.warmup_steps} steps must be shorter than the {self.total_steps} steps")
+
+    def __call__(self, step: jax.Array | int) -> jax.Array:
+        step = jnp.asarray(step, dtype=float)
+        warmup = self.peak * step / max(self.warmup_steps, 1)  # SCHED.1
+        progress = jnp.minimum((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 1.0)
+        cosine = self.final + (self.peak - self.final) * 0.5 * (1 + jnp.cos(math.pi * progress))  # SCHED.2
+        return jnp.where(step < self.warmup_steps, warmup, cosine)
