@@ -1,0 +1,1 @@
+"""What the commands share: configuration, checkpoints, run folders, and the training loop itself."""

@@ -1,0 +1,34 @@
+"""YAML that is read strictly: a key given twice is an error, where PyYAML keeps the last one and says nothing."""
+
+from typing import Any
+
+import yaml
+
+from training.errors import ConfigError
+
+
+class _StrictLoader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The plain Python value of a YAML document.
+
+    Raises:
+        ConfigError: the text is not valid YAML or gives a key twice; the message names `source` and the line.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
+    except (yaml.YAMLError, ValueError) as error:  # a character that YAML forbids; a date that does not exist
+        raise ConfigError(f"{source}: not valid YAML: {error}") from None
