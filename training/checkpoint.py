@@ -1,0 +1,182 @@
+"""Checkpoints: a tree of arrays and a little JSON in one `.npz` file, written whole or not at all.
+
+The file is a zip without compression. Each array is a `.npy` member named by its place in the tree, as in
+`params/encoder/block_0/attention/qkv/W.npy`, so `numpy.load` opens it as well; `checkpoint.json` holds the rest.
+Nothing in it is a pickle: opening a stranger's checkpoint runs no code. Zip's checksums tell a damaged file.
+"""
+
+import errno
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from training.errors import CheckpointError
+from training.files import replacing
+
+FORMAT = 1
+HEADER = "checkpoint.json"
+NAMED = 3  # tensors that a message names before it only counts them
+
+_DAMAGE = (  # what zipfile and numpy raise on bytes that make no sense
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError, NotImplementedError,
+    RuntimeError, MemoryError,
+)  # fmt: skip
+
+
+def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any]) -> None:
+    """Write the arrays of `tree` and the JSON object `meta` to `path`.
+
+    An old file at `path` stays until the new one is complete on the disk.
+
+    Raises:
+        OSError: the file cannot be written; it names `path`.
+        TypeError, ValueError: a leaf is no array of numbers, or `meta` is not strict JSON, which has no NaN.
+    """
+    header = json.dumps({"format": FORMAT, "meta": meta}, allow_nan=False)
+    names = [name for name, _ in _named_leaves(tree)]
+    arrays = [_as_numbers(name, leaf) for name, leaf in zip(names, jax.device_get(jax.tree.leaves(tree)), strict=True)]
+    with replacing(Path(path)) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(HEADER), header)
+        for name, array in zip(names, arrays, strict=True):
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All arrays of a checkpoint by their place in the tree, as in `params/head/W`, and its `meta`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or no checkpoint.
+        OSError: it cannot be read.
+    """
+    with _opened(Path(path)) as (archive, meta):
+        return {name: _read_array(archive, name) for name in _array_names(archive)}, meta
+
+
+def restore(path: str | os.PathLike[str], template: Any, part: str = "") -> tuple[Any, dict[str, Any]]:
+    """The arrays of a checkpoint in the tree of `template`, and its `meta`.
+
+    `template` is a tree of arrays, or of `jax.ShapeDtypeStruct` as `jax.eval_shape` makes them. With `part="params"` it
+    is the template of that branch of the saved tree, and the rest of the file is left unread.
+
+    Raises:
+        CheckpointError: as for `load`, or the tensors differ from those of `template` in names, shapes or types.
+        OSError: it cannot be read.
+    """
+    path, prefix = Path(path), f"{part}/" if part else ""
+    expected = {prefix + name: _as_struct(leaf) for name, leaf in _named_leaves(template)}
+    with _opened(path) as (archive, meta):
+        saved = [name for name in _array_names(archive) if name.startswith(prefix)]
+        _check_names(path, expected, saved)
+        arrays = {name: _read_array(archive, name) for name in expected}
+    for name, array in arrays.items():
+        _check_array(path, name, expected[name], array)
+    return jax.tree.unflatten(jax.tree.structure(template), list(arrays.values())), meta
+
+
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+    if len(dict(named)) < len(named):
+        raise ValueError("two leaves of the tree have the same name: a key of a dictionary must not contain '/'")
+    return named
+
+
+def _as_numbers(name: str, leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has type {array.dtype}: a checkpoint holds booleans, integers and floats")
+    return array
+
+
+def _as_struct(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "shape") and hasattr(leaf, "dtype") else np.asarray(leaf)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """The archive and its meta; whatever is wrong with the bytes, in here or in the block, is a CheckpointError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if HEADER not in archive.namelist():
+                raise CheckpointError(f"{path}: not a checkpoint of this program: it has no {HEADER}")
+            header = json.loads(archive.read(HEADER))
+            if not isinstance(header, dict) or header.get("format") != FORMAT:
+                found = header.get("format") if isinstance(header, dict) else None
+                raise CheckpointError(
+                    f"{path}: written in format {found}, but this version reads format {FORMAT}: "
+                    "use the version of the program that wrote it"
+                )
+            if not isinstance(header.get("meta"), dict):
+                raise CheckpointError(f"{path}: damaged: {HEADER} has no meta")
+            yield archive, header["meta"]
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such checkpoint; check the path, or train first") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: a folder, where a checkpoint (.npz) is expected") from None
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # zipfile sent to a place before the file's beginning
+            raise _damaged(path, error) from error
+        error.filename = str(path)
+        raise
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = str(error) or type(error).__name__
+    return CheckpointError(f"{path}: damaged or cut short ({reason}); use another checkpoint, or train again")
+
+
+def _array_names(archive: zipfile.ZipFile) -> list[str]:
+    return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    data = io.BytesIO(archive.read(f"{name}.npy"))  # all of it: only at its end does zipfile compare the checksum
+    try:
+        return np.lib.format.read_array(data, allow_pickle=False)
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise CheckpointError(
+                f"{archive.filename}: {name} is a pickled object, which could run code and is never opened; "
+                "use a checkpoint written by this program"
+            ) from None
+        raise
+
+
+def _check_names(path: Path, expected: Iterable[str], saved: Iterable[str]) -> None:
+    missing, extra = sorted(set(expected) - set(saved)), sorted(set(saved) - set(expected))
+    if missing or extra:
+        told = [f"{what} {_some(names)}" for what, names in (("it lacks", missing), ("it also has", extra)) if names]
+        raise CheckpointError(
+            f"{path}: of another model: {'; '.join(told)}. Use the model configuration that it was trained with"
+        )
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + rest
+
+
+def _check_array(path: Path, name: str, expected: Any, array: np.ndarray) -> None:
+    if array.shape != tuple(expected.shape):
+        raise CheckpointError(
+            f"{path}: of another model: {name} has shape {array.shape}, but the configured model wants "
+            f"{tuple(expected.shape)}. Use the model configuration that it was trained with"
+        )
+    if array.dtype != expected.dtype:
+        raise CheckpointError(
+            f"{path}: {name} has type {array.dtype}, but the configured model wants {expected.dtype}. "
+            "Use the precision (JAX_ENABLE_X64) that it was trained with"
+        )
