@@ -1,0 +1,304 @@
+"""A data set that needs no download: coloured, textured shapes, drawn from a seed in the layout of Tiny ImageNet.
+
+    python -m data.shapes --to datasets/shapes
+
+Twelve classes, told apart by outline alone: colours, textures, place, size, rotation, background clutter and what
+covers part of the shape are drawn without looking at the class. The files are the same, byte for byte, for the same
+seed, counts and versions of Pillow and NumPy, however many workers draw them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from data import files
+from data.errors import DataError
+from data.workers import run
+
+VERSION = 1  # raise it when the same seed draws something else
+SIZE = 64  # pixels, both ways
+FINE = 2  # masks are drawn this many times larger and averaged, for smooth edges
+CHUNK = 50  # images per task
+QUALITY = 90  # of the JPEG files
+TRAIN_PER_CLASS, VAL_PER_CLASS = 500, 84  # 6,000 and 1,008 pictures
+RECORD = "shapes.json"  # how the data set was drawn, to know it again
+
+Polygon = np.ndarray  # float (vertices, 2): x to the right, y down, the shape within the unit disc
+Box = tuple[int, int, int, int]  # left, top, right, bottom, the last two inclusive
+
+CLASSES = {  # class id (the folder's name) -> human name
+    "disc": "disc",
+    "ring": "ring",
+    "crescent": "crescent moon",
+    "semicircle": "half disc",
+    "triangle": "triangle",
+    "square": "square",
+    "star": "five-pointed star",
+    "cross": "cross, plus sign",
+    "heart": "heart",
+    "arrow": "arrow",
+    "hourglass": "hourglass",
+    "bar": "bar, long rectangle",
+}
+
+
+# The outlines: each is a list of polygons, filled or (False) cut out again.
+
+
+def _arc(start: float, stop: float, radius: float = 1.0, centre: tuple[float, float] = (0.0, 0.0)) -> Polygon:
+    angles = np.linspace(start, stop, 48)
+    return np.stack([centre[0] + radius * np.cos(angles), centre[1] + radius * np.sin(angles)], axis=1)
+
+
+def _star(points: int, inner: float) -> Polygon:
+    angles = np.arange(2 * points) * math.pi / points - math.pi / 2
+    radii = np.where(np.arange(2 * points) % 2 == 0, 1.0, inner)
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+
+
+def _heart() -> Polygon:
+    t = np.linspace(0, 2 * math.pi, 64, endpoint=False)
+    x = 16 * np.sin(t) ** 3
+    y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
+    return np.stack([x, y], axis=1) / 17
+
+
+def _points(*values: float) -> Polygon:
+    return np.array(values, float).reshape(-1, 2)
+
+
+_CIRCLE = _arc(0, 2 * math.pi)
+_CROSS = _points(-1, -3, 1, -3, 1, -1, 3, -1, 3, 1, 1, 1, 1, 3, -1, 3, -1, 1, -3, 1, -3, -1, -1, -1) / math.sqrt(10)
+_OUTLINES: dict[str, list[tuple[Polygon, bool]]] = {
+    "disc": [(_CIRCLE * 0.85, True)],
+    "ring": [(_CIRCLE * 0.9, True), (_CIRCLE * 0.5, False)],
+    "crescent": [(_CIRCLE, True), (_arc(0, 2 * math.pi, 0.85, (0.5, 0.0)), False)],
+    "semicircle": [(_arc(0, math.pi) - (0.0, 0.4), True)],
+    "triangle": [(_star(3, 0.5), True)],
+    "square": [(_points(-1, -1, 1, -1, 1, 1, -1, 1) * 0.72, True)],
+    "star": [(_star(5, 0.42), True)],
+    "cross": [(_CROSS, True)],
+    "heart": [(_heart(), True)],
+    "arrow": [(_points(-1, -0.3, 0.1, -0.3, 0.1, -0.8, 1, 0, 0.1, 0.8, 0.1, 0.3, -1, 0.3), True)],
+    "hourglass": [(_points(-0.7, -0.8, 0.7, -0.8, -0.7, 0.8, 0.7, 0.8), True)],
+    "bar": [(_points(-1, -0.25, 1, -0.25, 1, 0.25, -1, 0.25), True)],
+}
+
+
+def draw(wnid: str, rng: np.random.Generator) -> tuple[Image.Image, Box]:
+    """One picture of the class, and the box of its shape (what is covered included)."""
+    background, shape, cover = _colours(rng)
+    canvas = _texture(rng, background)
+    for _ in range(rng.integers(0, 3)):  # clutter, too small to be taken for the shape
+        canvas = _blend(canvas, _texture(rng, rng.uniform(0, 255, 3)), _blob(rng, rng.uniform(0.04, 0.09)))
+    mask = _shape_mask(wnid, rng)
+    canvas = _blend(canvas, _texture(rng, shape), mask)
+    if rng.random() < 0.3:
+        canvas = _blend(canvas, _texture(rng, cover), _blob(rng, rng.uniform(0.06, 0.12)))
+    canvas += rng.normal(0, rng.uniform(2, 8), canvas.shape)
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))
+    return Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)), box
+
+
+def _colours(rng: np.random.Generator) -> np.ndarray:
+    """Background, shape and cover: random colours, the shape well apart from the other two."""
+    while True:
+        colours = rng.uniform(20, 235, (3, 3))
+        if min(np.linalg.norm(colours[1] - colours[0]), np.linalg.norm(colours[1] - colours[2])) > 110:
+            return colours
+
+
+def _texture(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
+    """float (SIZE, SIZE, 3): the colour, shaded by stripes, checks, dots, a gradient or nothing."""
+    angle, period, phase = rng.uniform(0, math.pi), rng.uniform(5, 14), rng.uniform(0, 2 * math.pi, 2)
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    u = (x * math.cos(angle) + y * math.sin(angle)) * 2 * math.pi / period + phase[0]
+    v = (y * math.cos(angle) - x * math.sin(angle)) * 2 * math.pi / period + phase[1]
+    kind = rng.integers(5)
+    if kind == 0:
+        shade = np.zeros((SIZE, SIZE))
+    elif kind == 1:
+        shade = np.sin(u)
+    elif kind == 2:
+        shade = np.sign(np.sin(u) * np.sin(v))
+    elif kind == 3:
+        shade = 2.0 * (np.cos(u) + np.cos(v) > 1) - 1
+    else:
+        shade = (u - u.mean()) * period / (SIZE * math.pi)
+    return colour + shade[:, :, None] * rng.uniform(-30, 30, 3)
+
+
+def _shape_mask(wnid: str, rng: np.random.Generator) -> np.ndarray:
+    """float (SIZE, SIZE) in 0..1: the outline at a random place, size, stretch and rotation, wholly in the picture."""
+    radius = rng.uniform(0.24, 0.44) * SIZE
+    angle, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(0.85, 1.0)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    centre = rng.uniform(radius, SIZE - radius, 2)
+    return _fill([(polygon * (1, stretch) @ turn * radius + centre, on) for polygon, on in _OUTLINES[wnid]])
+
+
+def _blob(rng: np.random.Generator, size: float) -> np.ndarray:
+    """A mask of a random convex patch, `size` of the picture in radius."""
+    angles = np.sort(rng.uniform(0, 2 * math.pi, 7))
+    polygon = np.stack([np.cos(angles), np.sin(angles)], axis=1) * size * SIZE
+    return _fill([(polygon + rng.uniform(0, SIZE, 2), True)])
+
+
+def _fill(polygons: list[tuple[Polygon, bool]]) -> np.ndarray:
+    mask = Image.new("L", (SIZE * FINE, SIZE * FINE))
+    pen = ImageDraw.Draw(mask)
+    for polygon, on in polygons:
+        pen.polygon([tuple(point) for point in (polygon * FINE).tolist()], fill=255 if on else 0)
+    return np.asarray(mask.reduce(FINE), float) / 255
+
+
+def _blend(below: np.ndarray, above: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return below + (above - below) * mask[:, :, None]
+
+
+def draw_chunk(task: dict[str, Any]) -> list[Box]:
+    """Draw and save some pictures of one class; runs in a worker process. Returns their boxes."""
+    boxes = []
+    for index in range(task["first"], task["last"]):
+        # One stream for each picture, so that neither the workers nor the counts change what is drawn.
+        rng = np.random.default_rng([*task["stream"], index])
+        picture, box = draw(task["wnid"], rng)
+        path = Path(task["folder"]) / (task["prefix"] + f"{task['number'] + index}.JPEG")
+        try:
+            picture.save(path, "JPEG", quality=QUALITY)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        boxes.append(box)
+    return boxes
+
+
+def generate(
+    root: str | PathLike[str],
+    seed: int = 0,
+    train_per_class: int = TRAIN_PER_CLASS,
+    val_per_class: int = VAL_PER_CLASS,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> None:
+    """Draw the data set into the folder `root`; at once where it is already there, drawn in the same way.
+
+    Raises DataError where `root` holds anything else, or cannot be written. A folder with that name is whole: the
+    pictures are drawn in a folder next to it, which is then renamed.
+    """
+    root = Path(root)
+    about = {
+        "made by": "data.shapes",
+        "version": VERSION,
+        "seed": seed,
+        "train_per_class": train_per_class,
+        "val_per_class": val_per_class,
+    }
+    if root.exists() and any(root.iterdir()):
+        _require_same(root, about)
+        return
+    try:
+        with files.partial_folder(root) as partial:
+            _draw_all(partial, about, workers or files.default_workers(), quiet)
+            if root.exists():
+                root.rmdir()
+            partial.rename(root)
+    except OSError as error:
+        raise _cannot_write(root, error) from error
+
+
+def _require_same(root: Path, about: dict[str, Any]) -> None:
+    record = root / RECORD
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found != about:
+        what = "something else than generated shapes" if found is None else f"shapes drawn otherwise ({found})"
+        raise DataError(f"{root}: holds {what}. Move the folder away, or name another one with --to.")
+
+
+def _draw_all(folder: Path, about: dict[str, Any], jobs: int, quiet: bool) -> None:
+    (folder / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in CLASSES), encoding="utf-8")
+    (folder / "words.txt").write_text("".join(f"{wnid}\t{name}\n" for wnid, name in CLASSES.items()), encoding="utf-8")
+    tasks = [*_tasks(folder, about, "train"), *_tasks(folder, about, "val")]
+    total = sum(task["last"] - task["first"] for task in tasks)
+    with tqdm(total=total, desc="Drawing shapes", unit=" images", disable=quiet) as bar:
+        boxes = run("data.shapes:draw_chunk", tasks, jobs, lambda i: bar.update(tasks[i]["last"] - tasks[i]["first"]))
+    for task, chunk in zip(tasks, boxes, strict=True):
+        with open(task["annotations"], "a", encoding="utf-8") as file:
+            for index, box in enumerate(chunk, start=task["first"] + task["number"]):
+                columns = [f"{task['prefix']}{index}.JPEG", *([task["wnid"]] if task["val"] else []), *map(str, box)]
+                file.write("\t".join(columns) + "\n")
+    (folder / RECORD).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _tasks(folder: Path, about: dict[str, Any], split: str) -> list[dict[str, Any]]:
+    """The work, in pieces of CHUNK pictures; creates the folders that it needs."""
+    tasks = []
+    count, val = about[f"{split}_per_class"], split == "val"
+    for number, wnid in enumerate(CLASSES):
+        parent = folder / "val" if val else folder / "train" / wnid
+        (parent / "images").mkdir(parents=True, exist_ok=True)
+        for first in range(0, count, CHUNK):
+            tasks.append(
+                {
+                    "wnid": wnid,
+                    "val": val,
+                    "stream": [about["seed"], int(val), number],
+                    "first": first,
+                    "last": min(first + CHUNK, count),
+                    "number": number * count if val else 0,  # of the class's first file: val_0.JPEG, val_1.JPEG, ...
+                    "folder": str(parent / "images"),
+                    "prefix": "val_" if val else f"{wnid}_",
+                    "annotations": str(parent / ("val_annotations.txt" if val else f"{wnid}_boxes.txt")),
+                }
+            )
+    return tasks
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be written: {files.reason(error)}. Make room, or name another folder with --to.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m data.shapes", description="Generate the shapes data set.")
+    parser.add_argument("--to", default="datasets/shapes", metavar="DIR", help="the folder to create (%(default)s)")
+    parser.add_argument("--seed", type=_count(0), default=0, help="what the pictures are drawn from (%(default)s)")
+    parser.add_argument("--train-per-class", type=_count(1), default=TRAIN_PER_CLASS, metavar="N", help="(%(default)s)")
+    parser.add_argument("--val-per-class", type=_count(1), default=VAL_PER_CLASS, metavar="N", help="(%(default)s)")
+    parser.add_argument("--workers", type=_count(1), metavar="N", help="processes (one for each core)")
+    options = parser.parse_args(arguments)
+    try:
+        generate(options.to, options.seed, options.train_per_class, options.val_per_class, options.workers)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    pictures = len(CLASSES) * (options.train_per_class + options.val_per_class)
+    print(f"{options.to}: {pictures} images of {len(CLASSES)} classes.")
+    return 0
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return whole_number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
