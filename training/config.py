@@ -45,7 +45,7 @@ class DataConfig:
     cache: Name | None
     flip: bool
     crop_padding: CountOrZero
-    workers: CountOrZero | None
+    workers: Count | None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""The table of a run, `metrics.csv`: a row for each evaluation, for a spreadsheet, a plot or `tail -f`."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from training.errors import UserError
+from training.files import replace_text
+
+
+class MetricsRow(NamedTuple):
+    epoch: int  # passes over the training images, this one included
+    step: int  # updates made so far
+    train_loss: float  # mean over the steps since the last row, smoothing included
+    val_loss: float | None  # mean over the validation images, in nats; None where it was not evaluated, as below
+    val_top1: float | None  # share of validation images whose class is the first guess, 0 to 1
+    val_top5: float | None  # or among the first five
+    learning_rate: float  # of the last step
+    images_per_second: float  # in training
+    seconds: float  # since the run began, earlier sessions included
+    data_wait: float  # share of training time spent waiting for data, 0 to 1
+
+
+HEADER = ",".join(MetricsRow._fields) + "\n"
+
+
+def append_row(path: Path, row: MetricsRow) -> None:
+    """Put `row` at the end; it is on the disk when this returns.
+
+    Raises:
+        UserError: the file has other columns.
+        OSError: it cannot be written.
+    """
+    line = ",".join(_format(value) for value in row) + "\n"
+    with open(path, "a+b") as file:
+        file.seek(0)
+        content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole and not whole.startswith(HEADER.encode()):
+            raise UserError(f"{path}: its columns are not {HEADER.strip()}; move it away and run again")
+        file.truncate(len(whole))  # a line that a crash cut short must not become the beginning of this one
+        file.write((line if whole else HEADER + line).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def truncate_rows(path: Path, step: int) -> None:
+    """Drop the rows past `step`, which a resumed run will make again, and a line that a crash cut short.
+
+    Raises:
+        UserError: the file is damaged.
+        OSError: it cannot be written.
+    """
+    if path.exists():
+        kept = [line for line, row in _lines_and_rows(path) if row.step <= step]
+        replace_text(path, "".join([HEADER, *kept]))
+
+
+def read_rows(path: Path) -> list[MetricsRow]:
+    """The rows so far, none where there is no file; a last line that a crash cut short is left out.
+
+    Raises:
+        UserError: the file is damaged or has other columns.
+    """
+    return [row for _, row in _lines_and_rows(path)] if path.exists() else []
+
+
+def _lines_and_rows(path: Path) -> list[tuple[str, MetricsRow]]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    if lines and lines[0] != HEADER:
+        raise UserError(f"{path}: its columns are not {HEADER.strip()}; move it away and run again")
+    return [(line, _parse(line, f"{path}, line {number}")) for number, line in enumerate(lines[1:], start=2)]
+
+
+def _parse(line: str, where: str) -> MetricsRow:
+    try:
+        epoch, step, *rest = line.strip().split(",")
+        values = [float(value) if value else None for value in rest]
+        return MetricsRow(int(epoch), int(step), *values)  # type: ignore[arg-type]  # None in a val_ column
+    except (ValueError, TypeError):
+        raise UserError(f"{where}: damaged: {line.strip()!r}; delete the line") from None
+
+
+def _format(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

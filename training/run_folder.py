@@ -1,0 +1,183 @@
+"""The folder of a run: what is needed to resume it, to evaluate it and to see how it went.
+
+config.yml     the resolved configuration, every option
+classes.json   names of the classes, normalisation and fingerprint of the data
+metrics.csv    a row for each evaluation
+last.npz       the newest checkpoint, to resume from
+best.npz       the checkpoint with the best validation accuracy
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from training.config import Config, from_yaml
+from training.errors import UserError
+from training.files import replace_text
+from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
+
+RUNS = Path("runs")
+LOCK = ".lock"
+HOW_TO_TRAIN = "train one with `python train.py --preset demo`"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a trained model must know of its data to be used without it."""
+
+    wnids: tuple[str, ...]  # WordNet ids; a class is its position in here
+    names: tuple[str, ...]  # for people, in the same order
+    mean: tuple[float, ...]  # per channel, of the training pixels in 0..1
+    std: tuple[float, ...]
+    fingerprint: str  # of the whole data set
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yml"
+
+    @property
+    def classes_file(self) -> Path:
+        return self.path / "classes.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.npz"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.npz"
+
+    @classmethod
+    def create(cls, preset: str, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> "RunFolder":
+        """A new folder: `path`, which may exist if it is empty, else `runs/<preset>-<date>-<time>`.
+
+        Raises:
+            UserError: `path` is not empty, or is a file.
+            OSError: the folder cannot be made.
+        """
+        if path is None:
+            return cls(_make_dated(runs, preset))
+        folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: a file; choose a new folder for the run")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder)
+        if run.config_file.exists():
+            raise UserError(
+                f"{folder}: holds a run already; continue it with `--resume {folder}`, or choose another folder"
+            )
+        if any(entry.name != LOCK for entry in folder.iterdir()):
+            raise UserError(f"{folder}: not empty; choose a new folder for the run")
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
+        """The run in the folder `path`.
+
+        Raises:
+            UserError: there is no such folder, or it is not that of a run.
+        """
+        run = cls(Path(path))
+        if not run.path.exists():
+            raise UserError(f"{run.path}: there is no such folder; {HOW_TO_TRAIN}")
+        if not run.path.is_dir():
+            raise UserError(f"{run.path}: a file, where the folder of a run is expected")
+        if not run.config_file.is_file():
+            raise UserError(f"{run.path}: not the folder of a run: it has no {run.config_file.name}")
+        return run
+
+    @classmethod
+    def newest(cls, runs: Path = RUNS) -> "RunFolder":
+        """The run whose checkpoint or metrics were written last.
+
+        Raises:
+            UserError: no run in `runs` has a checkpoint yet.
+        """
+        folders = [cls(folder) for folder in runs.iterdir()] if runs.is_dir() else []
+        trained = [run for run in folders if run.config_file.is_file() and (run.last.is_file() or run.best.is_file())]
+        if not trained:
+            raise UserError(f"{runs}: no run with a checkpoint in it; {HOW_TO_TRAIN}")
+        return max(trained, key=lambda run: (run._written(), run.path.name))
+
+    def _written(self) -> float:
+        files = (self.last, self.best, self.metrics_file)
+        return max(file.stat().st_mtime for file in files if file.exists())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only one who writes here, until the block or the process ends.
+
+        Raises:
+            UserError: another training writes here.
+            OSError: the folder cannot be written.
+        """
+        with open(self.path / LOCK, "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{self.path}: another training (process {file.read().strip() or 'unknown'}) is writing this run; "
+                    "wait for it, stop it, or choose another folder"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def write_config(self, config: Config) -> None:
+        replace_text(self.config_file, config.to_yaml())
+
+    def read_config(self) -> Config:
+        """Raises ConfigError where the file is damaged or has options that this version does not know."""
+        return from_yaml(self.config_file.read_text(encoding="utf-8"), source=str(self.config_file))
+
+    def write_classes(self, classes: Classes) -> None:
+        replace_text(self.classes_file, json.dumps(asdict(classes), indent=1, ensure_ascii=False) + "\n")
+
+    def read_classes(self) -> Classes:
+        """Raises UserError where the file is missing or damaged."""
+        try:
+            values = json.loads(self.classes_file.read_text(encoding="utf-8"))
+            fingerprint = values.pop("fingerprint")
+            return Classes(**{key: tuple(value) for key, value in values.items()}, fingerprint=fingerprint)
+        except FileNotFoundError:
+            raise UserError(f"{self.classes_file}: missing; this run cannot be used without it: train again") from None
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise UserError(f"{self.classes_file}: damaged ({error}); train again") from None
+
+    def append_metrics(self, row: MetricsRow) -> None:
+        append_row(self.metrics_file, row)
+
+    def truncate_metrics(self, step: int) -> None:
+        truncate_rows(self.metrics_file, step)
+
+    def read_metrics(self) -> list[MetricsRow]:
+        return read_rows(self.metrics_file)
+
+
+def _make_dated(runs: Path, preset: str) -> Path:
+    runs.mkdir(parents=True, exist_ok=True)
+    name = f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, number = runs / name, 1
+    while True:
+        try:
+            folder.mkdir()  # fails, rather than shares, where another run began in this second
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = runs / f"{name}-{number}"
