@@ -41,11 +41,17 @@ class OptimConfig:
 @dataclass(frozen=True)
 class DataConfig:
     name: Literal["tiny_imagenet", "shapes"]
-    root: Name
+    root: Name | None
     cache: Name | None
     flip: bool
     crop_padding: CountOrZero
     workers: Count | None
+
+    @property
+    def folder(self) -> Path:
+        """`root`, or where the data set of this name usually lies."""
+        usual = {"tiny_imagenet": "datasets/tiny-imagenet-200", "shapes": "datasets/shapes"}
+        return Path(self.root or usual[self.name])
 
 
 @dataclass(frozen=True)
