@@ -64,6 +64,7 @@ class TrainConfig:
     eval_batch_size: Count
     seed: Seed
     checkpoint_every: Count | None
+    chunk_size: Count | None
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -71,6 +72,8 @@ class TrainConfig:
                 f"epochs and steps both say how long to train: give one of them (epochs={show(self.epochs)}, "
                 f"steps={show(self.steps)})"
             )
+        if self.chunk_size is not None and self.batch_size % self.chunk_size:
+            raise ValueError(f"chunk_size={self.chunk_size} must divide batch_size={self.batch_size}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """How many updates the run makes."""
@@ -121,7 +124,9 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path = CO
     return _build(preset, values, " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])]))
 
 
-def from_yaml(text: str, source: str = "config.yml", path: Path = CONFIGS) -> Config:
+def from_yaml(
+    text: str, source: str = "config.yml", path: Path = CONFIGS, overrides: list[str] | None = None
+) -> Config:
     """The configuration that `to_yaml` wrote. An option that has come since then takes its value from `defaults`.
 
     Raises:
@@ -132,7 +137,7 @@ def from_yaml(text: str, source: str = "config.yml", path: Path = CONFIGS) -> Co
         raise ConfigError(f"{source}: not the configuration of a run: it has no line `preset: <name>`")
     preset = document.pop("preset")
     values = _merge(_read_defaults(_read_document(path), path), _read_sections(document, source))
-    return _build(preset, values, source)
+    return _build(preset, _merge(values, _read_overrides(overrides or [])), source)
 
 
 def preset_names(path: Path = CONFIGS) -> list[str]:
@@ -261,8 +266,9 @@ def _nearest_option(name: str, key: str) -> str:
 
 def _kind(section: str, key: str, source: str) -> Any:
     if key not in KINDS[section]:
-        names = [f"{section}.{option}" for option in KINDS[section]]
-        raise ConfigError(f"{source}: unknown option {section}.{key}; {nearest(f'{section}.{key}', names)}")
+        elsewhere = [f"{other}.{key}" for other in KINDS if key in KINDS[other]]
+        hint = f"did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(key, KINDS[section])
+        raise ConfigError(f"{source}: unknown option {section}.{key}; {hint}")
     return KINDS[section][key]
 
 

@@ -31,4 +31,4 @@ def parse_yaml(text: str, source: str) -> Any:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
     except (yaml.YAMLError, ValueError) as error:  # a character that YAML forbids; a date that does not exist
-        raise ConfigError(f"{source}: not valid YAML: {error}") from None
+        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None

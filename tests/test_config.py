@@ -1,0 +1,345 @@
+"""configs.yml is read strictly: what cannot be used is refused with a message that helps."""
+
+import dataclasses
+import typing
+from pathlib import Path
+
+import pytest
+
+from model.loss import CrossEntropy
+from model.vit import ViT
+from training.config import (
+    CONFIGS,
+    KINDS,
+    SECTIONS,
+    Config,
+    describe_options,
+    from_yaml,
+    load_config,
+    preset_names,
+)
+from training.errors import ConfigError
+
+OPTIONS = [(section, key) for section in KINDS for key in KINDS[section]]
+
+
+def with_presets(tmp_path: Path, presets: str) -> Path:
+    """A configs.yml with the real defaults, and these presets alone."""
+    text = CONFIGS.read_text(encoding="utf-8")
+    defaults = text[text.index("defaults:") : text.index("\n\n", text.index("defaults:"))]
+    path = tmp_path / "configs.yml"
+    path.write_text(f"{defaults}\n\n{presets}\n", encoding="utf-8")
+    return path
+
+
+def refusal(overrides: list[str], preset: str = "baseline", path: Path = CONFIGS) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(preset, overrides, path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# The file that comes with the program.
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_loads_and_is_hashable(preset: str) -> None:
+    config = load_config(preset)
+    assert config.preset == preset
+    assert hash(config) == hash(load_config(preset))
+
+
+def test_the_presets_that_the_documentation_names() -> None:
+    assert preset_names() == ["demo", "baseline", "tiny_imagenet"]
+
+
+def test_baseline_is_the_plain_published_setting() -> None:
+    config = load_config("baseline")
+    model, optim, data, train = config.model, config.optim, config.data, config.train
+    assert (model.d_model, model.heads, model.layers, model.patch_size, model.mlp_dim) == (256, 8, 8, 8, 1024)
+    assert (optim.learning_rate, optim.weight_decay, optim.schedule, optim.warmup) == (1e-4, 0.01, "constant", 0)
+    assert (optim.max_grad_norm, config.loss.label_smoothing) == (None, 0)
+    assert (data.name, data.flip, data.crop_padding) == ("tiny_imagenet", False, 0)
+    assert (train.batch_size, train.epochs, train.steps) == (64, 60, None)
+
+
+def test_tiny_imagenet_differs_from_baseline_in_training_alone() -> None:
+    recommended, baseline = load_config("tiny_imagenet"), load_config("baseline")
+    assert recommended.model == baseline.model
+    assert recommended.data.flip
+    assert recommended.optim.max_grad_norm == 1.0
+
+
+@pytest.mark.parametrize(("section", "cls"), [("model", ViT), ("loss", CrossEntropy)])
+def test_defaults_agree_with_the_classes_that_have_their_own(section: str, cls: type) -> None:
+    assert getattr(load_config("baseline"), section) == cls()
+
+
+def test_other_sections_have_no_second_copy_of_the_defaults() -> None:
+    for section in ("optim", "data", "train"):
+        for field in dataclasses.fields(SECTIONS[section]):
+            assert field.default is dataclasses.MISSING, f"{section}.{field.name}"
+
+
+def test_every_option_has_a_comment_and_appears_in_the_help() -> None:
+    lines = describe_options().splitlines()
+    assert [line.split("=")[0].strip() for line in lines] == [f"{section}.{key}" for section, key in OPTIONS]
+    for line in lines:
+        assert len(line.split("  ", 2)[-1].strip()) > 10, line
+
+
+def test_choices_are_all_named_in_the_comments() -> None:
+    lines = dict(line.strip().split("=", 1) for line in describe_options().splitlines())
+    for section, key in OPTIONS:
+        if typing.get_origin(KINDS[section][key]) is typing.Literal:
+            for choice in typing.get_args(KINDS[section][key]):
+                assert choice in lines[f"{section}.{key}"], f"{section}.{key}: {choice}"
+
+
+# Values.
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "expected"),
+    [
+        ("optim.learning_rate=1e-3", "optim", "learning_rate", 1e-3),  # text to PyYAML, for want of a point
+        ("optim.learning_rate=1", "optim", "learning_rate", 1.0),
+        ("optim.learning_rate=0", "optim", "learning_rate", 0.0),
+        ("optim.max_grad_norm=none", "optim", "max_grad_norm", None),
+        ("optim.max_grad_norm=null", "optim", "max_grad_norm", None),
+        ("optim.max_grad_norm=2", "optim", "max_grad_norm", 2.0),
+        ("optim.schedule=cosine", "optim", "schedule", "cosine"),
+        ("data.flip=true", "data", "flip", True),
+        ("data.root=/a folder/x=y: 1", "data", "root", "/a folder/x=y: 1"),  # text is taken as it is written
+        ("data.root=2024", "data", "root", "2024"),
+        ("data.cache=null", "data", "cache", None),
+        ("model.image_size=[64, 48]", "model", "image_size", (64, 48)),
+        ("model.positions=none", "model", "positions", "none"),
+        ("train.seed=4294967295", "train", "seed", 2**32 - 1),
+    ],
+)
+def test_overrides(override: str, section: str, key: str, expected: object) -> None:
+    value = getattr(getattr(load_config("baseline", [override]), section), key)
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
+    config = load_config("baseline", ["train.seed=1", "train.seed=2"])
+    assert config == dataclasses.replace(
+        load_config("baseline"), train=dataclasses.replace(load_config("baseline").train, seed=2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.batch_size=64.0", "a whole number of at least 1"),
+        ("train.batch_size=true", "a whole number of at least 1"),
+        ("train.batch_size=0", "a whole number of at least 1"),
+        ("train.batch_size=many", "a whole number of at least 1"),
+        ("train.batch_size=", "a whole number of at least 1"),
+        ("train.seed=-1", "from 0 to 4294967295"),
+        ("train.seed=4294967296", "from 0 to 4294967295"),
+        ("train.seed=2024-13-45", "from 0 to 4294967295"),  # a date that does not exist
+        ("model.d_model=96.5", "a whole number"),
+        ("model.image_size=[64]", "a whole number or a list of 2"),
+        ("model.image_size=[64,", "a whole number or a list of 2"),
+        ("model.image_size=[64, wide]", "a whole number or a list of 2"),
+        ("optim.learning_rate=-1e-3", "a number of at least 0"),
+        ("optim.learning_rate=fast", "a number of at least 0"),
+        ("optim.learning_rate=true", "a number of at least 0"),
+        ("optim.learning_rate=nan", "a number of at least 0"),
+        ("optim.learning_rate=.inf", "a number of at least 0"),
+        ("optim.learning_rate=" + "9" * 400, "a number of at least 0"),
+        ("optim.warmup=1.5", "at least 0 and below 1"),
+        ("optim.beta2=1", "at least 0 and below 1"),
+        ("optim.eps=0", "above 0"),
+        ("optim.max_grad_norm=0", "above 0 or null"),
+        ("optim.schedule=linear", "one of constant, cosine"),
+        ("optim.schedule=null", "one of constant, cosine"),
+        ("data.flip=1", "true or false"),
+        ("data.root=", "some text or null"),
+        ("model.norm=middle", "one of pre, post"),
+    ],
+)
+def test_values_that_cannot_be_used(override: str, told: str) -> None:
+    message = refusal([override])
+    assert message.startswith(override)
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.d_modle=3", "unknown option model.d_modle; did you mean d_model?"),
+        ("modle.d_model=3", "unknown section modle; did you mean model.d_model?"),
+        ("d_model=3", "expected section.key=value; did you mean model.d_model?"),
+        ("learningrate=3", "did you mean optim.learning_rate?"),
+        ("train.learning_rate=3", "unknown option train.learning_rate; did you mean optim.learning_rate?"),
+        ("optim.xyz=3", "unknown option optim.xyz; choose from learning_rate, schedule, "),
+        ("model.d_model", "model.d_model: expected section.key=value"),
+        ("xyz", "--help lists the options"),
+        ("=", "expected section.key=value"),
+    ],
+)
+def test_names_that_do_not_exist(override: str, told: str) -> None:
+    assert told in refusal([override])
+
+
+@pytest.mark.parametrize(
+    ("override", "section"),
+    [
+        ("model.heads=7", "model"),
+        ("model.heads=0", "model"),
+        ("model.layers=0", "model"),
+        ("model.patch_size=7", "model"),
+        ("model.patch_size=0", "model"),
+        ("model.dropout=1.5", "model"),
+        ("model.class_token=false", "model"),
+        ("loss.label_smoothing=1", "loss"),
+    ],
+)
+def test_values_that_do_not_fit_together(override: str, section: str) -> None:
+    message = refusal([override])
+    assert message.startswith(f"preset baseline with {override}: {section}: ")
+    assert len(message) > len(f"preset baseline with {override}: {section}: ")
+
+
+def test_unknown_preset() -> None:
+    assert "no preset tiny_image; did you mean tiny_imagenet?" in refusal([], "tiny_image")
+    assert "no preset defaults; choose from demo" in refusal([], "defaults")
+
+
+# How long to train: epochs or steps.
+
+
+def test_steps_replace_epochs_and_epochs_steps(tmp_path: Path) -> None:
+    short = load_config("baseline", ["train.steps=5"]).train
+    assert (short.epochs, short.steps, short.total_steps(100)) == (None, 5, 5)
+    path = with_presets(tmp_path, "short:\n  train: {steps: 7}\nlong:\n  extends: short\n  train: {epochs: 3}")
+    assert load_config("short", path=path).train.total_steps(100) == 7
+    assert load_config("long", path=path).train.total_steps(100) == 300
+    assert load_config("short", ["train.epochs=2"], path).train.total_steps(100) == 200
+
+
+@pytest.mark.parametrize("overrides", [["train.steps=5", "train.epochs=2"], ["train.epochs=null"]])
+def test_both_or_neither_of_epochs_and_steps(overrides: list[str]) -> None:
+    assert "give one of them" in refusal(overrides)
+
+
+# Other files than ours.
+
+
+def test_extends_applies_the_oldest_first(tmp_path: Path) -> None:
+    path = with_presets(
+        tmp_path,
+        "a:\n  optim: {weight_decay: 0.1, eps: 1e-6}\n"
+        "b:\n  extends: a\n  optim: {weight_decay: 0.2}\n"
+        "c:\n  extends: b\n  loss: {label_smoothing: 0.3}\n",
+    )
+    config = load_config("c", path=path)
+    assert (config.optim.weight_decay, config.optim.eps, config.loss.label_smoothing) == (0.2, 1e-6, 0.3)
+    assert config.optim.beta1 == 0.9
+
+
+@pytest.mark.parametrize(
+    ("presets", "told"),
+    [
+        ("a:\n  extends: b\nb:\n  extends: a", "circle: a -> b -> a"),
+        ("a:\n  extends: b\ncc:", "preset a, extends: configs.yml has no preset b; choose from a, cc"),
+        ("a:\n  extends: [b]", 'preset a: extends=["b"]: expected the name of a preset'),
+        ("a:\n  train: {batch_size: 0}", "preset a: train.batch_size=0: expected a whole number of at least 1"),
+        ("a:\n  train: {batchsize: 1}", "preset a: unknown option train.batchsize; did you mean batch_size?"),
+        ("a:\n  trains: {}", "preset a: unknown section trains; did you mean train?"),
+        ("a:\n  train: 3", "preset a: train: expected `key: value` lines, got 3"),
+        ("a: 3", "preset a: expected `key: value` lines, got 3"),
+        ("a:\n  optim: {eps: 0x}", 'preset a: optim.eps="0x": expected a number above 0'),
+        ("a/b:", "'a/b' cannot name a preset"),
+        ("3:", "3 cannot name a preset"),
+    ],
+)
+def test_presets_that_cannot_be_used(tmp_path: Path, presets: str, told: str) -> None:
+    assert told in refusal([], "a", with_presets(tmp_path, presets))
+
+
+def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = with_presets(tmp_path, "a:\n  optim:\n    eps: 1.0\n    beta1: 0.5\n    eps: 2.0")
+    line = path.read_text(encoding="utf-8").splitlines().index("    eps: 2.0") + 1
+    assert refusal([], "a", path) == f"{path}, line {line}: eps is given twice"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"defaults:\n  model: [1, 2\n", ", line 3: "),
+        (b"defaults:\n\tmodel: 1\n", ", line 2: "),
+        (b"a: \x01", "not valid YAML"),
+        (b"a: \xff", "not a text file in UTF-8"),
+        (b"a: 2024-13-45", "not valid YAML"),
+        (b"", "no section `defaults:`"),
+        (b"demo:\n", "no section `defaults:`"),
+        (b"- 1\n", "no section `defaults:`"),
+        (b"defaults:\n  model: {d_model: 8}\ndemo:\n", "model.image_size, model.patch_size, "),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "configs.yml"
+    path.write_bytes(content)
+    message = refusal([], "demo", path)
+    assert "configs.yml" in message
+    assert told in message
+
+
+# The configuration in the folder of a run.
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        ("demo", []),
+        ("tiny_imagenet", ["model.image_size=[64,48]", "optim.learning_rate=0.1234567890123", "data.root=ä: # null"]),
+        ("baseline", ["train.steps=3", "optim.max_grad_norm=1e-30", "data.cache=1e-3"]),
+    ],
+)
+def test_round_trip(preset: str, overrides: list[str]) -> None:
+    config = load_config(preset, overrides)
+    assert from_yaml(config.to_yaml()) == config
+
+
+def test_an_option_that_came_later_takes_its_default() -> None:
+    text = load_config("demo", ["optim.beta2=0.5"]).to_yaml()
+    older = "".join(line for line in text.splitlines(keepends=True) if "beta2" not in line)
+    assert from_yaml(older) == load_config("demo", ["optim.beta2=0.999"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("  beta2:", "  beta3:", "run/config.yml: unknown option optim.beta3; did you mean beta2?"),
+        ("beta2: 0.999", "beta2: 2", "run/config.yml: optim.beta2=2: expected a number"),
+        ("optim:", "optima:", "run/config.yml: unknown section optima; did you mean optim?"),
+        ("heads: 4", "heads: 5", "run/config.yml: model: "),
+        ("preset: demo", "", "run/config.yml: not the configuration of a run"),
+        ("preset: demo", "preset: [", "run/config.yml, line "),
+    ],
+)
+def test_a_run_that_cannot_be_used(old: str, new: str, told: str) -> None:
+    text = load_config("demo").to_yaml()
+    assert old in text
+    with pytest.raises(ConfigError, match=r"^run/config\.yml") as caught:
+        from_yaml(text.replace(old, new, 1), source="run/config.yml")
+    assert told in str(caught.value)
+
+
+def test_folder_of_the_data_follows_its_name() -> None:
+    folders = [load_config("baseline", overrides).data.folder for overrides in ([], ["data.name=shapes"])]
+    assert folders == [Path("datasets/tiny-imagenet-200"), Path("datasets/shapes")]
+    assert load_config("demo", ["data.root=/elsewhere"]).data.folder == Path("/elsewhere")
+
+
+def test_configurations_cannot_be_changed_by_accident() -> None:
+    config: Config = load_config("demo")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.train.seed = 3  # type: ignore[misc]
