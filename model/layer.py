@@ -15,6 +15,10 @@ class Layer(Protocol):
     backward pass needs travels in the cache, a NamedTuple that `forward` returns and `backward` consumes.
     """
 
+    def __hash__(self) -> int:
+        """Layers are values: equal configurations are equal layers, and a model can be a static argument of a jit."""
+        ...
+
     def init(self, key: jax.Array) -> Params:
         """Draw parameters from a PRNG key; their type is JAX's default float (float64 under `jax_enable_x64`)."""
         ...

@@ -1,6 +1,6 @@
 """Learning rate schedules: functions of the step, the number of updates already made (0 at the first).
 
-Constant        lr(t) = value
+Constant        lr(t) = value * min(1, t / warmup_steps)
 WarmupCosine    lr(t) = peak * t / warmup_steps                            while t < warmup_steps  (SCHED.1)
                 lr(t) = final + (peak - final) * (1 + cos(pi * u)) / 2     after it                (SCHED.2)
                 u     = (t - warmup_steps) / (total_steps - warmup_steps), at most 1
@@ -21,12 +21,15 @@ Schedule = Callable[[jax.Array], jax.Array | float]
 
 @dataclass(frozen=True)
 class Constant:
-    """The same learning rate at every step."""
+    """The same learning rate at every step, after a linear warmup if one is asked for."""
 
     value: float
+    warmup_steps: int = 0
 
-    def __call__(self, step: jax.Array | int) -> float:
-        return self.value
+    def __call__(self, step: jax.Array | int) -> jax.Array:
+        if self.warmup_steps == 0:
+            return jnp.asarray(self.value, dtype=float)
+        return self.value * jnp.minimum(jnp.asarray(step, dtype=float) / self.warmup_steps, 1.0)
 
 
 @dataclass(frozen=True)

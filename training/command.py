@@ -44,7 +44,7 @@ def _one_line(error: Exception) -> str:
 def _reader_has_gone() -> bool:
     """Whether it is our own output that nobody reads any more, as in `evaluate.py | head`, and not some other pipe."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # not a flush alone: unbuffered output (python -u) has nothing left to flush
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at exit
         return True

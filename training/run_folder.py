@@ -23,7 +23,7 @@ from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
 
 RUNS = Path("runs")
 LOCK = ".lock"
-HOW_TO_TRAIN = "train one with `python train.py --preset demo`"
+HOW_TO_TRAIN = "train one with `python train.py demo`"
 
 
 @dataclass(frozen=True)

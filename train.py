@@ -1,0 +1,128 @@
+"""Train a Vision Transformer with hand-derived gradients.
+
+    python train.py                             the recommended preset, on Tiny ImageNet
+    python train.py demo                        on generated shapes: nothing to download, a few minutes on a laptop
+    python train.py baseline optim.learning_rate=5e-4 model.layers=4
+    python train.py --resume runs/demo-20260101-120000
+
+A preset is a section of configs.yml; any option in it can be overridden with section.key=value.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from data.tiny_imagenet import Dataset
+from training.command import run_command
+from training.config import Config, describe_options, from_yaml, load_config, preset_names
+from training.device import CHOICES, choose_device, describe_device
+from training.errors import UserError
+from training.interrupt import StopRequest
+from training.run_folder import Classes, RunFolder
+from training.setup import check_fit, load_dataset
+from training.summary import format_summary, summarize
+from training.trainer import Stopped, Trainer
+
+DEFAULT_PRESET = "tiny_imagenet"
+# What a resumed run may be told anew: where things are and how long to go on. Anything else would make it another run.
+RESUMABLE = ("data.root", "data.cache", "data.workers", "train.epochs", "train.steps", "train.checkpoint_every")
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    run = RunFolder.open(args.resume) if args.resume else None
+    config = resumed_config(run, args.arguments) if run else new_config(args.arguments)
+    device = choose_device(args.device)
+    if args.summary:
+        print(format_summary(summarize(config.model)))
+        return 0
+
+    dataset = load_dataset(config.data)
+    check_fit(config.model, dataset)
+    run = run or RunFolder.create(config.preset, args.run)
+    with run.lock(), StopRequest() as stop:
+        write_description(run, config, dataset)
+        trainer = Trainer(run, config, dataset, device)
+        describe(trainer)
+        trainer.start()
+        if trainer.progress.step >= trainer.total_steps and not trainer.epoch_is_over():
+            print(f"{run.path}: already trained for {trainer.progress.step} steps; more with train.epochs=N")
+            return 0
+        try:
+            trainer.fit(stop)
+        except Stopped:
+            assert stop.signal is not None
+            print(f"stopped after step {trainer.progress.step}; go on with: python train.py --resume {run.path}")
+            return 128 + stop.signal
+    print(f"done: best top-1 {trainer.progress.best_top1:.2%}; evaluate with: python evaluate.py {run.path}")
+    return 0
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train a Vision Transformer with hand-derived gradients.",
+        epilog=f"presets: {', '.join(preset_names())}\n\noptions (section.key=default):\n{describe_options()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="PRESET or section.key=value",
+        help=f"a section of configs.yml (default: {DEFAULT_PRESET}), then options that override it",
+    )
+    parser.add_argument("--run", metavar="DIR", type=Path, help="the run's folder (default: runs/<preset>-<date-time>)")
+    parser.add_argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run")
+    parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
+    parser.add_argument("--summary", action="store_true", help="print layers, shapes, parameters and FLOPs, and leave")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_intermixed_args(argv)
+    if args.resume and args.run:
+        parser.error("--resume DIR names the folder of the run already: leave --run out")
+    return args
+
+
+def new_config(arguments: list[str]) -> Config:
+    """The preset, which is the one argument without `=`, with the overrides."""
+    presets = [argument for argument in arguments if "=" not in argument]
+    if len(presets) > 1:
+        raise UserError(f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value")
+    overrides = [argument for argument in arguments if "=" in argument]
+    return load_config(presets[0] if presets else DEFAULT_PRESET, overrides)
+
+
+def resumed_config(run: RunFolder, overrides: list[str]) -> Config:
+    """The configuration in the run's folder, with the few overrides that leave it the same run."""
+    for override in overrides:
+        if override.partition("=")[0] not in RESUMABLE:
+            raise UserError(f"{override}: a resumed run keeps its options; only {', '.join(RESUMABLE)} may change")
+    return from_yaml(run.config_file.read_text(encoding="utf-8"), source=str(run.config_file), overrides=overrides)
+
+
+def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
+    """Write configuration and classes into the folder. Raises UserError where a resumed run was on other data."""
+    classes = Classes(dataset.wnids, dataset.names, dataset.mean, dataset.std, dataset.fingerprint)
+    if run.classes_file.exists() and run.read_classes() != classes:
+        raise UserError(f"{config.data.folder}: not the data that {run.path} was trained on; name it with data.root=DIR")
+    run.write_classes(classes)
+    run.write_config(config)
+
+
+def describe(trainer: Trainer) -> None:
+    """Say what will happen, before the first step."""
+    config, dataset = trainer.config, trainer.dataset
+    rows = summarize(config.model, depth=1)
+    print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
+    images = f"{len(dataset.train.labels):,} training and {len(dataset.val.labels):,} validation images"
+    print(f"data    {config.data.folder}: {images}, {len(dataset.wnids)} classes")
+    print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs\n")
+    print(format_summary(rows[1:]))
+    steps = f"{trainer.total_steps:,} steps of {trainer.batch_size} images, {trainer.steps_per_epoch:,} an epoch"
+    print(f"\nrun     {trainer.run.path}: {steps}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,35 @@
+"""Which device computes: chosen once, before anything is computed, and never silently another."""
+
+import os
+
+import jax
+
+from training.errors import UserError
+
+CHOICES = ("auto", "cpu", "gpu")
+
+
+def choose_device(name: str) -> jax.Device:
+    """Make `name` ("auto", "cpu" or "gpu") the default device and return it. "auto" is JAX's own choice.
+
+    Raises:
+        UserError: "gpu" where JAX finds none.
+    """
+    if name == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        device = jax.devices(None if name == "auto" else name)[0]
+    except RuntimeError as error:
+        raise UserError(
+            "--device gpu: JAX finds no GPU here. On Linux with an NVIDIA card install its CUDA build with "
+            "`pip install -r requirements-gpu.txt`, or train on the CPU with --device cpu"
+        ) from error
+    jax.config.update("jax_default_device", device)
+    return device
+
+
+def describe_device(device: jax.Device) -> str:
+    """`cpu, 8 cores` or the name of the accelerator."""
+    if device.platform == "cpu":
+        return f"cpu, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    return f"{device.platform}, {device.device_kind}"

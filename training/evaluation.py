@@ -1,0 +1,78 @@
+"""Loss and accuracy over a whole split, every image once."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from data.augment import normalize
+from data.loader import evaluation_batches, prefetch
+from data.tiny_imagenet import Split
+from model.layer import Params
+from model.loss import CrossEntropy
+from model.vit import ViT
+
+
+class Evaluation(NamedTuple):
+    """The result over n images, in the order of the split."""
+
+    images: int  # n
+    loss: float  # mean cross entropy in nats, without label smoothing
+    top1: float  # share of images whose label is the first guess
+    top5: float  # share of images whose label is among the first five guesses
+    labels: np.ndarray  # (n,)
+    predicted: np.ndarray  # (n,), the first guess
+
+
+@dataclass(frozen=True)
+class EvaluationStep:
+    """`losses, predicted, in_top5 = step(params, images, labels)`, each (B,); images (B, H, W, C) uint8."""
+
+    model: ViT
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(
+        self, params: Params, images: jax.Array, labels: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        pixels = normalize(images, self.mean, self.std, jnp.result_type(float))
+        logits, _ = self.model.forward(params, pixels)
+        # The same sorted list gives both accuracies, so equal logits cannot make a label count as found twice over.
+        _, guesses = jax.lax.top_k(logits, min(5, self.model.num_classes))
+        in_top5 = (guesses == labels[:, None]).any(axis=-1)
+        return CrossEntropy().each(logits, labels), guesses[:, 0], in_top5
+
+
+class Evaluator:
+    """Evaluates parameters on one split; the step is compiled at the first call and kept."""
+
+    def __init__(self, step: EvaluationStep, split: Split, batch_size: int) -> None:
+        self.split = split
+        self.batch_size = min(batch_size, len(split.labels))
+        self._step = jax.jit(step)
+
+    def __call__(self, params: Params, quiet: bool = False) -> Evaluation:
+        """Go through the split once; `quiet` leaves out the progress bar."""
+        losses, predicted, in_top5 = [], [], []
+        images = len(self.split.labels)
+        with tqdm(total=images, desc="validation", unit=" images", leave=False, disable=quiet or None) as bar:
+            for batch in prefetch(evaluation_batches(self.split, self.batch_size)):
+                results = self._step(params, batch.images, batch.labels)
+                batch_losses, batch_predicted, batch_in_top5 = (np.asarray(r)[: batch.count] for r in results)
+                losses.append(batch_losses.astype(np.float64))
+                predicted.append(batch_predicted)
+                in_top5.append(batch_in_top5)
+                bar.update(batch.count)
+        guesses = np.concatenate(predicted)
+        labels = np.asarray(self.split.labels)
+        return Evaluation(
+            images=len(labels),
+            loss=float(np.concatenate(losses).mean()),
+            top1=float((guesses == labels).mean()),
+            top5=float(np.concatenate(in_top5).mean()),
+            labels=labels,
+            predicted=guesses,
+        )

@@ -1,0 +1,53 @@
+"""What one sees while a run trains: a bar on a terminal, a line a minute in a log."""
+
+import sys
+import time
+from typing import Self
+
+from tqdm import tqdm
+
+LOG_SECONDS = 60.0
+
+
+class EpochProgress:
+    """Shows images done, loss, images/s and time left of one epoch; a context manager.
+
+    On a terminal that is a `tqdm` bar, which goes when the epoch ends; elsewhere a line each minute, so that a log
+    stays readable.
+    """
+
+    def __init__(self, name: str, total: int, done: int) -> None:
+        """`total` images in the epoch, of which `done` were trained on before."""
+        self.name, self.total, self.done = name, total, done
+        self._bar = tqdm(total=total, initial=done, desc=name, unit=" images", leave=False, disable=None, smoothing=0.1)
+        self._began = self._logged = time.perf_counter()
+        self._initial = done
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, images: int, loss: float | None) -> None:
+        """Count `images` more; `loss` is that of a recent step, in nats."""
+        self.done += images
+        if not self._bar.disable:
+            if loss is not None:
+                self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            self._bar.update(images)
+            return
+        now = time.perf_counter()
+        if now - self._logged >= LOG_SECONDS and loss is not None:
+            self._logged = now
+            rate = (self.done - self._initial) / (now - self._began)
+            left = format_seconds((self.total - self.done) / rate)
+            line = f"{self.done:,} of {self.total:,} images, loss {loss:.3f}, {rate:,.0f} images/s, {left} left"
+            print(f"{self.name}: {line}", file=sys.stderr, flush=True)
+
+
+def format_seconds(seconds: float) -> str:
+    """`4:07` or `1:02:33`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,71 @@
+"""From a configuration to the things that compute: data, optimizer, training step."""
+
+from data import shapes, tiny_imagenet
+from data.tiny_imagenet import Dataset
+from model.layers.patch_embedding import height_width
+from model.vit import ViT
+from optim.adamw import AdamW
+from optim.schedule import Constant, Schedule, WarmupCosine
+from training.config import Config, DataConfig, OptimConfig
+from training.errors import ConfigError
+from training.step import TrainingStep, default_chunks
+
+
+def load_dataset(config: DataConfig, quiet: bool = False) -> Dataset:
+    """The images that the configuration names; generated shapes are drawn first where their folder does not exist.
+
+    Raises:
+        DataError: they are missing or damaged; the message says how to get them.
+    """
+    if config.name == "shapes" and not config.folder.exists():
+        shapes.generate(config.folder, workers=config.workers, quiet=quiet)
+    return tiny_imagenet.load(config.folder, config.cache, config.workers, quiet)
+
+
+def check_fit(model: ViT, dataset: Dataset) -> None:
+    """Raises ConfigError where the model's classes or image size are not those of the data."""
+    classes = len(dataset.wnids)
+    if model.num_classes != classes:
+        raise ConfigError(
+            f"model.num_classes={model.num_classes}, but the data have {classes} classes: "
+            f"set model.num_classes={classes}"
+        )
+    size = dataset.train.images.shape[1:]
+    expected = (*height_width(model.image_size), model.channels)
+    if size != expected:
+        height, width, channels = size
+        raise ConfigError(
+            f"model.image_size={model.image_size} and model.channels={model.channels}, but the images of the data are "
+            f"{height}x{width} with {channels} channels: set model.image_size=[{height},{width}]"
+        )
+
+
+def build_schedule(config: OptimConfig, total_steps: int) -> Schedule:
+    """The learning rate as a function of the step; `warmup` is a share of all steps."""
+    warmup_steps = min(round(config.warmup * total_steps), total_steps - 1)
+    if config.schedule == "constant":
+        return Constant(config.learning_rate, warmup_steps)
+    return WarmupCosine(config.learning_rate, warmup_steps, total_steps, config.final_learning_rate)
+
+
+def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str) -> TrainingStep:
+    """The training step of a run of `total_steps` steps on a `platform` ("cpu" or "gpu")."""
+    optimizer = AdamW(
+        build_schedule(config.optim, total_steps),
+        beta1=config.optim.beta1,
+        beta2=config.optim.beta2,
+        eps=config.optim.eps,
+        weight_decay=config.optim.weight_decay,
+    )
+    return TrainingStep(
+        model=config.model,
+        loss=config.loss,
+        optimizer=optimizer,
+        mean=dataset.mean,
+        std=dataset.std,
+        max_grad_norm=config.optim.max_grad_norm,
+        flip=config.data.flip,
+        crop_padding=config.data.crop_padding,
+        seed=config.train.seed,
+        chunks=default_chunks(config.train.batch_size, config.train.chunk_size, platform),
+    )

@@ -1,0 +1,126 @@
+"""One training step: augment, forward, loss, backward, clip, update. One pure function, compiled once.
+
+The step is a frozen dataclass, so everything that shapes the computation is in its fields, and everything that changes
+is in `TrainState`. The random numbers of a step are a function of (seed, number of the step): a run that is resumed
+draws what it would have drawn.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from data.augment import normalize, random_crop, random_flip
+from model.layer import Params
+from model.loss import CrossEntropy
+from model.vit import ViT
+from optim.adamw import AdamW, AdamWState
+from optim.clip import clip_by_global_norm, global_norm
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    params: Params
+    optimizer: AdamWState
+
+
+class StepMetrics(NamedTuple):
+    """What a step reports, three scalars."""
+
+    loss: jax.Array  # of the batch, before the update
+    grad_norm: jax.Array  # before clipping
+    learning_rate: jax.Array
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """`state, metrics = step(state, images, labels)` with images (B, H, W, C) uint8 and labels (B,) integers.
+
+    Attributes:
+        mean, std: of the training pixels in 0..1, a number for each channel.
+        max_grad_norm: clip gradients to this global norm; None leaves them.
+        flip, crop_padding: augmentation: mirror half of the images; shift by up to so many pixels.
+        seed: of augmentation, dropout and drop path.
+        chunks: the batch goes through forward and backward in so many equal parts, whose gradients are averaged. The
+            result is that of the whole batch up to rounding; memory is that of a part, and smaller arrays stay in a
+            CPU's caches, which is faster there (see `default_chunks`).
+    """
+
+    model: ViT
+    loss: CrossEntropy
+    optimizer: AdamW
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    max_grad_norm: float | None = None
+    flip: bool = False
+    crop_padding: int = 0
+    seed: int = 0
+    chunks: int = 1
+
+    def init(self) -> TrainState:
+        """Parameters and optimizer state before the first step."""
+        init_key, _ = jax.random.split(jax.random.key(self.seed))
+        params = self.model.init(init_key)
+        return TrainState(params, self.optimizer.init(params))
+
+    def __call__(self, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, StepMetrics]:
+        _, run_key = jax.random.split(jax.random.key(self.seed))
+        augment_key, model_key = jax.random.split(jax.random.fold_in(run_key, state.optimizer.step))
+        images = self.augment(augment_key, images)
+        loss, grads = self.loss_and_grads(state.params, images, labels, model_key)
+        if self.max_grad_norm is None:
+            grad_norm = global_norm(grads)
+        else:
+            grads, grad_norm = clip_by_global_norm(grads, self.max_grad_norm)
+        learning_rate = self.optimizer.rate(state.optimizer.step)
+        params, optimizer = self.optimizer.update(state.params, grads, state.optimizer)
+        return TrainState(params, optimizer), StepMetrics(loss, grad_norm, learning_rate)
+
+    def augment(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        """Augmented and normalized images: uint8 in, float out, same shape."""
+        flip_key, crop_key = jax.random.split(key)
+        if self.flip:
+            images = random_flip(flip_key, images)
+        if self.crop_padding:
+            images = random_crop(crop_key, images, self.crop_padding)
+        return normalize(images, self.mean, self.std, jnp.result_type(float))
+
+    def loss_and_grads(
+        self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Params]:
+        """Mean loss over the batch and its gradient with respect to every parameter."""
+        if self.chunks == 1:
+            return self._chunk(params, images, labels, key)
+
+        def add_chunk(total: tuple[jax.Array, Params], chunk: tuple) -> tuple[tuple[jax.Array, Params], None]:
+            return jax.tree.map(jnp.add, total, self._chunk(params, *chunk)), None
+
+        def cut(batch: jax.Array) -> jax.Array:
+            return batch.reshape(self.chunks, -1, *batch.shape[1:])  # (B, ...) -> (chunks, B / chunks, ...)
+
+        zero = (jnp.zeros((), jnp.result_type(float)), jax.tree.map(jnp.zeros_like, params))
+        chunks = cut(images), cut(labels), jax.random.split(key, self.chunks)
+        total, _ = jax.lax.scan(add_chunk, zero, chunks)
+        return jax.tree.map(lambda summed: summed / self.chunks, total)
+
+    def _chunk(
+        self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Params]:
+        logits, cache = self.model.forward(params, images, key)
+        loss, loss_cache = self.loss.forward(logits, labels)
+        dlogits = self.loss.backward(loss_cache)
+        _, grads = self.model.backward(params, cache, dlogits)
+        return loss, grads
+
+
+def default_chunks(batch_size: int, chunk_size: int | None, platform: str) -> int:
+    """Parts that a batch is cut into: by `chunk_size` images, which must divide the batch.
+
+    Where `chunk_size` is None, 16 images or the next smaller divisor on a CPU, the whole batch elsewhere.
+    """
+    if chunk_size is None:
+        largest = 16 if platform == "cpu" else batch_size
+        chunk_size = max(size for size in range(1, min(largest, batch_size) + 1) if batch_size % size == 0)
+    return batch_size // chunk_size

@@ -1,0 +1,224 @@
+"""The training loop: batches through the compiled step, an evaluation an epoch, checkpoints that a run resumes from.
+
+A run is a function of its configuration and its data alone. Every number that the loop carries from step to step is in
+the checkpoint, the order of the images is a function of (seed, epoch) and the random numbers of a step of (seed, step);
+so a run that was interrupted, at whatever moment, ends with the parameters of one that was not, bit for bit on a CPU.
+"""
+
+import dataclasses
+import math
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import jax
+
+from data.loader import prefetch, training_batches
+from data.tiny_imagenet import Dataset
+from training import checkpoint
+from training.config import Config
+from training.errors import UserError
+from training.evaluation import Evaluation, EvaluationStep, Evaluator
+from training.interrupt import StopRequest
+from training.metrics import MetricsRow
+from training.progress import EpochProgress, format_seconds
+from training.run_folder import RunFolder
+from training.setup import build_step
+from training.step import StepMetrics, TrainState
+
+LAG = 2  # steps that may be under way while the next is prepared; their losses are looked at when they are done
+
+
+@dataclass
+class Progress:
+    """How far a run has come: what a checkpoint holds beside parameters and optimizer state. Sums are of the epoch."""
+
+    step: int = 0
+    best_top1: float = -1.0
+    seconds: float = 0.0  # spent so far in training and evaluation
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    epoch_seconds: float = 0.0  # in training alone
+    epoch_wait: float = 0.0  # of these, waiting for data
+
+
+class Stopped(Exception):  # noqa: N818  # no error: it was asked for
+    """The run was asked to stop, and has saved where it is."""
+
+
+class Trainer:
+    """Trains `config` on `dataset` in the folder `run`, from its last checkpoint where it has one."""
+
+    def __init__(self, run: RunFolder, config: Config, dataset: Dataset, device: jax.Device) -> None:
+        self.run, self.config, self.dataset, self.device = run, config, dataset, device
+        self.batch_size = config.train.batch_size
+        self.steps_per_epoch = len(dataset.train.labels) // self.batch_size
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"train.batch_size={self.batch_size} is more than the {len(dataset.train.labels)} training images: "
+                "choose a smaller one"
+            )
+        self.total_steps = config.train.total_steps(self.steps_per_epoch)
+        self.step = build_step(config, dataset, self.total_steps, device.platform)
+        evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
+        self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size)
+        self.progress = Progress()
+        self._unsettled: deque[StepMetrics] = deque()
+        self._last_loss: float | None = None
+        self._learning_rate = 0.0
+
+    def start(self) -> None:
+        """Take up the last checkpoint of the run, or draw new parameters; compile the step.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or of another model.
+        """
+        if self.run.last.exists():
+            template = jax.eval_shape(self.step.init)
+            state, meta = checkpoint.restore(self.run.last, template)
+            self.progress = _read_progress(self.run.last, meta)
+            self.state: TrainState = jax.device_put(state, self.device)
+            self.run.truncate_metrics(self.progress.step)
+        else:
+            self.state = jax.jit(self.step.init)()
+        images, labels = self.dataset.train.images[: self.batch_size], self.dataset.train.labels[: self.batch_size]
+        self._compiled = jax.jit(self.step, donate_argnums=0).lower(self.state, images, labels).compile()
+
+    def fit(self, stop: StopRequest) -> None:
+        """Train until the configured number of steps.
+
+        Raises:
+            Stopped: `stop` was set; the run can be resumed.
+            UserError: the loss is not finite; the last checkpoint is from before that.
+        """
+        if self.epoch_is_over():  # it was interrupted between its last step and the end of its evaluation
+            self._end_epoch(stop)
+        batches = self._batches()
+        try:
+            while self.progress.step < self.total_steps:
+                self._train_epoch(batches, stop)
+                self._end_epoch(stop)
+        finally:
+            batches.close()
+
+    def _train_epoch(self, batches: Iterator[tuple[jax.Array, jax.Array]], stop: StopRequest) -> None:
+        """Steps to the end of the epoch, or of the run."""
+        epoch, first = divmod(self.progress.step, self.steps_per_epoch)
+        last = min(self.total_steps, (epoch + 1) * self.steps_per_epoch) - epoch * self.steps_per_epoch
+        name = f"epoch {epoch + 1}/{math.ceil(self.total_steps / self.steps_per_epoch)}"
+        with EpochProgress(name, last * self.batch_size, first * self.batch_size) as shown:
+            for _ in range(first, last):
+                began = time.perf_counter()
+                images, labels = next(batches)
+                waited = time.perf_counter() - began
+                self.state, metrics = self._compiled(self.state, images, labels)
+                self._unsettled.append(metrics)
+                self.progress.step += 1
+                self._settle(LAG)
+                elapsed = time.perf_counter() - began
+                self.progress.epoch_wait += waited
+                self.progress.epoch_seconds += elapsed
+                self.progress.seconds += elapsed
+                shown.advance(self.batch_size, self._last_loss)
+                if stop.signal is not None:
+                    self.save()
+                    raise Stopped
+                every = self.config.train.checkpoint_every
+                if every is not None and self.progress.step % every == 0:
+                    self.save()
+
+    def _settle(self, lag: int) -> None:
+        """Take in the losses of all steps but the last `lag`, waiting for those that are still computed."""
+        while len(self._unsettled) > lag:
+            step = self.progress.step - len(self._unsettled) + 1
+            metrics = self._unsettled.popleft()
+            self._last_loss, self._learning_rate = float(metrics.loss), float(metrics.learning_rate)
+            if not math.isfinite(self._last_loss):
+                raise UserError(
+                    f"the loss of step {step} is {self._last_loss}: the run has diverged. {self._where_to_go_on()} "
+                    "Try a lower optim.learning_rate, a longer optim.warmup or optim.max_grad_norm=1.0"
+                )
+            self.progress.loss_sum += self._last_loss
+            self.progress.loss_count += 1
+
+    def _where_to_go_on(self) -> str:
+        if not self.run.last.exists():
+            return "No checkpoint was written before it."
+        _, meta = checkpoint.load(self.run.last)
+        return f"{self.run.last} holds step {meta['progress']['step']}, from before it."
+
+    def epoch_is_over(self) -> bool:
+        at_end = self.progress.step % self.steps_per_epoch == 0 or self.progress.step == self.total_steps
+        return at_end and self.progress.loss_count > 0
+
+    def _end_epoch(self, stop: StopRequest) -> None:
+        """Save, evaluate, add a row to the metrics, and keep the parameters if they are the best so far."""
+        self.save()
+        began = time.perf_counter()
+        result = self.evaluator(self.state.params)
+        self.progress.seconds += time.perf_counter() - began
+        row = self._metrics_row(result)
+        self.run.append_metrics(row)
+        if result.top1 > self.progress.best_top1:
+            self.progress.best_top1 = result.top1
+            meta = {"step": self.progress.step, "val_top1": result.top1, "val_loss": result.loss}
+            checkpoint.save(self.run.best, {"params": self.state.params}, meta)
+        self.progress = Progress(self.progress.step, self.progress.best_top1, self.progress.seconds)
+        self.save()
+        print(self._describe(row, result), flush=True)
+        if stop.signal is not None and self.progress.step < self.total_steps:
+            raise Stopped
+
+    def _metrics_row(self, result: Evaluation) -> MetricsRow:
+        progress = self.progress
+        return MetricsRow(
+            epoch=math.ceil(progress.step / self.steps_per_epoch),
+            step=progress.step,
+            train_loss=progress.loss_sum / progress.loss_count,
+            val_loss=result.loss,
+            val_top1=result.top1,
+            val_top5=result.top5,
+            learning_rate=self._learning_rate,
+            images_per_second=progress.loss_count * self.batch_size / progress.epoch_seconds,
+            seconds=progress.seconds,
+            data_wait=progress.epoch_wait / progress.epoch_seconds,
+        )
+
+    def _describe(self, row: MetricsRow, result: Evaluation) -> str:
+        steps_left = self.total_steps - row.step
+        left = format_seconds(steps_left * row.seconds / row.step)
+        chance = 1 / self.config.model.num_classes
+        parts = [
+            f"epoch {row.epoch}/{math.ceil(self.total_steps / self.steps_per_epoch)}",
+            f"train loss {row.train_loss:.3f}",
+            f"validation: loss {result.loss:.3f}",
+            f"top-1 {result.top1:.2%} (chance {chance:.2%})",
+            f"top-5 {result.top5:.2%}",
+            f"{row.images_per_second:,.0f} images/s",
+        ]
+        return "  ".join([*parts, f"{left} left"] if steps_left else parts)
+
+    def save(self) -> None:
+        """Write the checkpoint `last`. Raises UserError where a loss before it is not finite."""
+        self._settle(0)
+        checkpoint.save(self.run.last, self.state, {"progress": dataclasses.asdict(self.progress)})
+
+    def _batches(self) -> Generator[tuple[jax.Array, jax.Array], None, None]:
+        """The batches of all steps to come, on the device; the next ones are fetched while a step computes."""
+
+        def all_epochs() -> Iterator:
+            step = self.progress.step
+            while step < self.total_steps:
+                epoch, start = divmod(step, self.steps_per_epoch)
+                yield from training_batches(self.dataset.train, self.batch_size, self.config.train.seed, epoch, start)
+                step = (epoch + 1) * self.steps_per_epoch
+
+        return prefetch(all_epochs(), transform=lambda batch: jax.device_put((batch.images, batch.labels), self.device))
+
+
+def _read_progress(path: object, meta: dict) -> Progress:
+    try:
+        return Progress(**meta["progress"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: its progress cannot be read ({error}); it is no checkpoint to resume from") from None
