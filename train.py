@@ -17,7 +17,7 @@ import jax
 
 from data.tiny_imagenet import Dataset
 from training.command import run_command
-from training.config import Config, describe_options, from_yaml, load_config, preset_names
+from training.config import Config, describe_options, load_config, preset_names
 from training.device import CHOICES, choose_device, describe_device
 from training.errors import UserError
 from training.interrupt import StopRequest
@@ -34,7 +34,7 @@ RESUMABLE = ("data.root", "data.cache", "data.workers", "train.epochs", "train.s
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     run = RunFolder.open(args.resume) if args.resume else None
-    config = resumed_config(run, args.arguments) if run else new_config(args.arguments)
+    config = run.read_config(args.arguments, RESUMABLE) if run else new_config(args.arguments)
     device = choose_device(args.device)
     if args.summary:
         print(format_summary(summarize(config.model)))
@@ -94,19 +94,11 @@ def new_config(arguments: list[str]) -> Config:
     return load_config(presets[0] if presets else DEFAULT_PRESET, overrides)
 
 
-def resumed_config(run: RunFolder, overrides: list[str]) -> Config:
-    """The configuration in the run's folder, with the few overrides that leave it the same run."""
-    for override in overrides:
-        if override.partition("=")[0] not in RESUMABLE:
-            raise UserError(f"{override}: a resumed run keeps its options; only {', '.join(RESUMABLE)} may change")
-    return from_yaml(run.config_file.read_text(encoding="utf-8"), source=str(run.config_file), overrides=overrides)
-
-
 def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
     """Write configuration and classes into the folder. Raises UserError where a resumed run was on other data."""
     classes = Classes(dataset.wnids, dataset.names, dataset.mean, dataset.std, dataset.fingerprint)
     if run.classes_file.exists() and run.read_classes() != classes:
-        raise UserError(f"{config.data.folder}: not the data that {run.path} was trained on; name it with data.root=DIR")
+        raise UserError(f"{config.data.folder}: not the data of {run.path}; say where they are with data.root=DIR")
     run.write_classes(classes)
     run.write_config(config)
 

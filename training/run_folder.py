@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -142,9 +142,18 @@ class RunFolder:
     def write_config(self, config: Config) -> None:
         replace_text(self.config_file, config.to_yaml())
 
-    def read_config(self) -> Config:
-        """Raises ConfigError where the file is damaged or has options that this version does not know."""
-        return from_yaml(self.config_file.read_text(encoding="utf-8"), source=str(self.config_file))
+    def read_config(self, overrides: Sequence[str] = (), allowed: Sequence[str] = ()) -> Config:
+        """The configuration of the run, with `section.key=value` overrides of the options named in `allowed`.
+
+        Raises:
+            UserError: an override of another option.
+            ConfigError: the file is damaged or has options that this version does not know.
+        """
+        for override in overrides:
+            if override.partition("=")[0] not in allowed:
+                raise UserError(f"{override}: {self.path} keeps the options it began with, but for {', '.join(allowed)}")
+        text = self.config_file.read_text(encoding="utf-8")
+        return from_yaml(text, source=str(self.config_file), overrides=list(overrides))
 
     def write_classes(self, classes: Classes) -> None:
         replace_text(self.classes_file, json.dumps(asdict(classes), indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,138 @@
+"""Evaluate a trained model on the whole validation set: loss, accuracy, the hardest classes, the most confused pairs.
+
+    python evaluate.py                              the newest run, its best checkpoint
+    python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
+    python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from training import checkpoint
+from training.command import run_command
+from training.device import CHOICES, choose_device, describe_device
+from training.errors import UserError
+from training.evaluation import Evaluation, EvaluationStep, Evaluator
+from training.files import replace_text
+from training.run_folder import Classes, RunFolder
+from training.setup import check_fit, load_dataset
+
+OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size")  # nothing here changes the result
+SHOWN_CLASSES = 5
+SHOWN_PAIRS = 10
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    run = RunFolder.open(args.run) if args.run else RunFolder.newest()
+    config = run.read_config(args.overrides, OVERRIDABLE)
+    device = choose_device(args.device)
+    classes = run.read_classes()
+    path, params, step = read_parameters(run, args.checkpoint, config.model)
+
+    dataset = load_dataset(config.data)
+    check_fit(config.model, dataset)
+    if dataset.wnids != classes.wnids:
+        raise UserError(
+            f"{config.data.folder}: its classes are not those of {run.path}; name the data it was trained on with "
+            "data.root=DIR"
+        )
+    print(f"{path} (step {step:,}) on {len(dataset.val.labels):,} validation images, {describe_device(device)}")
+    evaluation_step = EvaluationStep(config.model, classes.mean, classes.std)
+    result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(params)
+    report = make_report(result, classes) | {"run": str(run.path), "checkpoint": path.name, "step": step}
+    print(format_report(report))
+    if args.json:
+        replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return 0
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="evaluate.py", description="Evaluate a trained model on the validation set.")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="RUN or section.key=value",
+        help=f"folder of a run (default: the newest); options that may differ from it: {', '.join(OVERRIDABLE)}",
+    )
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="default: %(default)s")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, each class and each pair, to FILE")
+    parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_intermixed_args(argv)
+    folders = [argument for argument in args.arguments if "=" not in argument]
+    if len(folders) > 1:
+        parser.error(f"one run at a time, got {' and '.join(folders)}")
+    args.run = folders[0] if folders else None
+    args.overrides = [argument for argument in args.arguments if "=" in argument]
+    return args
+
+
+def read_parameters(run: RunFolder, which: str, model: Any) -> tuple[Path, Any, int]:
+    """The file, the parameters in it, and after how many steps they were saved."""
+    path = run.best if which == "best" else run.last
+    if which == "best" and not path.exists() and run.last.exists():
+        raise UserError(f"{path}: no epoch of this run has ended yet, so there is no best one; use --checkpoint last")
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    params, meta = checkpoint.restore(path, template, part="params")
+    return path, params, int(meta["step"] if "step" in meta else meta["progress"]["step"])
+
+
+def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
+    """Everything there is to say, as JSON: numbers over the whole set, each class, each pair that was confused."""
+    count = len(classes.wnids)
+    confusion = np.zeros((count, count), dtype=int)  # row: label, column: prediction
+    np.add.at(confusion, (result.labels, result.predicted), 1)
+    images, right = confusion.sum(axis=1), confusion.diagonal()
+    per_class = [
+        {
+            "wnid": classes.wnids[i],
+            "name": classes.names[i],
+            "images": int(images[i]),
+            "accuracy": float(right[i] / images[i]) if images[i] else None,
+        }
+        for i in range(count)
+    ]
+    mistakes = confusion - np.diag(right)
+    # From the most frequent; equal counts in the order of the classes, so that the list is the same every time.
+    order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
+    pairs = [
+        {"label": classes.names[i], "predicted": classes.names[j], "images": int(mistakes[i, j])}
+        for i, j in (divmod(int(flat), count) for flat in order)
+    ]
+    return {
+        "images": result.images,
+        "loss": result.loss,
+        "top1": result.top1,
+        "top5": result.top5,
+        "chance": 1 / count,
+        "per_class": per_class,
+        "confused": pairs,
+    }
+
+
+def format_report(report: dict[str, Any]) -> str:
+    lines = [
+        f"loss    {report['loss']:.4f}",
+        f"top-1   {report['top1']:.2%}   (chance {report['chance']:.2%})",
+        f"top-5   {report['top5']:.2%}",
+    ]
+    ranked = sorted((c for c in report["per_class"] if c["images"]), key=lambda c: c["accuracy"])
+    shown = min(SHOWN_CLASSES, (len(ranked) + 1) // 2)
+    lines += ["", "best classes"] + [f"  {c['accuracy']:7.2%}  {c['name']}" for c in ranked[::-1][:shown]]
+    lines += ["worst classes"] + [f"  {c['accuracy']:7.2%}  {c['name']}" for c in ranked[:shown]]
+    if report["confused"]:
+        pairs = report["confused"][:SHOWN_PAIRS]
+        lines += ["most confused"] + [f"  {p['images']:4} x  {p['label']}, taken for {p['predicted']}" for p in pairs]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
