@@ -103,9 +103,10 @@ def test_not_a_number_survives_in_arrays(tmp_path: Path) -> None:
 
 def test_the_same_tree_makes_the_same_bytes(saved: Path) -> None:
     first = saved.read_bytes()
-    os.utime(saved, (0, 0))
     checkpoint.save(saved, make_tree(), META)
     assert saved.read_bytes() == first
+    with zipfile.ZipFile(saved) as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # in place of the time
 
 
 def test_leaves_nothing_beside_it(saved: Path) -> None:
@@ -312,6 +313,12 @@ def test_missing_and_extra_tensors_are_named(saved: Path) -> None:
         "of another model: it lacks params/head/a, params/head/b, params/head/c and 2 more; "
         "it also has seen/0, seen/1. Use the model configuration that it was trained with"
     )
+
+
+def test_an_extra_tensor_alone_is_refused(saved: Path) -> None:
+    template = make_tree()
+    del template["params"]["attention"]["b"]
+    assert "it also has optimizer/m/attention/b, params/attention/b" in refusal(saved, template)
 
 
 def test_a_branch_that_is_not_there(saved: Path) -> None:

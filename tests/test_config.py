@@ -157,6 +157,7 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("optim.beta2=1", "at least 0 and below 1"),
         ("optim.eps=0", "above 0"),
         ("optim.max_grad_norm=0", "above 0 or null"),
+        ("optim.max_grad_norm=", "above 0 or null"),
         ("optim.schedule=linear", "one of constant, cosine"),
         ("optim.schedule=null", "one of constant, cosine"),
         ("data.flip=1", "true or false"),
