@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from data import files
+from data.command import run_command
 from data.errors import DataError
 from data.workers import run
 
@@ -272,25 +273,22 @@ def _cannot_write(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be written: {files.reason(error)}. Make room, or name another folder with --to.")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m data.shapes", description="Generate the shapes data set.")
     parser.add_argument("--to", default="datasets/shapes", metavar="DIR", help="the folder to create (%(default)s)")
-    parser.add_argument("--seed", type=_count(0), default=0, help="what the pictures are drawn from (%(default)s)")
-    parser.add_argument("--train-per-class", type=_count(1), default=TRAIN_PER_CLASS, metavar="N", help="(%(default)s)")
-    parser.add_argument("--val-per-class", type=_count(1), default=VAL_PER_CLASS, metavar="N", help="(%(default)s)")
-    parser.add_argument("--workers", type=_count(1), metavar="N", help="processes (one for each core)")
+    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="draws the pictures (%(default)s)")
+    parser.add_argument(
+        "--train-per-class", type=_at_least(1), default=TRAIN_PER_CLASS, metavar="N", help="(%(default)s)"
+    )
+    parser.add_argument("--val-per-class", type=_at_least(1), default=VAL_PER_CLASS, metavar="N", help="(%(default)s)")
+    parser.add_argument("--workers", type=_at_least(1), metavar="N", help="processes (one for each core)")
     options = parser.parse_args(arguments)
-    try:
-        generate(options.to, options.seed, options.train_per_class, options.val_per_class, options.workers)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    generate(options.to, options.seed, options.train_per_class, options.val_per_class, options.workers)
     pictures = len(CLASSES) * (options.train_per_class + options.val_per_class)
     print(f"{options.to}: {pictures} images of {len(CLASSES)} classes.")
-    return 0
 
 
-def _count(least: int) -> Callable[[str], int]:
+def _at_least(least: int) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
         value = int(text)
         if value < least:
@@ -301,4 +299,4 @@ def _count(least: int) -> Callable[[str], int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,0 +1,78 @@
+"""Unpack a zip file that nobody has vouched for: nothing outside the target, no links, no bombs."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from data.errors import DataError
+
+MAX_FILES = 200_000  # Tiny ImageNet has about 120,000
+MAX_BYTES = 1_000_000_000  # unpacked; Tiny ImageNet has about 250 million
+
+
+def unpack(source: Path, folder: Path, top: str, quiet: bool = False) -> None:
+    """Unpack the zip file `source`, all of whose files must lie below `top`/, into `folder`.
+
+    Every name and size is judged before the first file is written. Raises DataError, naming the entry.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = archive.infolist()
+            _require_sane(source, entries, top, folder)
+            for entry in tqdm(entries, desc="Unpacking", unit=" files", disable=quiet):
+                path = folder.joinpath(*PurePosixPath(entry.filename).parts)
+                if entry.is_dir():
+                    path.mkdir(parents=True, exist_ok=True)
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(entry) as packed, open(path, "xb") as file:
+                    shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(f"{source}: not a whole zip file ({error}). Remove it and download it again.") from error
+
+
+def _require_sane(source: Path, entries: list[zipfile.ZipInfo], top: str, folder: Path) -> None:
+    size = sum(entry.file_size for entry in entries)  # also a bound on what is written: zipfile stops at these sizes
+    if len(entries) > MAX_FILES or size > MAX_BYTES:
+        raise DataError(
+            f"{source}: would unpack to {len(entries):,} files of {size:,} bytes, more than any copy of the data set "
+            "has. Get the archive from elsewhere."
+        )
+    seen: set[str] = set()
+    for entry in entries:
+        problem = _problem(entry, top, seen)
+        if problem:
+            raise DataError(
+                f"{source}: refused: its entry {entry.filename!r} {problem}. Get the archive from elsewhere."
+            )
+        seen.add(entry.filename)
+    free = shutil.disk_usage(folder).free
+    needed = size + 4096 * len(entries)  # each file ends in a half-used block
+    if free < needed:
+        raise DataError(
+            f"{folder.parent}: the disk is too full to unpack: {needed / 1e6:,.0f} MB are needed and "
+            f"{free / 1e6:,.0f} MB are free. Make room, then run the command again; the download is kept."
+        )
+
+
+def _problem(entry: zipfile.ZipInfo, top: str, seen: set[str]) -> str:
+    """What is wrong with the entry, or nothing."""
+    path = PurePosixPath(entry.filename)
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on Unix
+    if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
+        return "points outside the folder"
+    if not path.parts or path.parts[0] != top:
+        return f"is not below {top}/"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, not a file"
+    if entry.flag_bits & 1:
+        return "is encrypted"
+    if entry.filename in seen:
+        return "comes twice"
+    return ""
