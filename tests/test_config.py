@@ -315,6 +315,16 @@ def test_an_option_that_came_later_takes_its_default() -> None:
     assert from_yaml(older) == load_config("demo", ["optim.beta2=0.999"])
 
 
+def test_overrides_of_a_run_replace_its_own_values() -> None:
+    text = load_config("demo", ["train.steps=5", "data.flip=false"]).to_yaml()
+    assert from_yaml(text, overrides=["train.epochs=2"]) == load_config("demo", ["train.epochs=2", "data.flip=false"])
+
+
+def test_chunks_must_fill_the_batch() -> None:
+    assert load_config("baseline", ["train.chunk_size=16"]).train.chunk_size == 16
+    assert "train: chunk_size=48 must divide batch_size=64" in refusal(["train.chunk_size=48"])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

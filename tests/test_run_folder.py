@@ -136,9 +136,18 @@ def test_a_lock_file_does_not_make_a_folder_full(tmp_path: Path) -> None:
 
 def test_configuration_round_trip(run: RunFolder) -> None:
     assert run.read_config() == load_config("demo")
-    run.config_file.write_text("preset: demo\nmodel: {depth: 3}\n")
-    with pytest.raises(ConfigError, match=re.escape(str(run.config_file))):
-        run.read_config()
+    for content in (b"preset: demo\nmodel: {depth: 3}\n", b"preset: \xff"):
+        run.config_file.write_bytes(content)
+        with pytest.raises(ConfigError, match=re.escape(str(run.config_file))):
+            run.read_config()
+
+
+def test_a_resumed_run_may_change_what_is_allowed_alone(run: RunFolder) -> None:
+    config = run.read_config(["train.steps=7", "data.root=/b"], allowed=("train.steps", "data.root"))
+    assert config == load_config("demo", ["train.steps=7", "data.root=/b"])
+    for override in ("optim.learning_rate=1", "train.steps", "tran.steps=7"):
+        with pytest.raises(UserError, match=rf"^{re.escape(override)}: .*/run keeps .*, but for data\.root"):
+            run.read_config([override], allowed=("data.root",))
 
 
 def test_classes_round_trip(run: RunFolder) -> None:

@@ -17,7 +17,7 @@ from model.vit import ViT
 from training import fields
 from training.errors import ConfigError
 from training.fields import Count, CountOrZero, Name, NotNegative, Positive, Seed, Share, nearest, show
-from training.yaml_text import parse_yaml
+from training.yaml_text import parse_yaml, read_utf8
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs.yml"
 DEFAULTS = "defaults"
@@ -127,7 +127,8 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path = CO
 def from_yaml(
     text: str, source: str = "config.yml", path: Path = CONFIGS, overrides: list[str] | None = None
 ) -> Config:
-    """The configuration that `to_yaml` wrote. An option that has come since then takes its value from `defaults`.
+    """The configuration that `to_yaml` wrote, with overrides. An option that has come since then takes its value from
+    `defaults`.
 
     Raises:
         ConfigError: as for `load_config`; `source` names the text in the message.
@@ -147,7 +148,7 @@ def preset_names(path: Path = CONFIGS) -> list[str]:
 
 def describe_options(path: Path = CONFIGS) -> str:
     """Every option with its default and its comment from `configs.yml`, a line each, for a command's `--help`."""
-    text = _read_text(path)
+    text = read_utf8(path)
     _read_document(path)  # its messages name a line where composing alone would fail with a traceback
     lines, rows = text.splitlines(), []
     for section, options in _entry(yaml.compose(text), DEFAULTS).value:
@@ -163,15 +164,8 @@ def _entry(mapping: Any, name: str) -> Any:
     return next(value for key, value in mapping.value if key.value == name)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
-
-
 def _read_document(path: Path) -> dict[str, Any]:
-    document = parse_yaml(_read_text(path), str(path))
+    document = parse_yaml(read_utf8(path), str(path))
     if not isinstance(document, dict) or DEFAULTS not in document:
         raise ConfigError(f"{path}: it has no section `{DEFAULTS}:` with the default of every option")
     for name in document:

@@ -20,6 +20,7 @@ from training.config import Config, from_yaml
 from training.errors import UserError
 from training.files import replace_text
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
+from training.yaml_text import read_utf8
 
 RUNS = Path("runs")
 LOCK = ".lock"
@@ -151,9 +152,9 @@ class RunFolder:
         """
         for override in overrides:
             if override.partition("=")[0] not in allowed:
-                raise UserError(f"{override}: {self.path} keeps the options it began with, but for {', '.join(allowed)}")
-        text = self.config_file.read_text(encoding="utf-8")
-        return from_yaml(text, source=str(self.config_file), overrides=list(overrides))
+                changeable = ", ".join(allowed) or "none"
+                raise UserError(f"{override}: {self.path} keeps the options it began with, but for {changeable}")
+        return from_yaml(read_utf8(self.config_file), source=str(self.config_file), overrides=list(overrides))
 
     def write_classes(self, classes: Classes) -> None:
         replace_text(self.classes_file, json.dumps(asdict(classes), indent=1, ensure_ascii=False) + "\n")

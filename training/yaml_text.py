@@ -1,5 +1,6 @@
 """YAML that is read strictly: a key given twice is an error, where PyYAML keeps the last one and says nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,3 +33,16 @@ def parse_yaml(text: str, source: str) -> Any:
         raise ConfigError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
     except (yaml.YAMLError, ValueError) as error:  # a character that YAML forbids; a date that does not exist
         raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        ConfigError: it is not text in UTF-8.
+        OSError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
