@@ -191,8 +191,8 @@ def _read_preset(document: dict[str, Any], name: str, path: Path) -> Values:
     while following is not None:
         presets = [preset for preset in document if preset != DEFAULTS]
         if following not in presets:
-            where = f"{path.name}, preset {chain[-1]}, extends" if chain else "preset"
-            raise ConfigError(f"{where}: {path.name} has no preset {following}; {nearest(following, presets)}")
+            where = f"{path.name}, preset {chain[-1]}, extends: " if chain else ""
+            raise ConfigError(f"{where}{path.name} has no preset {following}; {nearest(following, presets)}")
         if following in chain:
             raise ConfigError(f"{path.name}: presets extend each other in a circle: {' -> '.join([*chain, following])}")
         chain.append(following)
