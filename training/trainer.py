@@ -79,7 +79,8 @@ class Trainer:
             state, meta = checkpoint.restore(self.run.last, template)
             self.progress = _read_progress(self.run.last, meta)
             self.state: TrainState = jax.device_put(state, self.device)
-            self.run.truncate_metrics(self.progress.step)
+            # Rows past the checkpoint will be made again; so will its own, if the evaluation after it had not ended.
+            self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
         else:
             self.state = jax.jit(self.step.init)()
         images, labels = self.dataset.train.images[: self.batch_size], self.dataset.train.labels[: self.batch_size]
@@ -134,19 +135,23 @@ class Trainer:
             step = self.progress.step - len(self._unsettled) + 1
             metrics = self._unsettled.popleft()
             self._last_loss, self._learning_rate = float(metrics.loss), float(metrics.learning_rate)
-            if not math.isfinite(self._last_loss):
-                raise UserError(
-                    f"the loss of step {step} is {self._last_loss}: the run has diverged. {self._where_to_go_on()} "
-                    "Try a lower optim.learning_rate, a longer optim.warmup or optim.max_grad_norm=1.0"
-                )
+            self._require_finite(f"the loss of step {step}", self._last_loss)
+            # A gradient that is not finite spoils the parameters in the very step whose loss was still a number.
+            self._require_finite(f"the norm of the gradient of step {step}", float(metrics.grad_norm))
             self.progress.loss_sum += self._last_loss
             self.progress.loss_count += 1
 
-    def _where_to_go_on(self) -> str:
-        if not self.run.last.exists():
-            return "No checkpoint was written before it."
-        _, meta = checkpoint.load(self.run.last)
-        return f"{self.run.last} holds step {meta['progress']['step']}, from before it."
+    def _require_finite(self, name: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        before = "No checkpoint was written before it."
+        if self.run.last.exists():
+            _, meta = checkpoint.load(self.run.last)
+            before = f"{self.run.last} holds step {meta['progress']['step']}, from before it."
+        raise UserError(
+            f"{name} is {value}: the run has diverged. {before} Try a lower optim.learning_rate, a longer optim.warmup "
+            "or optim.max_grad_norm=1.0"
+        )
 
     def epoch_is_over(self) -> bool:
         at_end = self.progress.step % self.steps_per_epoch == 0 or self.progress.step == self.total_steps
@@ -157,6 +162,7 @@ class Trainer:
         self.save()
         began = time.perf_counter()
         result = self.evaluator(self.state.params)
+        self._require_finite(f"the validation loss after step {self.progress.step}", result.loss)
         self.progress.seconds += time.perf_counter() - began
         row = self._metrics_row(result)
         self.run.append_metrics(row)

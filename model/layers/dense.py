@@ -34,12 +34,19 @@ class Dense:
     `weights="glorot"` draws W uniformly from +-sqrt(6 / (d_in + d_out)), which keeps the variance of activations and of
     gradients about the same through the layer (Glorot and Bengio 2010); `"zeros"` suits a classification head, whose
     first predictions are then uniform and whose first loss is log(C).
+
+    Raises:
+        ValueError: `weights` is neither.
     """
 
     d_in: int
     d_out: int
     bias: bool = True
     weights: Literal["glorot", "zeros"] = "glorot"
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("glorot", "zeros"):
+            raise ValueError(f"weights must be 'glorot' or 'zeros', got {self.weights!r}")
 
     def init(self, key: jax.Array) -> Params:
         limit = math.sqrt(6 / (self.d_in + self.d_out)) if self.weights == "glorot" else 0.0

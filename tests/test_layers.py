@@ -1,0 +1,288 @@
+"""Every layer, every option: backward against the vjp of its own forward, and forward against its definition."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model.combinators import Composite, Residual, Sequential
+from model.encoder import Encoder, EncoderBlock
+from model.layers.dense import Dense
+from model.layers.dropout import Dropout, DropPath
+from model.layers.feed_forward import FeedForward
+from model.layers.gelu import GELU
+from model.layers.layer_norm import LayerNorm
+from model.layers.multi_head_attention import MultiHeadAttention
+from model.layers.patch_embedding import PatchEmbedding, Patchify
+from model.layers.pooling import ClassTokenPooling, MeanPooling
+from model.layers.position_embedding import PositionEmbedding
+from model.layers.softmax import Softmax
+from tests.oracle import assert_backward_is_vjp, normal, random_params
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+# Sizes that all differ, so that no transposed or wrongly summed array has the right shape by chance.
+B, N, D, H, M, C = 2, 5, 12, 3, 7, 4
+TOKENS = (B, N, D)
+IMAGES = (B, 6, 8, 3)  # patches of 3 x 2: a grid of 2 x 4
+
+LAYERS = [
+    (Dense(D, C), TOKENS),
+    (Dense(D, C), (B, D)),
+    (Dense(D, C, bias=False), TOKENS),
+    (Dense(D, C, weights="zeros"), TOKENS),
+    (LayerNorm(D), TOKENS),
+    (LayerNorm(D, eps=0.5), (B, D)),
+    (GELU("tanh"), TOKENS),
+    (GELU("erf"), TOKENS),
+    (Softmax(), TOKENS),
+    (MultiHeadAttention(D, H), TOKENS),
+    (MultiHeadAttention(D, 1), TOKENS),
+    (MultiHeadAttention(D, H, qkv_bias=False), TOKENS),
+    (MultiHeadAttention(D, H, dropout=0.3), TOKENS),
+    (FeedForward(D, M), TOKENS),
+    (FeedForward(D, M, gelu="erf", dropout=0.3), TOKENS),
+    (Patchify((6, 8), (3, 2), 3), IMAGES),
+    (PatchEmbedding((6, 8), (3, 2), 3, D), IMAGES),
+    (PatchEmbedding((6, 8), (3, 2), 3, D, norm_before=True), IMAGES),
+    (PatchEmbedding((6, 8), (3, 2), 3, D, norm_after=True), IMAGES),
+    (PatchEmbedding(6, 3, 2, D, norm_before=True, norm_after=True), (B, 6, 6, 2)),
+    *[
+        (PositionEmbedding((2, 4), D, class_token, positions), (B, 8, D))
+        for class_token in (True, False)
+        for positions in ("learned", "sinusoidal_1d", "sinusoidal_2d", "none")
+    ],
+    (Dropout(0.4), TOKENS),
+    (Dropout(0.0), TOKENS),
+    (DropPath(0.4), TOKENS),
+    (ClassTokenPooling(N), TOKENS),
+    (MeanPooling(N, class_token=True), TOKENS),
+    (MeanPooling(N, class_token=False), TOKENS),
+    (Residual(Dense(D, D)), TOKENS),
+    (Sequential((("a", Dense(D, C)), ("b", GELU()), ("c", Dense(C, M)))), TOKENS),
+    (Sequential(()), TOKENS),
+    *[
+        (EncoderBlock(D, H, M, norm=norm, dropout=0.2, attention_dropout=0.2, drop_path=0.3), TOKENS)
+        for norm in ("pre", "post")
+    ],
+    (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 3), TOKENS),
+    (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 2, drop_path_rule="constant"), TOKENS),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: str(value)[:90])
+def test_backward_is_the_vjp_of_forward(layer, shape):
+    """With a key, so that every dropout acts: without one it is the identity, which the next test goes through."""
+    assert_backward_is_vjp(layer, normal(7, *shape), key=jax.random.key(5))
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.4), DropPath(0.4), EncoderBlock(D, H, M, dropout=0.2)], ids=str)
+def test_backward_in_evaluation(layer):
+    assert_backward_is_vjp(layer, normal(7, *TOKENS), key=None)
+
+
+@dataclass(frozen=True)
+class LayerNormWithoutMeanTerm(LayerNorm):
+    def backward(self, params, cache, dy):
+        dxhat = dy * params["gamma"]
+        through_var = cache.xhat * (dxhat * cache.xhat).mean(axis=-1, keepdims=True)
+        return cache.rstd * (dxhat - through_var), super().backward(params, cache, dy)[1]
+
+
+@dataclass(frozen=True)
+class DenseThatForgetsABatch(Dense):
+    def backward(self, params, cache, dy):
+        dx, grads = super().backward(params, cache, dy)
+        return dx, {**grads, "b": dy[0].sum(axis=0)}
+
+
+@dataclass(frozen=True)
+class DropoutWithoutItsMask(Dropout):
+    def backward(self, params, cache, dy):
+        return dy, {}
+
+
+MUTANTS = [LayerNormWithoutMeanTerm(D), DenseThatForgetsABatch(D, C), DropoutWithoutItsMask(0.5)]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: type(mutant).__name__)
+def test_the_comparison_itself_can_fail(mutant):
+    with pytest.raises(AssertionError, match="relative error"):
+        assert_backward_is_vjp(mutant, normal(7, *TOKENS), key=jax.random.key(5))
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: str(value)[:90])
+def test_layers_are_values_without_arrays(layer, shape):
+    assert hash(layer) == hash(layer)
+    assert len({layer, layer}) == 1
+
+
+def test_softmax_is_stable_and_sums_to_one():
+    scores = jnp.array([[1e4, 1e4 - 1, -1e4], [0.0, 1.0, 2.0]])
+    p, _ = Softmax().forward({}, scores)
+    np.testing.assert_allclose(p, jax.nn.softmax(scores), rtol=1e-14)
+    np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-14)
+
+
+def test_softmax_gradient_rows_sum_to_zero():
+    _, cache = Softmax().forward({}, normal(1, 4, 6))
+    dx, _ = Softmax().backward({}, cache, normal(2, 4, 6))
+    np.testing.assert_allclose(dx.sum(axis=-1), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("form", ["tanh", "erf"])
+def test_gelu_is_the_published_function(form):
+    x = jnp.linspace(-6, 6, 101)
+    y, _ = GELU(form).forward({}, x)
+    np.testing.assert_allclose(y, jax.nn.gelu(x, approximate=form == "tanh"), rtol=1e-12, atol=1e-14)
+
+
+def test_the_two_forms_of_gelu_are_within_what_the_docstring_says():
+    x = jnp.linspace(-8, 8, 10_001)
+    assert jnp.abs(GELU("tanh").forward({}, x)[0] - GELU("erf").forward({}, x)[0]).max() < 5e-4
+
+
+def test_layer_norm_keeps_its_digits_far_from_zero():
+    with jax.enable_x64(False):
+        x = normal(3, 4, 64).astype(jnp.float32)
+        params = LayerNorm(64).init(jax.random.key(0))
+        near, _ = LayerNorm(64).forward(params, x)
+        far, _ = LayerNorm(64).forward(params, x + 1000)
+    np.testing.assert_allclose(far, near, atol=2e-4)  # E[x^2] - E[x]^2 would be off by more than 0.05 here
+
+
+def test_layer_norm_gradient_is_a_projection():
+    layer = LayerNorm(D, eps=0.0)
+    params = random_params(layer)
+    _, cache = layer.forward(params, normal(1, *TOKENS))
+    dx, _ = layer.backward(params, cache, normal(2, *TOKENS))
+    np.testing.assert_allclose(dx.sum(axis=-1), 0, atol=1e-13)
+    np.testing.assert_allclose((dx * cache.xhat).sum(axis=-1), 0, atol=1e-13)
+
+
+def test_attention_equals_its_definition_head_by_head():
+    layer = MultiHeadAttention(D, H)
+    params = random_params(layer)
+    x = normal(1, *TOKENS)
+    y, _ = layer.forward(params, x)
+
+    K = D // H
+    W, b = params["qkv"]["W"].reshape(D, 3, H, K), params["qkv"]["b"].reshape(3, H, K)
+    expected = []
+    for image in x:
+        heads = []
+        for h in range(H):
+            q, k, v = (image @ W[:, i, h] + b[i, h] for i in range(3))
+            heads.append(jax.nn.softmax(q @ k.T / np.sqrt(K)) @ v)
+        expected.append(jnp.hstack(heads) @ params["out"]["W"] + params["out"]["b"])
+    np.testing.assert_allclose(y, jnp.stack(expected), rtol=1e-12)
+
+
+def test_attention_has_no_gradient_in_its_key_bias():
+    layer = MultiHeadAttention(D, H)
+    params = random_params(layer)
+    _, cache = layer.forward(params, normal(1, *TOKENS))
+    _, grads = layer.backward(params, cache, normal(2, *TOKENS))
+    _, dkey, _ = grads["qkv"]["b"].reshape(3, D)
+    np.testing.assert_allclose(dkey, 0, atol=1e-13)
+
+
+def test_patch_embedding_is_a_strided_convolution():
+    layer = PatchEmbedding((6, 8), (3, 2), 3, D)
+    params = random_params(layer)
+    images = normal(1, *IMAGES)
+    y, _ = layer.forward(params, images)
+    kernel = params["project"]["W"].reshape(3, 2, 3, D)  # h, w, C, D
+    convolved = jax.lax.conv_general_dilated(
+        images, kernel, window_strides=(3, 2), padding="VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(y, convolved.reshape(B, 8, D) + params["project"]["b"], rtol=1e-11, atol=1e-13)
+
+
+def test_sinusoids_follow_the_formula():
+    layer = PositionEmbedding((2, 4), D, class_token=True, positions="sinusoidal_1d")
+    y, _ = layer.forward({"class_token": jnp.zeros(D)}, jnp.zeros((1, 8, D)))
+    for patch in range(8):
+        for i in range(D // 2):
+            angle = patch / 10000 ** (2 * i / D)
+            assert y[0, patch + 1, 2 * i] == pytest.approx(np.sin(angle), abs=1e-14)
+            assert y[0, patch + 1, 2 * i + 1] == pytest.approx(np.cos(angle), abs=1e-14)
+    assert (y[0, 0] == 0).all()
+
+
+def test_two_dimensional_sinusoids_encode_row_and_column_apart():
+    layer = PositionEmbedding((2, 4), D, class_token=False, positions="sinusoidal_2d")
+    y, _ = layer.forward({}, jnp.zeros((1, 8, D)))
+    grid = y.reshape(2, 4, D)
+    np.testing.assert_array_equal(grid[:, 0, : D // 2], grid[:, 3, : D // 2])  # the row half does not know the column
+    np.testing.assert_array_equal(grid[0, :, D // 2 :], grid[1, :, D // 2 :])
+    assert len(np.unique(np.asarray(y[0]), axis=0)) == 8
+
+
+def test_dropout_keeps_the_expected_value_and_is_off_in_evaluation():
+    x = jnp.ones((200, 500))
+    y, cache = Dropout(0.25).forward({}, x, jax.random.key(0))
+    assert set(np.unique(y)) == {0, 1 / 0.75}
+    assert float(y.mean()) == pytest.approx(1, abs=0.01)
+    np.testing.assert_array_equal(Dropout(0.25).backward({}, cache, x)[0], cache.mask)
+    assert Dropout(0.25).forward({}, x)[0] is x
+
+
+def test_drop_path_drops_whole_images():
+    y, _ = DropPath(0.5).forward({}, jnp.ones((400, 3, 2)), jax.random.key(0))
+    per_image = np.asarray(y).reshape(400, -1)
+    assert (per_image == per_image[:, :1]).all()
+    assert set(np.unique(per_image)) == {0, 2}
+    assert 0.4 < (per_image[:, 0] == 0).mean() < 0.6
+
+
+def test_drop_path_grows_from_zero_to_the_last_block():
+    def rates(rule):
+        return [block.drop_path for _, block in Encoder(EncoderBlock(D, H, M, drop_path=0.3), 4, rule).body.layers]
+
+    assert rates("linear") == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert rates("constant") == [0.3] * 4
+
+
+def test_each_layer_of_a_sequence_draws_its_own_noise():
+    layer = Sequential((("a", Dropout(0.5)), ("b", Dropout(0.5))))
+    _, (a, b) = layer.forward({"a": {}, "b": {}}, jnp.ones((10, 10)), jax.random.key(0))
+    assert (a.mask != b.mask).any()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: MultiHeadAttention(12, 5), "5 heads do not divide d_model 12"),
+        (lambda: Patchify(64, 7, 3), "7x7 patches do not tile a 64x64 image"),
+        (lambda: Patchify((64, 48), (8, 9), 3), "8x9 patches do not tile a 64x48 image"),
+        (lambda: PositionEmbedding((2, 2), 6, True, "sinusoidal_2d"), "divisible by 4"),
+        (lambda: PositionEmbedding((2, 2), 7, True, "sinusoidal_1d"), "divisible by 2"),
+        (lambda: PositionEmbedding((2, 2), 6, True, "rotary"), "'rotary'"),
+        (lambda: GELU("relu"), "'relu'"),
+        (lambda: Dropout(1.0), "below 1, got 1.0"),
+        (lambda: DropPath(-0.1), "at least 0"),
+        (lambda: Encoder(EncoderBlock(D, H, M), 0), "at least 1 layer"),
+        (lambda: EncoderBlock(D, H, M, norm="sandwich"), "'sandwich'"),
+        (lambda: Sequential((("a", GELU()), ("a", GELU()))), "name of its own"),
+    ],
+)
+def test_what_cannot_be_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_images_of_another_size_are_refused():
+    layer = Patchify((6, 8), (3, 2), 3)
+    with pytest.raises(ValueError, match=r"expected images of shape \(B, 6, 8, 3\), got \(2, 8, 6, 3\)"):
+        layer.forward({}, jnp.zeros((2, 8, 6, 3)))
+
+
+def test_a_composite_without_a_body_says_so():
+    class Nothing(Composite):
+        pass
+
+    with pytest.raises(TypeError, match="Nothing must define `body`"):
+        Nothing().init(jax.random.key(0))

@@ -1,0 +1,124 @@
+"""The whole model: gradients end to end, shapes, precision, and what it refuses."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model.loss import CrossEntropy
+from model.vit import ViT
+from tests.oracle import assert_backward_is_vjp, assert_close, normal, random_params
+
+SMALL = {
+    "image_size": (6, 8), "patch_size": (3, 2), "d_model": 12, "heads": 3, "layers": 2, "mlp_dim": 7, "num_classes": 5
+}  # fmt: skip
+OPTIONS = [
+    {},
+    {"norm": "post", "final_norm": False},
+    {"pooling": "mean"},
+    {"pooling": "mean", "class_token": False},
+    {"positions": "sinusoidal_1d"},
+    {"positions": "sinusoidal_2d", "pooling": "mean", "class_token": False},
+    {"positions": "none", "qkv_bias": False},
+    {"patch_norm_before": True, "patch_norm_after": True},
+    {"gelu": "erf", "eps": 1e-3, "head_weights": "glorot"},
+    {"dropout": 0.2, "embedding_dropout": 0.2, "attention_dropout": 0.2, "drop_path": 0.4},
+    {"drop_path": 0.4, "drop_path_rule": "constant", "norm": "post"},
+]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_backward_is_the_vjp_of_forward(options):
+    assert_backward_is_vjp(ViT(**SMALL, **options), normal(7, 2, 6, 8, 3), key=jax.random.key(5))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("labels", ["integers", "probabilities"])
+def test_gradient_of_the_loss_end_to_end(labels):
+    vit, loss = ViT(**SMALL), CrossEntropy(0.1)
+    params, images = random_params(vit), normal(7, 3, 6, 8, 3)
+    y = jnp.array([0, 4, 2]) if labels == "integers" else jax.nn.softmax(normal(8, 3, 5))
+
+    def value(params, images):
+        return loss.forward(vit.forward(params, images)[0], y)[0]
+
+    def ours(params, images):
+        logits, cache = vit.forward(params, images)
+        _, loss_cache = loss.forward(logits, y)
+        return vit.backward(params, cache, loss.backward(loss_cache))
+
+    oracle = jax.jit(jax.grad(value, argnums=(1, 0)))(params, images)
+    assert_close(jax.jit(ours)(params, images), oracle)
+
+
+def test_the_default_is_the_published_model():
+    vit = ViT()
+    params = jax.eval_shape(vit.init, jax.random.key(0))
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert count == 6_436_296
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    logits = jax.eval_shape(lambda p, x: vit.forward(p, x)[0], params, jax.ShapeDtypeStruct((3, 64, 64, 3), "float32"))
+    assert logits.shape == (3, 200)
+
+
+@pytest.mark.usefixtures("float64")
+def test_double_precision_goes_all_the_way_through():
+    vit = ViT(**SMALL)
+
+    def everything(key, images):
+        params = vit.init(key)
+        logits, cache = vit.forward(params, images, key)
+        return params, logits, cache, vit.backward(params, cache, logits)
+
+    arrays = jax.tree.leaves(jax.eval_shape(everything, jax.random.key(0), normal(1, 2, 6, 8, 3)))
+    assert {array.dtype for array in arrays} == {jnp.dtype("float64")}
+
+
+def test_the_first_predictions_are_uniform():
+    vit = ViT(**SMALL)
+    images = normal(1, 4, 6, 8, 3)
+    logits = jax.jit(lambda key: vit.forward(vit.init(key), images)[0])(jax.random.key(0))
+    loss, _ = CrossEntropy().forward(logits, jnp.arange(4))
+    assert float(loss) == pytest.approx(math.log(5), rel=1e-6)
+
+
+def test_evaluation_draws_no_random_numbers():
+    vit = ViT(**SMALL, dropout=0.5, drop_path=0.5, head_weights="glorot")
+    params, images = random_params(vit), normal(1, 2, 6, 8, 3)
+    plain = ViT(**SMALL, head_weights="glorot")
+    evaluate = jax.jit(lambda vit: vit.forward(params, images)[0], static_argnums=0)
+    np.testing.assert_array_equal(evaluate(vit), evaluate(plain))
+    train = jax.jit(lambda key: vit.forward(params, images, key)[0])
+    assert (train(jax.random.key(1)) != train(jax.random.key(2))).any()
+
+
+def test_a_model_is_a_static_argument():
+    forward = jax.jit(lambda vit, params, images: vit.forward(params, images)[0], static_argnums=0)
+    params = random_params(ViT(**SMALL))
+    for _ in range(2):
+        forward(ViT(**SMALL), params, normal(1, 2, 6, 8, 3))
+    assert forward._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "class_token", "class_token": False}, "needs class_token=True"),
+        ({"pooling": "max"}, "'max'"),
+        ({"num_classes": 0}, "num_classes must be at least 1"),
+        ({"patch_size": 5}, "do not tile"),
+        ({"heads": 5}, "5 heads do not divide d_model 12"),
+        ({"layers": 0}, "at least 1 layer"),
+        ({"dropout": 1.5}, "got 1.5"),
+        ({"drop_path_rule": "cubic"}, "'cubic'"),
+        ({"norm": "mid"}, "'mid'"),
+        ({"head_weights": "orthogonal"}, "'orthogonal'"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ViT(**{**SMALL, **options})
