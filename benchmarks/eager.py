@@ -1,0 +1,94 @@
+"""The compiled training step against the same layers run eagerly.
+
+    python -m benchmarks.eager [PRESET] [section.key=value ...] [--rounds N] [--json FILE]
+
+Three ways to make the same step (augmentation, forward, loss, backward, clipping, AdamW) on the same batch, in turn, so
+that a machine whose speed drifts is fair to all:
+
+compiled     the step as `train.py` runs it: one function under `jax.jit`, the batch in chunks, buffers donated
+eager        the same layers called from Python; each function of jax.numpy is a small compiled program of its own
+op by op     the same under `jax.disable_jit()`: every single operation is dispatched alone
+
+Prints the median, fastest and slowest time of each, and its ratio to the compiled one.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from data.tiny_imagenet import Dataset, Split
+from model.layers.patch_embedding import height_width
+from training.command import run_command
+from training.config import Config, load_config
+from training.device import CHOICES, choose_device, describe_device
+from training.files import replace_text
+from training.setup import build_step
+from training.step import TrainState
+
+STEPS = 10_000  # of the schedule; which step is timed makes no difference
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.eager", description=__doc__.splitlines()[0])
+    parser.add_argument("preset", nargs="?", default="baseline")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each (default: %(default)s)")
+    parser.add_argument("--device", choices=CHOICES, default="auto")
+    parser.add_argument("--json", metavar="FILE", type=Path)
+    parser.add_argument("--debug", action="store_true")
+    args = parser.parse_args(argv)
+    config = load_config(args.preset, args.overrides)
+    device = choose_device(args.device)
+    times = measure(config, device.platform, args.rounds)
+
+    print(f"{args.preset}, batch {config.train.batch_size}, {describe_device(device)}, JAX {jax.__version__}")
+    print(f"{'':10}{'median':>10}{'fastest':>10}{'slowest':>10}{'ratio':>8}   seconds a step, {args.rounds} rounds in turn")
+    base = statistics.median(times["compiled"])
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        print(f"{name:10}{median:10.3f}{min(seconds):10.3f}{max(seconds):10.3f}{base / median:8.2f}")
+    if args.json:
+        report = {"preset": args.preset, "device": describe_device(device), "jax": jax.__version__, "seconds": times}
+        replace_text(args.json, json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def measure(config: Config, platform: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each timed step, by contestant; one step of each goes before to warm up."""
+    rng = np.random.default_rng(0)
+    size = (config.train.batch_size, *height_width(config.model.image_size), config.model.channels)
+    images = rng.integers(0, 256, size, dtype=np.uint8)
+    labels = rng.integers(0, config.model.num_classes, len(images), dtype=np.int32)
+    nothing = Split(images[:0], labels[:0])
+    dataset = Dataset(nothing, nothing, (), (), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "")
+    step = build_step(config, dataset, STEPS, platform)
+    whole = replace(step, chunks=1)  # eagerly, chunks would only dispatch more and smaller operations
+
+    contestants: dict[str, tuple[Callable, Callable[[], AbstractContextManager]]] = {
+        "compiled": (jax.jit(step, donate_argnums=0), nullcontext),
+        "eager": (whole, nullcontext),
+        "op by op": (whole, jax.disable_jit),
+    }
+    states: dict[str, TrainState] = {name: step.init() for name in contestants}
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds + 1):
+        for name, (run, context) in contestants.items():
+            with context():
+                began = time.perf_counter()
+                states[name], metrics = run(states[name], images, labels)
+                jax.block_until_ready((states[name], metrics))
+                times[name].append(time.perf_counter() - began)
+    return {name: seconds[1:] for name, seconds in times.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
