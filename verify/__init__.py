@@ -1,0 +1,21 @@
+"""A gradient checker: is this hand-derived gradient right, and if not, where is it wrong and what kind of mistake is
+it?
+
+    from verify import check, check_layer
+
+    print(check(f, x, analytic))                 # any function, and a gradient that somebody derived for it
+    assert check_layer(LayerNorm(12), (3, 9, 12)).passed
+
+docs/gradcheck.md explains the methods; `gradcheck.py` is the command.
+"""
+
+from verify.case import Case
+from verify.check import check, check_case, check_layer
+from verify.errors import CheckError, PrecisionError
+from verify.measure import Plan
+from verify.results import CaseResult, MethodResult, TensorResult
+
+__all__ = [
+    "Case", "CaseResult", "CheckError", "MethodResult", "Plan", "PrecisionError", "TensorResult", "check", "check_case",
+    "check_layer",
+]  # fmt: skip

@@ -1,0 +1,179 @@
+"""The catalogue of the default check: every layer with every option, at shapes in which (almost) all sizes differ.
+
+Where two sizes are equal, a transposed axis or a sum over the wrong one can go unnoticed. Leaves come first and what is
+composed of them later, so that the first case that fails names the culprit.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from model.combinators import Composite, Residual, Sequential
+from model.encoder import Encoder, EncoderBlock
+from model.layer import Layer
+from model.layers.dense import Dense
+from model.layers.dropout import Dropout, DropPath
+from model.layers.feed_forward import FeedForward
+from model.layers.gelu import GELU
+from model.layers.layer_norm import LayerNorm
+from model.layers.multi_head_attention import MultiHeadAttention
+from model.layers.patch_embedding import PatchEmbedding
+from model.layers.pooling import ClassTokenPooling, MeanPooling
+from model.layers.position_embedding import PositionEmbedding
+from model.layers.softmax import Softmax
+from model.loss import CrossEntropy
+from model.vit import ViT
+from verify.anatomy import contained, regions
+from verify.case import Case, LossFunction, ModelFunction, Tensors
+from verify.draw import draw_input, draw_params, layer_case
+
+B, N, D, H, K, M, C = 3, 9, 12, 2, 6, 10, 5
+GRID, IMAGE, PATCH, CHANNELS = (2, 4), (4, 12), (2, 3), 3  # n = 8 patches, P = 18 values in each
+DROP = 0.3
+TOKENS = (B, N, D)
+
+
+def all_cases(seed: int) -> list[Case]:
+    """Every case, at points drawn from the seed."""
+    return [*layer_cases(seed), *loss_cases(seed), *model_cases(seed)]
+
+
+def layer_cases(seed: int) -> list[Case]:
+    """The layers one by one, then what is composed of them."""
+    attention, block = partial(MultiHeadAttention, D, H), partial(EncoderBlock, D, H, M)
+    embed, place = partial(PatchEmbedding, IMAGE, PATCH, CHANNELS, D), partial(PositionEmbedding, GRID, D)
+    images, patches = (B, *IMAGE, CHANNELS), (B, GRID[0] * GRID[1], D)
+    rates: dict[str, Any] = {"dropout": DROP, "attention_dropout": 0.2, "drop_path": 0.25}
+    keep = {"1 - rate": 1 - DROP}
+    heads: dict[str, float] = {"H": H, "K": K}
+    rows: list[tuple[str, Layer, Any, bool, dict[str, float]]] = [
+        # name, layer, shape of its input, training?, sizes beside B, N, D
+        ("dense", Dense(D, M), TOKENS, False, {"M": M}),
+        ("dense, no bias, one vector an image", Dense(D, C, bias=False), (B, D), False, {"D": D, "C": C}),
+        ("dense, images", Dense(CHANNELS, M), images, False, {"M": M}),
+        ("layer_norm", LayerNorm(D), TOKENS, False, {}),
+        ("layer_norm, one vector an image, large eps", LayerNorm(D, eps=0.3), (B, D), False, {"D": D}),
+        ("gelu, tanh", GELU(), _wide(seed, TOKENS), False, {}),
+        ("gelu, erf", GELU("erf"), _wide(seed, TOKENS), False, {}),
+        ("softmax", Softmax(), (B, H, 7, N), False, {"N": N}),
+        ("dropout", Dropout(DROP), TOKENS, True, keep),
+        ("dropout, evaluation", Dropout(DROP), TOKENS, False, keep),
+        ("drop_path", DropPath(DROP), (7, N, D), True, keep),
+        ("attention", attention(), TOKENS, False, heads),
+        ("attention, dropout", attention(dropout=DROP), TOKENS, True, keep | heads),
+        ("attention, no bias, one head", MultiHeadAttention(D, 1, qkv_bias=False), TOKENS, False, {"K": D}),
+        ("class_token pooling", ClassTokenPooling(N), TOKENS, False, {}),
+        ("mean pooling", MeanPooling(N), TOKENS, False, {"N - 1": N - 1}),
+        ("mean pooling, no class token", MeanPooling(N - 1, class_token=False), patches, False, {}),
+        ("positions, learned", place(), patches, False, {}),
+        ("positions, learned, no class token", place(class_token=False), patches, False, {}),
+        ("positions, sinusoidal 1-D", place(positions="sinusoidal_1d"), patches, False, {}),
+        ("positions, sinusoidal 2-D, no class token", place(False, "sinusoidal_2d"), patches, False, {}),
+        ("positions, none", place(positions="none"), patches, False, {}),
+        ("patch_embedding", embed(), images, False, {}),
+        ("patch_embedding, norms", embed(norm_before=True, norm_after=True), images, False, {}),
+        ("sequential", Sequential((("a", Dense(D, M)), ("gelu", GELU()), ("b", Dense(M, C)))), TOKENS, False, {"M": M}),
+        ("residual", Residual(Dense(D, D)), TOKENS, False, {}),
+        ("composite", _Pair(), TOKENS, True, keep),
+        ("feed_forward", FeedForward(D, M), TOKENS, False, {"M": M}),
+        ("feed_forward, erf, dropout", FeedForward(D, M, "erf", DROP), TOKENS, True, {"M": M} | keep),
+        ("encoder block, pre-norm", block(), TOKENS, False, heads | {"M": M}),
+        ("encoder block, post-norm, training", block("post", **rates), TOKENS, True, heads | {"M": M}),
+        ("encoder, drop path", Encoder(block(drop_path=0.25), 2), TOKENS, True, heads | {"M": M}),
+        ("encoder, constant drop path", Encoder(block(drop_path=0.25), 2, "constant"), TOKENS, True, heads | {"M": M}),
+    ]  # fmt: skip
+    return [_layer_case(seed, *row) for row in rows]
+
+
+class _Pair(Composite):
+    """A composition of compositions, as readers may build one."""
+
+    @property
+    def body(self) -> Layer:
+        inner = Sequential((("dense", Dense(D, D)), ("dropout", Dropout(DROP))))
+        return Sequential((("norm", LayerNorm(D)), ("skip", Residual(inner)), ("twice", Residual(Residual(inner)))))
+
+    def __hash__(self) -> int:
+        return hash(_Pair)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Pair)
+
+
+def loss_cases(seed: int) -> Iterator[Case]:
+    """The loss with either kind of label, with and without smoothing, and where one class has won already."""
+    for name, smoothing, soft, size in (
+        ("loss", 0.0, False, 1.0),
+        ("loss, smoothing", 0.1, False, 1.0),
+        ("loss, soft labels", 0.0, True, 1.0),
+        ("loss, soft labels, smoothing", 0.1, True, 1.0),
+        ("loss, large logits", 0.1, False, 30.0),
+    ):
+        rng = _random(seed, name)
+        # Rows that do not sum to 1 see a sum of the targets that is left out.
+        labels = rng.uniform(size=(B, C)) if soft else rng.integers(C, size=B)
+        loss = CrossEntropy(smoothing)
+        logits = size * draw_input((B, C), rng)
+        yield Case(
+            name, LossFunction(loss), {"logits": logits}, {"labels": labels}, {"B": B, "C": C}, {}, "CrossEntropy",
+            frozenset({"CrossEntropy"}),
+        )  # fmt: skip
+
+
+def model_cases(seed: int) -> Iterator[Case]:
+    """The whole model with its loss, end to end, in variants that use every option between them."""
+    small = partial(ViT, IMAGE, PATCH, CHANNELS, D, H, 2, M, C)
+    rates: dict[str, Any] = {"dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.15, "drop_path": 0.3}
+    yield model_case("vit", small(), CrossEntropy(), seed)
+    yield model_case("vit, training", small(**rates, head_weights="glorot"), CrossEntropy(0.1), seed, train=True)
+    yield model_case(
+        "vit, post-norm, mean pooling, 2-D sinusoids, erf",
+        small(norm="post", final_norm=False, pooling="mean", class_token=False, positions="sinusoidal_2d", gelu="erf",
+              qkv_bias=False, patch_norm_before=True, patch_norm_after=True),
+        CrossEntropy(), seed, soft=True,
+    )  # fmt: skip
+
+
+def model_case(
+    name: str, model: ViT, loss: CrossEntropy, seed: int, *, train: bool = False, soft: bool = False, batch: int = B
+) -> Case:
+    """A model at random parameters, images and labels."""
+    rng = _random(seed, name)
+    patch = model.patch_embedding.patchify
+    height, width = (patch.image_size,) * 2 if isinstance(patch.image_size, int) else patch.image_size
+    tensors: Tensors = draw_params(model, rng)
+    tensors["images"] = rng.normal(size=(batch, height, width, model.channels))
+    C = model.num_classes
+    labels = rng.dirichlet(np.ones(C), size=batch) if soft else rng.integers(C, size=batch)
+    constants: Tensors = {"labels": labels}
+    if train:
+        constants["key"] = jax.random.key(int(rng.integers(1 << 31)))
+    function = ModelFunction(model, loss)
+    return Case(
+        name, function, tensors, constants, model_sizes(model, batch), regions(tensors), "ViT",
+        contained(model) | {"CrossEntropy"},
+    )  # fmt: skip
+
+
+def model_sizes(model: ViT, batch: int) -> dict[str, float]:
+    """The sizes of a model by the letters of the documentation."""
+    return {
+        "B": batch, "N": model.position_embedding.tokens, "D": model.d_model, "H": model.heads,
+        "K": model.d_model // model.heads, "M": model.mlp_dim, "C": model.num_classes,
+    }  # fmt: skip
+
+
+def _random(seed: int, name: str) -> np.random.Generator:
+    return Case(name, None, {}).random(seed)  # type: ignore[arg-type]
+
+
+def _wide(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Inputs from -8 to 8, evenly: a slope that is wrong far out is seen."""
+    return _random(seed, "wide").uniform(-8, 8, size=shape)
+
+
+def _layer_case(seed: int, name: str, layer: Layer, x: Any, train: bool, sizes: dict[str, float]) -> Case:
+    return layer_case(name, layer, x, _random(seed, name), train=train, sizes=sizes)

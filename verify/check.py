@@ -1,0 +1,218 @@
+"""Checking one case: every method on every tensor, and a verdict on each.
+
+`check` takes any function and the gradient that somebody derived for it, `check_layer` a layer of this project. Both
+return a `CaseResult`: `passed`, `verdict` and `tensors` for programs, `str()` for people.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from model.layer import Layer
+from verify.case import Case, PlainFunction, Tensors, named
+from verify.complex_step import complex_step
+from verify.diagnosis import Evidence, diagnose
+from verify.draw import layer_case
+from verify.measure import Analytic, Numeric, Part, Plan, analytic_gradient, measure, parts_of
+from verify.probe import NotAnalyticError, Probe
+from verify.results import (
+    COMPLEX,
+    DIFFERENCES,
+    DIRECTIONS,
+    PASS,
+    STRUCTURE,
+    TAYLOR,
+    WRONG,
+    CaseResult,
+    MethodResult,
+    TensorResult,
+)
+from verify.taylor import taylor_test
+from verify.verdict import is_zero, judge, tolerance
+
+
+def check(
+    f: Callable[[Any], jax.Array], x: Any, analytic: Any, *, seed: int = 0, cotangent: Any = None,
+    plan: Plan | None = None, name: str = "f", sizes: dict[str, float] | None = None,
+) -> CaseResult:  # fmt: skip
+    """Check the gradient of `f` at `x`, a float64 array or a tree of them.
+
+    `analytic(x, dy)` returns the gradient of `sum(dy * f(x))` as a tree like `x`; where `f` returns one number,
+    `analytic` may be the gradient itself. `dy` is drawn from the seed unless `cotangent` gives it. `sizes` are numbers
+    that a wrong factor may be made of; the diagnosis names them.
+
+    Raises:
+        PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
+        CheckError: there is nothing to differentiate.
+    """
+
+    def gradient(x: Any, dy: jax.Array) -> Any:
+        if callable(analytic):
+            return analytic(x, dy)
+        if dy.shape != ():
+            raise TypeError("f returns an array: give analytic(x, dy), a function of x and the cotangent")
+        return jax.tree.map(lambda leaf: dy * leaf, analytic)
+
+    case = Case(name, PlainFunction(f, gradient, jax.tree.structure(x)), named(x), sizes=sizes or {})
+    return check_case(case, seed, plan, cotangent=cotangent)
+
+
+def check_layer(
+    layer: Layer, x_shape: tuple[int, ...], seed: int = 0, *, train: bool = False, plan: Plan | None = None
+) -> CaseResult:
+    """Check a layer's `backward` at random parameters and a random input of shape `x_shape`.
+
+    With `train` the layer gets a PRNG key, so that dropout and drop path act, with the same mask throughout.
+    """
+    name = type(layer).__name__
+    return check_case(layer_case(name, layer, x_shape, np.random.default_rng(seed), train=train), seed, plan)
+
+
+def check_case(case: Case, seed: int, plan: Plan | None = None, *, cotangent: Any = None) -> CaseResult:
+    """Check one case with the random numbers of `seed`."""
+    return Checker(case, seed, plan, cotangent).check()
+
+
+class Checker:
+    """A case with its measurement, which is made once; `check(fresh=True)` judges a backward that has changed since."""
+
+    def __init__(self, case: Case, seed: int, plan: Plan | None = None, cotangent: Any = None) -> None:
+        self.case, self.seed, self.plan, self.cotangent = case, seed, plan or Plan(), cotangent
+        self._numeric: Numeric | None = None
+
+    def check(self, fresh: bool = False) -> CaseResult:
+        start = time.perf_counter()
+        rng = self.case.random(self.seed)
+        probe = Probe(self.case, rng, w=self.cotangent, any_float=self.plan.any_float, fresh=fresh)
+        parts, analytic = parts_of(probe), analytic_gradient(probe)
+        if self._numeric is None:
+            self._numeric = measure(probe, parts, analytic, rng, self.plan)
+        judged = [_Judge(probe, part, i, analytic, self._numeric).result() for i, part in enumerate(parts)]
+        if self.plan.curves:
+            for i, result in enumerate(judged):
+                result.curve = _curve(probe, self._numeric, i)
+        return CaseResult(
+            self.case.name, self.case.target, self.case.contains, self.seed, judged, self._numeric.noise,
+            time.perf_counter() - start, self._numeric.note,
+        )  # fmt: skip
+
+
+class _Judge:
+    """The verdict on one part, the `number`-th, from both sides."""
+
+    def __init__(self, probe: Probe, part: Part, number: int, analytic: Analytic, numeric: Numeric) -> None:
+        self.probe, self.part, self.number, self.analytic, self.numeric = probe, part, number, analytic, numeric
+        self.rows = np.flatnonzero(np.isin(numeric.index, part.index, assume_unique=True))
+        self.index = numeric.index[self.rows]
+        self.a = analytic.values[self.index]
+        self.g = analytic.values[part.index]  # all of it, checked or not
+        largest = 0.0 if numeric.best is None else float(np.abs(numeric.best).max(initial=0.0))
+        self.floor = 10 * float(analytic.spread[part.index].max(initial=0.0)) + 4 * probe.eps * largest
+
+    def result(self) -> TensorResult:
+        part, problem = self.part, self.analytic.problems.get(self.part.name)
+        result = TensorResult(self.probe.case.name, part.title, part.shape, len(part.index))
+        if problem is not None:
+            result.methods, result.diagnosis = [MethodResult(STRUCTURE, WRONG, note=problem)], problem
+            return result
+        found = list(self._coordinates())
+        directions = list(self._directions(zero=all(method.note == ZERO for method in found)))
+        result.methods = found + directions
+        result.checked, result.floor = len(self.rows), self.floor
+        result.zero = bool(found) and all(method.note == ZERO for method in found)
+        result.scale = max(float(np.abs(self.a).max(initial=0.0)), self._largest_numeric())
+        if self.numeric.differences is not None:
+            result.kinks = int(self.numeric.differences.kinks[self.rows].sum())
+        if result.verdict == WRONG:
+            result.diagnosis = self._diagnosis(result.scale)
+        return result
+
+    def _largest_numeric(self) -> float:
+        best = self.numeric.best
+        return 0.0 if best is None else float(np.nanmax(np.abs(best[self.rows]), initial=0.0))
+
+    def _coordinates(self) -> Iterator[MethodResult]:
+        numeric, rows = self.numeric, self.rows
+        fair = np.zeros(len(rows), bool)
+        if numeric.differences is not None:  # at a corner every slope between the two one-sided ones will do
+            low, high = numeric.differences.low[rows], numeric.differences.high[rows]
+            fair = numeric.differences.kinks[rows] & (self.a >= low) & (self.a <= high)
+        if numeric.complex is not None:
+            yield self._judge(COMPLEX, numeric.complex.values[rows], numeric.complex.bars(rows), fair)
+        if numeric.differences is not None:
+            yield self._judge(DIFFERENCES, numeric.differences.values[rows], numeric.differences.bars[rows], fair)
+
+    def _judge(self, method: str, n: np.ndarray, bars: np.ndarray, fair: np.ndarray) -> MethodResult:
+        if is_zero(self.a, n, bars, self.floor):
+            return MethodResult(method, PASS, note=ZERO)
+        largest = np.abs(self.g if len(self.a) < len(self.g) else self.a)
+        scale = max(float(np.nanmax(largest, initial=0.0)), float(np.nanmax(np.abs(n), initial=0.0)))
+        bars = bars + 4 * self.analytic.spread[self.index].max(initial=0.0)
+        return judge(
+            method, self.a, n, bars, scale=scale, eps=self.probe.eps, skip=fair,
+            where=lambda i: self.part.where(int(self.index[i]), self.probe),
+        )  # fmt: skip
+
+    def _directions(self, zero: bool) -> Iterator[MethodResult]:
+        v = self.numeric.directions[self.number][self.part.index]
+        slope, size = float(self.g @ v), float(np.linalg.norm(self.g) * np.linalg.norm(v))
+        if self.numeric.taylor is not None:
+            test = taylor_test(self.numeric.taylor[self.number], slope, size, self.numeric.noise, self.probe.eps)
+            note = "linear" if test.linear else ""
+            yield MethodResult(TAYLOR, test.verdict, rates=[float(rate) for rate in test.rates], note=note)
+        if self.numeric.along is not None:
+            n, bar = self.numeric.along.values[[self.number]], self.numeric.along.bars(np.array([self.number]))
+            bar = bar + 16 * self.probe.eps * size
+            scale = float(np.linalg.norm(self.g * v))
+            if zero and abs(n[0]) <= bar[0] + self.floor * np.linalg.norm(v):
+                yield MethodResult(DIRECTIONS, PASS, note=ZERO)
+            else:
+                yield judge(DIRECTIONS, np.array([slope]), n, bar, scale=scale or abs(float(n[0])), eps=self.probe.eps)
+
+    def _diagnosis(self, scale: float) -> str:
+        best, shape = self.numeric.best, self.probe.shapes[self.part.name]
+        if best is None or not len(self.rows):
+            return "the remainder of the Taylor test falls too slowly"
+        n, sizes = best[self.rows], self.probe.case.sizes
+        wrong = ~(np.abs(self.a - n) <= 10 * tolerance(COMPLEX, self.probe.eps) * scale)
+        if len(self.rows) < len(self.part.index):
+            return diagnose(Evidence(self.a, n, np.argwhere(wrong), shape, sizes))
+        shape = self.part.shape
+        a, n, where = self.a.reshape(shape), n.reshape(shape), np.argwhere(wrong.reshape(shape))
+        if self.part.region:
+            return diagnose(Evidence(a, n, where, shape, sizes))
+        return diagnose(Evidence(a, n, where, shape, sizes, self._others(), self._alone))
+
+    def _others(self) -> Tensors:
+        """What a missing term may be made of."""
+        tensors = {name: np.asarray(array, np.float64) for name, array in self.probe.case.tensors.items()}
+        return {"dy": self.probe.w, "the output": self.probe.output(), **tensors}
+
+    def _alone(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The numeric gradient when only one image, or only one token of each, has a cotangent."""
+        for axis, what in enumerate(("image", "token")[: len(self.probe.output_shape) - 1]):
+            for i in range(min(self.probe.output_shape[axis], 16)):
+                here = (slice(None),) * axis + (i,)
+                w = np.zeros_like(self.probe.w)
+                w[here] = self.probe.w[here]
+                try:
+                    alone = complex_step(self.probe, self.index, self.probe.scale[self.index], again=False, w=w)
+                except NotAnalyticError:
+                    return
+                yield f"{what} {i}", alone.values.reshape(self.part.shape)
+
+
+ZERO = "zero by theory"
+
+
+def _curve(probe: Probe, numeric: Numeric, number: int) -> list[tuple[float, float]]:
+    """The relative error of plain central differences along a part's direction, over steps from 1 down to 2^-45."""
+    if numeric.along is None or not numeric.along.values[number]:
+        return []
+    exact, h = numeric.along.values[number], 2.0 ** -np.arange(0, 46)
+    d = probe.differences(numeric.directions[[number]], np.concatenate([h, -h])[None])[0]
+    errors = np.abs((d[: len(h)] - d[len(h) :]) / (2 * h) / exact - 1)
+    return [(float(step), float(error)) for step, error in zip(h, errors, strict=True)]

@@ -1,0 +1,109 @@
+"""AdamW and gradient clipping against their definitions, written out once more in plain NumPy.
+
+They have no backward pass, so differences can say nothing about them. What can be checked is that the update is the
+one of the papers (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Pascanu et al. 2013, arXiv:1211.5063),
+step by step.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+import optim.adamw
+import optim.clip
+from verify.case import named
+from verify.results import DEFINITION, CaseResult, TensorResult
+from verify.verdict import judge
+
+STEPS = 4
+BETA1, BETA2, EPS, DECAY = 0.8, 0.97, 1e-3, 0.3  # far from their usual values, so that each of them shows
+SHAPES: dict[str, Any] = {
+    "dense": {"W": (4, 3), "b": (3,)},
+    "norm": {"gamma": (5,), "beta": (5,)},
+    "embedding": {"positions": (3, 4), "class_token": (4,)},
+}
+DECAYING = ("dense/W",)
+
+
+def definition_results(seed: int) -> list[CaseResult]:
+    """The checks of the optimizer, as cases like any other."""
+    return [
+        _case("AdamW", "AdamW", seed, lambda rng: _adamw(rng, 0.02)),
+        _case("AdamW, schedule", "AdamW", seed, lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
+        _case("clipping, above the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4)),
+        _case("clipping, below the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 1.7)),
+        _case("clipping, zero gradient", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4, size=0.0)),
+    ]
+
+
+Comparison = tuple[str, np.ndarray, np.ndarray]  # name, what the engine computes, what the definition says
+
+
+def _case(
+    name: str, target: str, seed: int, compare: Callable[[np.random.Generator], Iterator[Comparison]]
+) -> CaseResult:
+    start = time.perf_counter()
+    results = [_result(name, *row) for row in compare(np.random.default_rng([seed, len(name)]))]
+    return CaseResult(name, target, frozenset({target}), seed, results, seconds=time.perf_counter() - start)
+
+
+def _result(case: str, name: str, found: np.ndarray, expected: np.ndarray) -> TensorResult:
+    size, scale = expected.size, max(float(np.abs(expected).max()), float(np.abs(found).max()))
+    result = TensorResult(case, name, expected.shape, size, checked=size, scale=scale, zero=not scale)
+    bars = np.full(size, 64 * np.finfo(np.float64).eps * scale)
+    result.methods = [
+        judge(
+            DEFINITION, found.ravel(), expected.ravel(), bars, scale=scale, eps=float(np.finfo(np.float64).eps),
+            where=lambda i: tuple(int(k) for k in np.unravel_index(i, expected.shape)),
+        )
+    ]  # fmt: skip
+    if result.verdict != "pass":
+        result.diagnosis = "not what its definition says"
+    return result
+
+
+def _tree(rng: np.random.Generator, size: float = 1.0) -> dict[str, Any]:
+    return {
+        part: {name: size * rng.normal(size=shape) for name, shape in shapes.items()} for part, shapes in SHAPES.items()
+    }
+
+
+def _adamw(rng: np.random.Generator, rate: float | Callable[[Any], Any]) -> Iterator[Comparison]:
+    optimizer = optim.adamw.AdamW(rate, BETA1, BETA2, EPS, DECAY)
+    params = _tree(rng)
+    state = optimizer.init(params)
+    theta = {name: np.array(array) for name, array in named(params).items()}
+    m = {name: np.zeros_like(array) for name, array in theta.items()}
+    v = {name: np.zeros_like(array) for name, array in theta.items()}
+    for step in range(STEPS):
+        grads = _tree(rng, size=0.01 if step == 1 else 1.0)
+        params, state = optimizer.update(params, grads, state)
+        lr = rate(step) if callable(rate) else rate
+        for name, g in named(grads).items():
+            m[name] = BETA1 * m[name] + (1 - BETA1) * g
+            v[name] = BETA2 * v[name] + (1 - BETA2) * g**2
+            mhat, vhat = m[name] / (1 - BETA1 ** (step + 1)), v[name] / (1 - BETA2 ** (step + 1))
+            decay = DECAY if name in DECAYING else 0.0
+            theta[name] = theta[name] - lr * (mhat / (np.sqrt(vhat) + EPS) + decay * theta[name])
+    yield from _compare(params, theta, "")
+    yield from _compare(state.m, m, " (m)")
+    yield from _compare(state.v, v, " (v)")
+
+
+def _clip(rng: np.random.Generator, share: float, size: float = 1.0) -> Iterator[Comparison]:
+    grads = _tree(rng, size)
+    norm = math.sqrt(sum(float((g**2).sum()) for g in named(grads).values()))
+    limit = share * norm or 1.0
+    clipped, reported = optim.clip.clip_by_global_norm(grads, limit)
+    factor = min(1.0, limit / norm) if norm else 1.0
+    yield from _compare(clipped, {name: factor * g for name, g in named(grads).items()}, "")
+    yield "norm", np.asarray(reported), np.asarray(norm)
+
+
+def _compare(found: Any, expected: dict[str, np.ndarray], suffix: str) -> Iterator[Comparison]:
+    for name, array in named(jax.device_get(found)).items():
+        yield name + suffix, np.asarray(array, np.float64), expected[name]

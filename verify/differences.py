@@ -1,0 +1,119 @@
+"""Central differences over a sweep of steps, extrapolated to step zero, each with an error bar.
+
+Sweep        D_k = (f(x + h_k) - f(x - h_k)) / (2 h_k),   h_k = h_0 / 2^k                              (DIFF.1)
+Richardson   T_k,0 = D_k;   T_k,q = T_k,q-1 + (T_k,q-1 - T_k-1,q-1) / (4^q - 1)                        (DIFF.2)
+Error bar    2 max(|T_k,q - T_k,q-1|, |T_k,q - T_k-1,q-1|) + 3 noise sqrt(sum_j c_j^2 / 2 h_j^2)       (DIFF.3)
+Noise        sqrt((q!)^2 / (2q)! * mean square of the q-th differences of f at points 1e-9 apart)      (DIFF.4)
+
+A central difference is wrong by h^2, h^4, h^6, ... times constants (truncation) and by noise / h (rounding): a large
+step suffers from the one, a small step from the other. Each column of DIFF.2 removes one more power of h^2, so that
+large steps, where rounding is harmless, become exact. Of all entries of the tableau the one with the smallest bar is
+taken; its coefficients c_j, with T = sum_j c_j D_j, say how much of the noise it lets through (Ridders 1982,
+doi:10.1016/S0141-1195(82)80057-0; the noise as in More and Wild 2011, doi:10.1137/100786125).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from verify.probe import Probe
+
+LEVELS = 6  # steps of a sweep
+FIRST = 2  # the largest step is 2^-2 of the tensor's typical size
+REFINE = 14  # halvings for a second look where the first sweep straddles something sharp
+NOISE_POINTS, NOISE_ORDER, NOISE_SPACING = 16, 5, 2.0**-30
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Derivatives along m lines, each (m,)."""
+
+    values: np.ndarray
+    bars: np.ndarray
+    kinks: np.ndarray  # where the slopes from the left and from the right differ, however small the step
+    low: np.ndarray  # the smaller of these two slopes
+    high: np.ndarray
+
+    def at(self, i: int) -> tuple[float, float]:
+        return float(self.values[i]), float(self.bars[i])
+
+
+def central_differences(
+    probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, *, levels: int = LEVELS, first: int = FIRST,
+    enough: np.ndarray | float = 0.0,
+) -> Estimates:  # fmt: skip
+    """The derivatives along `lines`, (m,) coordinates or (m, n) directions.
+
+    `scale` (m,) is the typical size of what is moved: steps are shares of it. `enough` is an error bar that satisfies:
+    only lines above it are looked at again with finer steps.
+    """
+    found = _sweep(probe, lines, scale, noise, levels, first)
+    rough = np.flatnonzero((found.bars > enough) & (found.bars > 1e-6 * np.abs(found.values)))
+    if len(rough):
+        again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + REFINE)
+        better = again.bars < found.bars[rough]
+        for name in ("values", "bars", "kinks", "low", "high"):
+            getattr(found, name)[rough[better]] = getattr(again, name)[better]
+    return found
+
+
+def measure_noise(probe: Probe, rng: np.random.Generator) -> float:
+    """Standard deviation of the rounding errors of `<w, f>`, from points so near to each other that f is a line."""
+    direction = rng.normal(size=(1, probe.n)) * probe.scale
+    spacing = NOISE_SPACING * math.sqrt(probe.eps / np.finfo(np.float64).eps)
+    t = spacing * (np.arange(NOISE_POINTS) - NOISE_POINTS // 2)
+    values = probe.differences(direction, t[None])[0]
+    q = NOISE_ORDER
+    measured = math.sqrt(math.factorial(q) ** 2 / math.factorial(2 * q) * np.mean(np.diff(values, q) ** 2))  # DIFF.4
+    return max(measured, probe.eps / 4 * float(np.max(np.abs(probe.w * probe.output()), initial=0.0)))
+
+
+def _sweep(probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, levels: int, first: int) -> Estimates:
+    h = scale[:, None] * 2.0 ** -(first + np.arange(levels))  # (m, K)
+    d = probe.differences(lines, np.concatenate([h, -h], axis=1))
+    plus, minus = d[:, :levels], d[:, levels:]
+    quotients = (plus - minus) / (2 * h)  # DIFF.1
+    # Moving x by h moves it by h and a rounding error of x, which f hands on times its slope.
+    noise_lines = np.hypot(noise, probe.eps * scale * np.abs(quotients).max(axis=1))
+    values, bars = richardson(quotients, h, noise_lines)
+    kinks, low, high = _kinks(plus, minus, h, noise_lines)
+    return Estimates(values, bars, kinks, low, high)
+
+
+def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From central differences (m, K) at halved steps `h` (m, K): the best extrapolates and their error bars, (m,)
+    each.
+
+    `noise` (m,) is the standard deviation of the rounding errors of the function.
+    """
+    m, levels = quotients.shape
+    best, bars = quotients[:, -1].copy(), np.full(m, np.inf)
+    previous: list[tuple[np.ndarray, np.ndarray]] = []  # the row above: values (m,) and their coefficients (K,)
+    for k in range(levels):
+        row = [(quotients[:, k], np.eye(levels)[k])]
+        for q in range(1, k + 1):
+            (fine, c_fine), (coarse, c_coarse) = row[q - 1], previous[q - 1]
+            value = fine + (fine - coarse) / (4**q - 1)  # DIFF.2
+            coefficients = c_fine + (c_fine - c_coarse) / (4**q - 1)
+            row.append((value, coefficients))
+            spread = np.maximum(np.abs(value - fine), np.abs(value - coarse))
+            rounding = noise * np.sqrt(np.sum((coefficients / h) ** 2, axis=1) / 2)
+            bar = 2 * spread + 3 * rounding  # DIFF.3
+            better = bar < bars
+            best[better], bars[better] = value[better], bar[better]
+        previous = row
+    return best, bars
+
+
+def _kinks(
+    plus: np.ndarray, minus: np.ndarray, h: np.ndarray, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where f has a corner: there the difference of the one-sided slopes stays, where else it falls with h."""
+    jump = np.abs(plus + minus) / h
+    last, before, earlier = jump[:, -1], jump[:, -2], jump[:, -3]
+    stays = (last > 0.75 * before) & (before > 0.75 * earlier) & (earlier > 0.75 * last)
+    kinks = stays & (last > 10 * noise / h[:, -1])
+    right, left = plus[:, -1] / h[:, -1], -minus[:, -1] / h[:, -1]
+    margin = np.abs(right - plus[:, -2] / h[:, -2]) + np.abs(left + minus[:, -2] / h[:, -2])  # they are one step off
+    return kinks, np.minimum(left, right) - margin, np.maximum(left, right) + margin

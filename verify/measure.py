@@ -1,0 +1,185 @@
+"""The two sides of a check: the gradient as it was derived by hand, and the derivatives as they are measured.
+
+The measured side does not depend on the other, so that one measurement serves a hundred planted mistakes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verify.case import Region
+from verify.complex_step import ComplexEstimates, complex_step
+from verify.differences import FIRST, LEVELS, Estimates, central_differences, measure_noise
+from verify.probe import UNEVEN, NotAnalyticError, Probe
+from verify.results import COMPLEX, DIFFERENCES, TAYLOR
+from verify.taylor import STEPS
+from verify.verdict import tolerance
+
+METHODS = (COMPLEX, DIFFERENCES, TAYLOR)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How thoroughly to check.
+
+    Attributes:
+        coordinates: so many of each tensor, the one with the largest gradient and others at random; None: every one.
+        methods: of complex step, differences, Taylor.
+        levels, first: steps of the sweep, see verify/differences.py.
+        any_float: check in the precision of the tensors, whatever it is.
+        curves: keep the error of plain central differences against the step, for a figure.
+    """
+
+    coordinates: int | None = None
+    methods: tuple[str, ...] = METHODS
+    levels: int = LEVELS
+    first: int = FIRST
+    any_float: bool = False
+    curves: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor, or a region of it: what gets a verdict of its own."""
+
+    name: str  # of the tensor
+    title: str
+    region: Region
+    shape: tuple[int, ...]
+    index: np.ndarray  # (size,), its coordinates in the probe's flat vector
+
+    def where(self, coordinate: int, probe: Probe) -> tuple[int, ...]:
+        """The place of a coordinate in its tensor."""
+        place = np.unravel_index(coordinate - probe.span[self.name].start, probe.shapes[self.name])
+        return tuple(int(k) for k in place)
+
+
+def parts_of(probe: Probe) -> list[Part]:
+    parts = []
+    for name in probe.names:
+        span, shape = probe.span[name], probe.shapes[name]
+        places = np.arange(span.start, span.stop).reshape(shape)
+        for label, region in probe.case.regions.get(name, (("", ()),)):
+            inside = places[region]
+            parts.append(Part(name, f"{name} {label}".strip(), region, inside.shape, inside.ravel()))
+    return parts
+
+
+@dataclass(frozen=True)
+class Analytic:
+    """The hand-derived gradient (n,), and by how much rounding was seen to change it (n,)."""
+
+    values: np.ndarray
+    spread: np.ndarray
+    problems: dict[str, str]  # by tensor, what is wrong before any number is compared
+
+
+def analytic_gradient(probe: Probe) -> Analytic:
+    """The gradient twice, once from an uneven multiple of the cotangent: it is linear, so only rounding differs."""
+    values, again = np.zeros(probe.n), np.zeros(probe.n)
+    try:
+        first, second = probe.gradient(), probe.gradient(UNEVEN)
+    except Exception as error:  # a wrong backward may raise anything
+        reason = f"the backward raises {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return Analytic(values, again, dict.fromkeys(probe.names, reason))
+    problems = {name: problem for name in probe.names if (problem := _problem(first.get(name), probe, name))}
+    unknown = sorted(first.keys() - set(probe.names))
+    if unknown:
+        problems[probe.names[0]] = f"there is a gradient for {unknown[0]}, which is no tensor of this case"
+    for name in probe.names:
+        if name not in problems:
+            values[probe.span[name]] = np.ravel(first[name])
+            again[probe.span[name]] = np.ravel(second[name]) / UNEVEN
+    with np.errstate(invalid="ignore"):
+        return Analytic(values, np.nan_to_num(np.abs(values - again)), problems)
+
+
+def _problem(gradient: object, probe: Probe, name: str) -> str | None:
+    if gradient is None:
+        return "there is no gradient for it"
+    found = np.asarray(gradient)
+    if found.shape != probe.shapes[name]:
+        return f"its gradient has shape {found.shape}, it has shape {probe.shapes[name]}"
+    if found.dtype != probe.dtype:
+        return f"its gradient is {found.dtype}, it is {probe.dtype}"
+    return None
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """The derivatives at the coordinates `index` (m,), and along one random direction for each part, (parts, n)."""
+
+    index: np.ndarray
+    complex: ComplexEstimates | None
+    differences: Estimates | None
+    directions: np.ndarray
+    taylor: np.ndarray | None  # (parts, steps), f(x + h v) - f(x)
+    along: ComplexEstimates | None  # derivatives along the directions
+    noise: float
+    note: str  # why a method could not be used
+
+    @property
+    def best(self) -> np.ndarray | None:
+        """The most exact derivatives that there are, (m,)."""
+        found = self.complex or self.differences
+        return None if found is None else found.values
+
+
+def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.Generator, plan: Plan) -> Numeric:
+    """Measure all that the plan asks for; of `analytic` only the place of the largest gradients is used."""
+    index = _choose(parts, analytic, rng, plan.coordinates)
+    directions = _directions(probe, parts, rng)
+    noise = measure_noise(probe, rng)
+    steps = along = None
+    note = ""
+    if COMPLEX in plan.methods:
+        try:
+            every = plan.coordinates is None  # a few of many coordinates are not worth the second step
+            steps = complex_step(probe, index, probe.scale[index], again=every)
+            along = complex_step(probe, directions, np.ones(len(parts)))
+        except NotAnalyticError as error:
+            note = f"no complex step: the forward {error}"
+    differences = None
+    if DIFFERENCES in plan.methods:
+        enough = tolerance(DIFFERENCES, probe.eps) * (np.abs(steps.values).max(initial=0.0) if steps else 0.0)
+        differences = central_differences(
+            probe, index, probe.scale[index], noise, levels=plan.levels, first=plan.first, enough=enough
+        )
+        dropped = _contradictions(steps, differences) if steps else 0
+        if dropped:
+            steps = along = None
+            note = (
+                f"no complex step: it contradicts the differences at {dropped} of {len(index)} coordinates, so the "
+                "forward silently drops an imaginary part (abs, real, a cast or a comparison)"
+            )
+    taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1))) if TAYLOR in plan.methods else None
+    return Numeric(index, steps, differences, directions, taylor, along, noise, note)
+
+
+def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, count: int | None) -> np.ndarray:
+    """Coordinates to check: all, or of each part the one with the largest gradient and others at random."""
+    if count is None:
+        return np.sort(np.concatenate([part.index for part in parts]))
+    chosen: list[int] = []
+    for part in parts:
+        largest = part.index[np.argmax(np.abs(np.nan_to_num(analytic.values[part.index])))]
+        others = rng.choice(part.index, size=min(count, len(part.index)), replace=False)
+        chosen += [int(largest), *(int(i) for i in others if i != largest)][:count]
+    return np.array(sorted(chosen))
+
+
+def _directions(probe: Probe, parts: list[Part], rng: np.random.Generator) -> np.ndarray:
+    """For each part a direction that moves all its coordinates by plus or minus their typical size."""
+    directions = np.zeros((len(parts), probe.n))
+    for row, part in zip(directions, parts, strict=True):
+        row[part.index] = probe.scale[part.index] * rng.choice([-1.0, 1.0], size=len(part.index))
+    return directions
+
+
+def _contradictions(steps: ComplexEstimates, differences: Estimates) -> int:
+    """How many coordinates tell that the complex step does not give this function's derivative."""
+    usable = np.isfinite(differences.bars) & ~differences.kinks
+    scale = np.abs(differences.values[usable]).max(initial=0.0)
+    bars = steps.bars(np.arange(len(steps.values))) + differences.bars
+    allowed = 10 * (bars + tolerance(DIFFERENCES, steps.eps) * scale)
+    return int((usable & (np.abs(steps.values - differences.values) > allowed)).sum())

@@ -1,0 +1,55 @@
+"""The Taylor test: what a gradient leaves over must vanish with the square of the step.
+
+R(h) = |f(x + h v) - f(x) - h <g, v>|                                                                  (TAYLOR.1)
+rate = log2 R(h) / R(h / 2):   2 where g is the gradient, 1 where it is not                            (TAYLOR.2)
+
+The test needs no second derivative and no tolerance, and one direction moves all coordinates of a tensor. A function
+that is linear in the tensor leaves nothing over but rounding. (The test of the adjoint literature, as in Farrell et
+al. 2013, doi:10.1137/120873558.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verify.results import INCONCLUSIVE, PASS, WRONG
+
+STEPS = 2.0 ** -np.arange(12.0, 20.0)  # of the tensor's typical size: small enough that h^2 outweighs h^3
+CLEAR = 30  # a remainder counts while it is so many times its rounding error
+
+
+@dataclass(frozen=True)
+class TaylorTest:
+    """The test along one direction. `rates` are those of the remainders above rounding, large steps first."""
+
+    remainders: np.ndarray
+    floors: np.ndarray
+
+    @property
+    def rates(self) -> np.ndarray:
+        clear = self.remainders > CLEAR * self.floors
+        usable = len(clear) if clear.all() else int(np.argmin(clear))  # up to the first that rounding touches
+        return np.log2(self.remainders[: usable - 1] / self.remainders[1:usable]) if usable > 1 else np.empty(0)
+
+    @property
+    def linear(self) -> bool:
+        """Nothing is left over, not even at the largest step."""
+        return bool(self.remainders[0] <= CLEAR * self.floors[0])
+
+    @property
+    def verdict(self) -> str:
+        rates = self.rates
+        if self.linear:
+            return PASS
+        if len(rates) > 1 and np.all(rates[-2:] < 1.5):
+            return WRONG
+        return PASS if len(rates) and np.all(rates > 1.8) else INCONCLUSIVE
+
+
+def taylor_test(differences: np.ndarray, slope: float, size: float, noise: float, eps: float) -> TaylorTest:
+    """TAYLOR.1 from `differences`, f(x + h v) - f(x) at the h of `STEPS`.
+
+    `slope` is `<g, v>`, `size` is `|g| |v|`, which bounds its rounding; `noise` is that of f.
+    """
+    remainders = np.abs(differences - STEPS * slope)
+    return TaylorTest(remainders, noise + eps * size * (1 + 4 * STEPS))
