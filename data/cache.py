@@ -27,6 +27,7 @@ from data.layout import Listing
 FORMAT = 1  # raise it when the files of a build change their meaning
 CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
 SPLITS = ("train", "val")
+KEYS = {"stamp", "source", "fingerprint", "wnids", "names", "mean", "std"}  # of about.json
 
 
 class Build(NamedTuple):
@@ -45,16 +46,18 @@ def open_build(folder: Path, stamp: str) -> Build | None:
     """The build in `folder`, or None where there is none or it is damaged (then it is to be built again)."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        if about["stamp"] != stamp or about["format"] != FORMAT:
+        if about["stamp"] != stamp or not about.keys() >= KEYS:
             return None
         images = {split: np.load(folder / f"{split}_images.npy", mmap_mode="r") for split in SPLITS}
         labels = {split: np.load(folder / f"{split}_labels.npy") for split in SPLITS}
+        if any(len(images[split]) != len(labels[split]) for split in SPLITS):
+            return None
     except PermissionError as error:
         raise DataError(
             f"{error.filename or folder}: the cache cannot be read: {files.reason(error)}. "
-            "Change its permissions, or name another cache folder."
+            "Change its permissions, or name another cache folder with data.cache=DIR."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError):  # what json and np.load make of broken files
         return None
     return Build(images, labels, about)
 
@@ -64,7 +67,7 @@ def build(root: Path, cache: Path, stamp: str, listed: Listing, jobs: int, quiet
     folder = build_folder(cache, stamp)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with files.locked(cache / "lock") as held:
+        with files.locked(cache / "lock", "" if quiet else f"{cache}: waiting for another process to build it") as held:
             ready = open_build(folder, stamp)  # another process may have built it while this one waited
             if ready is not None:
                 return ready
@@ -83,12 +86,12 @@ def build(root: Path, cache: Path, stamp: str, listed: Listing, jobs: int, quiet
 
 
 def _cannot_write(cache: Path, error: OSError) -> DataError:
-    existing = next(path for path in (cache, *cache.parents) if path.exists())
+    existing = next(path for path in (cache, *cache.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(existing).free / 1e9
     return DataError(
         f"{cache}: the cache cannot be written: {files.reason(error)}. It needs 12.3 kB for each image of 64x64, "
         f"1.35 GB for Tiny ImageNet; {free:.2f} GB are free there. Make room, mend the permissions, or name another "
-        "cache folder."
+        "cache folder with data.cache=DIR."
     )
 
 
@@ -100,7 +103,12 @@ def _remove_stale(cache: Path) -> None:
 def _move_into_place(partial: Path, folder: Path) -> None:
     if folder.exists():  # damaged, or open_build would have taken it
         shutil.rmtree(folder)
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        # Without locks another build can have been quicker. It has the same stamp, so it holds the same.
     files.fsync_path(folder.parent)
 
 
@@ -127,7 +135,6 @@ def _fill(folder: Path, root: Path, stamp: str, listed: Listing, jobs: int, quie
         )
     mean, std = _statistics(results[:train_tasks])
     about = {
-        "format": FORMAT,
         "stamp": stamp,
         "source": str(root.resolve()),
         "fingerprint": _fingerprint(listed, results),

@@ -66,7 +66,7 @@ def download(archive: Archive, to: Path, quiet: bool = False, pause: float = PAU
     own, part = to / f"{archive.folder}.zip", to / f"{archive.folder}.zip.part"
     try:
         to.mkdir(parents=True, exist_ok=True)
-        with files.locked(to / f".{archive.folder}.lock"):
+        with files.locked(to / f".{archive.folder}.lock", f"{target}: waiting for another download of it"):
             if not _is_there(target):  # while waiting for another download
                 source = own if own.exists() else part
                 if source == part:

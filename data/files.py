@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +37,8 @@ def fsync_path(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Hold an exclusive lock on the file `path`, waiting for it if need be.
+def locked(path: Path, busy: str = "") -> Iterator[bool]:
+    """Hold an exclusive lock on the file `path`, waiting for it if need be (and printing `busy`, if given).
 
     Yields True where the lock is real, False where the system has none to give. The kernel frees it when the
     process dies, even by kill -9, so it never has to be removed by hand.
@@ -45,8 +46,13 @@ def locked(path: Path) -> Iterator[bool]:
     with open(path, "ab") as file:
         held = False
         if fcntl is not None:
-            with contextlib.suppress(OSError):  # some network file systems
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if busy:
+                        print(busy, file=sys.stderr, flush=True)
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 held = True
         yield held
 

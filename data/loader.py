@@ -72,6 +72,8 @@ def prefetch(
     `transform`, say jax.device_put, is applied to each item in the thread. An exception there is raised here, in its
     place in the order. However the consumer leaves (break, exception, close()), the thread ends before it is gone.
     """
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, got {depth}")
     ready: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     free = threading.Semaphore(depth)
     stop = threading.Event()

@@ -161,7 +161,9 @@ def test_a_cache_that_may_not_be_read(root: Path, monkeypatch: pytest.MonkeyPatc
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(caching.np, "load", refuse)
-    with pytest.raises(DataError, match=r"train_images\.npy: the cache cannot be read: Permission denied.*data\.cache="):
+    with pytest.raises(
+        DataError, match=r"train_images\.npy: the cache cannot be read: Permission denied.*data\.cache="
+    ):
         read(root)
     assert len(builds(root)) == 1
 
@@ -249,8 +251,9 @@ class HeldBuild:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.communicate()
-        self.release()
+        self.process.wait()
+        self.release()  # a worker that waits at the pipe would live on and keep stderr open
+        self.process.communicate(timeout=10)
 
 
 @pytest.fixture

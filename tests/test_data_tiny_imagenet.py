@@ -245,7 +245,9 @@ def test_damage_is_named(root: Path, case: str) -> None:
     damage, parts = DAMAGES[case]
     damage(root)
     expect(root, str(root), *parts)
-    leftovers = [path for path in (root / "cache").glob("*") if path.name != "lock"] if (root / "cache").exists() else []
+    leftovers = (
+        [path for path in (root / "cache").glob("*") if path.name != "lock"] if (root / "cache").exists() else []
+    )
     assert leftovers == []
 
 
