@@ -98,8 +98,8 @@ def prefetch(
                 return
             if kind == "error":
                 raise value
+            free.release()  # before the yield: while the consumer works on this one, `depth` others are made
             yield value
-            free.release()
     finally:
         stop.set()
         free.release()  # wakes a thread that waits for room
