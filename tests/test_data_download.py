@@ -1,0 +1,400 @@
+"""The download, against a server on this machine that breaks off, ignores ranges, or sends something else."""
+
+import hashlib
+import http.server
+import io
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data import download as downloading
+from data import unpack as unpacking
+from data.download import Archive, download
+from data.errors import DataError
+from data.tiny_imagenet import load
+from data.unpack import unpack
+from tests.tiny_data import write_data_set
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NAME = "tiny-imagenet-200"
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `content` at every address, with the faults that a test asks for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = b""
+        self.ranges = True  # whether Range is honoured
+        self.break_after: list[int] = []  # bytes after which a response breaks off, one entry a request
+        self.statuses: list[int] = []  # answered instead of the content, one entry a request
+        self.requests: list[str | None] = []  # the Range header of every request
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{NAME}.zip"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.requests.append(wanted)
+        if self.server.statuses:
+            self.send_error(self.server.statuses.pop(0))
+            return
+        content, start = self.server.content, 0
+        if wanted and self.server.ranges:
+            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
+            if start >= len(content):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        body = content[start:]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.break_after.pop(0)] if self.server.break_after else body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A data set in a zip file, all below tiny-imagenet-200/, as the original is."""
+    folder = tmp_path_factory.mktemp("source")
+    write_data_set(folder / NAME)
+    return Path(shutil.make_archive(str(folder / "packed"), "zip", folder, NAME)).read_bytes()
+
+
+def offer(server: Server, content: bytes) -> Archive:
+    """Put the content on the server; what it is described as is true."""
+    server.content = content
+    return Archive(server.url, len(content), hashlib.md5(content).hexdigest(), NAME)
+
+
+def get(archive: Archive, to: Path) -> Path:
+    return download(archive, to, quiet=True, pause=0.001)
+
+
+def names(folder: Path) -> set[str]:
+    """What is in the folder, but for the lock."""
+    return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
+
+
+def test_the_archive_is_the_published_one() -> None:
+    archive = downloading.ARCHIVES["tiny_imagenet"]
+    assert archive.url == "https://cs231n.stanford.edu/tiny-imagenet-200.zip"
+    assert (archive.size, archive.md5) == (248_100_043, "90528d7ca1a48142e341f4ef8d21d0de")
+    assert archive.folder == NAME
+
+
+def test_download_and_unpack(server: Server, packed: bytes, tmp_path: Path) -> None:
+    to = tmp_path / "new" / "datasets"
+    assert get(offer(server, packed), to) == to / NAME
+    assert names(to) == {NAME}
+    assert len(load(to / NAME, workers=1, quiet=True).train.labels) == 12
+
+
+def test_what_is_there_is_not_downloaded_again(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    get(archive, tmp_path)
+    marker = tmp_path / NAME / "marker"
+    marker.touch()
+    get(archive, tmp_path)
+    assert marker.exists()
+    assert len(server.requests) == 1
+
+
+def test_half_a_data_set_is_neither_taken_nor_overwritten(server: Server, packed: bytes, tmp_path: Path) -> None:
+    broken = write_data_set(tmp_path / NAME)
+    shutil.rmtree(broken / "train" / "n01")
+    with pytest.raises(DataError, match=rf"{NAME}: exists but is not whole. Move it away .*train/n01"):
+        get(offer(server, packed), tmp_path)
+    assert (broken / "wnids.txt").exists()
+    assert server.requests == []
+
+
+def test_a_broken_connection_is_taken_up_again(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    server.break_after = [1000, 500]
+    get(archive, tmp_path)
+    assert server.requests == [None, "bytes=1000-", "bytes=1500-"]
+    assert names(tmp_path) == {NAME}
+
+
+def test_a_later_run_goes_on_where_the_last_one_ended(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    server.break_after = [1000] + [0] * 5
+    with pytest.raises(DataError, match=r"broke off after 1,000 of .*run the same command again"):
+        get(archive, tmp_path)
+    assert (tmp_path / f"{NAME}.zip.part").read_bytes() == packed[:1000]
+    server.requests.clear()
+    get(archive, tmp_path)
+    assert server.requests == ["bytes=1000-"]
+    assert names(tmp_path) == {NAME}
+
+
+def test_a_server_that_ignores_ranges_is_read_from_the_start(server: Server, packed: bytes, tmp_path: Path) -> None:
+    server.ranges = False
+    (tmp_path / f"{NAME}.zip.part").write_bytes(b"x" * 1000)  # had it been kept, the sum would be wrong
+    get(offer(server, packed), tmp_path)
+    assert server.requests == ["bytes=1000-"]
+    assert names(tmp_path) == {NAME}
+
+
+@pytest.mark.parametrize("excess", [0, 1, 5000])
+def test_a_part_that_is_complete_or_too_long(server: Server, packed: bytes, tmp_path: Path, excess: int) -> None:
+    (tmp_path / f"{NAME}.zip.part").write_bytes(packed + bytes(excess))
+    get(offer(server, packed), tmp_path)
+    assert server.requests == ([None] if excess else [])
+    assert names(tmp_path) == {NAME}
+
+
+def test_a_range_beyond_the_end_starts_again(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    (tmp_path / f"{NAME}.zip.part").write_bytes(packed[:2000])
+    server.statuses = [416]
+    get(archive, tmp_path)
+    assert server.requests == ["bytes=2000-", None]
+
+
+def test_a_server_in_trouble_is_asked_again(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    server.statuses = [503, 500]
+    get(archive, tmp_path)
+    assert len(server.requests) == 3
+
+
+def test_a_missing_file_is_reported_at_once(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    server.statuses = [404]
+    with pytest.raises(DataError, match=rf"{re.escape(server.url)}: the server answers 404 Not Found.*--url"):
+        get(archive, tmp_path)
+    assert len(server.requests) == 1
+
+
+def test_no_server_at_all(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)._replace(url="http://127.0.0.1:9/x.zip")  # a port where nobody listens
+    with pytest.raises(DataError, match=r"broke off after 0 of .*refused.*Check the connection"):
+        get(archive, tmp_path)
+    with pytest.raises(DataError, match=r"not a web address; --url wants"):
+        get(archive._replace(url="datasets/x.zip"), tmp_path)
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_downloaded(
+    server: Server, packed: bytes, tmp_path: Path
+) -> None:
+    archive = offer(server, packed)
+    server.content += b"more"
+    with pytest.raises(DataError, match=rf"the server's file has {len(packed) + 4:,} bytes, not {len(packed):,}"):
+        get(archive, tmp_path)
+    assert names(tmp_path) == set()
+
+
+def test_a_wrong_sum_says_what_to_do(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    server.content = packed[:100] + b"!" + packed[101:]
+    with pytest.raises(DataError, match=r"not the archive that was expected.*removed: run the command again") as caught:
+        get(archive, tmp_path)
+    assert archive.md5 in str(caught.value)
+    assert names(tmp_path) == set()
+    server.content = packed
+    get(archive, tmp_path)
+    assert names(tmp_path) == {NAME}
+
+
+def test_an_archive_put_there_by_hand_is_taken_and_kept(server: Server, packed: bytes, tmp_path: Path) -> None:
+    own = tmp_path / f"{NAME}.zip"
+    archive = offer(server, packed)
+    own.write_bytes(packed[:-1])
+    with pytest.raises(DataError, match=rf"{NAME}\.zip: not the archive that was expected.*Remove the file"):
+        get(archive, tmp_path)
+    assert own.exists()
+    own.write_bytes(packed)
+    get(archive, tmp_path)
+    assert names(tmp_path) == {NAME, own.name}
+    assert server.requests == []
+
+
+def test_an_archive_that_does_not_hold_a_whole_data_set(server: Server, packed: bytes, tmp_path: Path) -> None:
+    less = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(packed)) as old, zipfile.ZipFile(less, "w") as new:
+        for entry in old.infolist():
+            if "/val/" not in entry.filename:
+                new.writestr(entry, old.read(entry))
+    with pytest.raises(DataError, match=r"val_annotations\.txt: missing"):
+        get(offer(server, less.getvalue()), tmp_path)
+    assert names(tmp_path) == {f"{NAME}.zip.part"}
+
+
+def test_an_interrupted_unpacking_leaves_nothing_and_the_next_run_cleans_up(
+    server: Server, packed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = offer(server, packed)
+    copy, copied = shutil.copyfileobj, []
+
+    def interrupt(source: io.BytesIO, target: io.BytesIO) -> None:
+        copy(source, target)
+        copied.append(1)
+        if len(copied) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(unpacking.shutil, "copyfileobj", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        get(archive, tmp_path)
+    assert names(tmp_path) == {f"{NAME}.zip.part"}
+    monkeypatch.undo()
+    (tmp_path / f"{NAME}.partial-killed" / NAME).mkdir(parents=True)  # what kill -9 would have left
+    get(archive, tmp_path)
+    assert names(tmp_path) == {NAME}
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("when", ["downloading", "unpacking"])
+def test_a_full_disk(server: Server, packed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    archive = offer(server, packed)
+    if when == "unpacking":
+        (tmp_path / f"{NAME}.zip.part").write_bytes(packed)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 9, 9))  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"the disk is too full.* MB.* free.*Make room"):
+        get(archive, tmp_path)
+    assert names(tmp_path) == ({f"{NAME}.zip.part"} if when == "unpacking" else set())
+
+
+def test_a_target_that_cannot_be_written(server: Server, packed: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file.*cannot be written: .*--to"):
+        get(offer(server, packed), tmp_path / "file")
+
+
+# Unpacking what nobody has vouched for.
+
+
+def zip_of(path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return path
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name)
+    entry.create_system = 3
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry
+
+
+EVIL = {
+    "a path upwards": ([("top/../../evil", b"x")], "points outside"),
+    "an absolute path": ([("/top/evil", b"x")], "points outside"),
+    "a path of Windows": ([("top\\..\\evil", b"x")], "points outside"),
+    "a drive of Windows": ([("c:top/evil", b"x")], "points outside"),
+    "another folder": ([("evil/file", b"x")], "is not below top/"),
+    "a link": ([(link("top/evil"), b"/etc/passwd")], "is a link"),
+}
+
+
+@pytest.mark.parametrize("case", EVIL)
+def test_an_entry_that_would_leave_the_folder_is_refused(tmp_path: Path, case: str) -> None:
+    entries, reason = EVIL[case]
+    target = tmp_path / "a" / "target"
+    target.mkdir(parents=True)
+    archive = zip_of(tmp_path / "evil.zip", ("top/good", b"x"), *entries)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=rf"evil\.zip: refused: its entry .*evil.* {reason}"):
+        unpack(archive, target, top="top", quiet=True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "evil.zip", "target"]  # not even the good one
+
+
+def test_an_entry_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        archive = zip_of(tmp_path / "x.zip", ("top/file", b"1"), ("top/file", b"2"))
+    with pytest.raises(DataError, match="'top/file' comes twice"):
+        unpack(archive, tmp_path, top="top", quiet=True)
+
+
+def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "x.zip", ("top/file", b"x"))
+    content = bytearray(archive.read_bytes())
+    content[6] |= 1  # flags of the local header
+    content[content.rfind(b"PK\x01\x02") + 8] |= 1  # and of the directory
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="'top/file' is encrypted"):
+        unpack(archive, tmp_path, top="top", quiet=True)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_FILES", 2), ("MAX_BYTES", 250)])
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    archive = zip_of(tmp_path / "x.zip", *((f"top/{index}", bytes(100)) for index in range(3)))
+    monkeypatch.setattr(unpacking, limit, value)
+    with pytest.raises(DataError, match="would unpack to 3 files of 300 bytes"):
+        unpack(archive, tmp_path, top="top", quiet=True)
+    monkeypatch.setattr(unpacking, limit, 300)
+    unpack(archive, tmp_path, top="top", quiet=True)
+    assert (tmp_path / "top" / "2").read_bytes() == bytes(100)
+
+
+@pytest.mark.parametrize("damage", ["not a zip", "cut short", "pixels garbled", "size understated"])
+def test_a_broken_zip_file(tmp_path: Path, damage: str) -> None:
+    archive = zip_of(tmp_path / "x.zip", ("top/file", bytes(range(256)) * 8))
+    content = bytearray(archive.read_bytes())
+    if damage == "not a zip":
+        content = bytearray(b"<html>not found</html>")
+    elif damage == "cut short":
+        content = content[:-30]
+    elif damage == "pixels garbled":
+        content[60] ^= 255
+    else:
+        directory = content.rfind(b"PK\x01\x02")
+        content[directory + 24 : directory + 28] = (10).to_bytes(4, "little")
+    archive.write_bytes(content)
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(DataError, match=r"x\.zip: not a whole zip file .*download it again"):
+        unpack(archive, target, top="top", quiet=True)
+    assert sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) <= 2048
+
+
+# The command.
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "data.download", *map(str, arguments)]
+    return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_the_command_says_what_is_already_there(tmp_path: Path) -> None:
+    write_data_set(tmp_path / NAME)
+    done = command("tiny_imagenet", "--to", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{tmp_path / NAME}: already there" in done.stdout
+
+
+def test_the_command_fails_in_one_line(server: Server, packed: bytes, tmp_path: Path) -> None:
+    offer(server, packed)  # not of the size that the real one has
+    done = command("tiny_imagenet", "--to", tmp_path, "--url", server.url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(rf"^error: {re.escape(server.url)}: the server's file has", done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
