@@ -10,6 +10,7 @@ seed, counts and versions of Pillow and NumPy, however many workers draw them.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
@@ -177,8 +178,10 @@ def draw_chunk(task: dict[str, Any]) -> list[Box]:
         rng = np.random.default_rng([*task["stream"], index])
         picture, box = draw(task["wnid"], rng)
         path = Path(task["folder"]) / (task["prefix"] + f"{task['number'] + index}.JPEG")
+        encoded = io.BytesIO()  # not into the file: Pillow does not notice when a full disk takes only half of it
+        picture.save(encoded, "JPEG", quality=QUALITY)
         try:
-            picture.save(path, "JPEG", quality=QUALITY)
+            path.write_bytes(encoded.getvalue())
         except OSError as error:
             raise _cannot_write(path, error) from error
         boxes.append(box)
@@ -200,16 +203,15 @@ def generate(
     """
     root = Path(root)
     about = {
-        "made by": "data.shapes",
         "version": VERSION,
         "seed": seed,
         "train_per_class": train_per_class,
         "val_per_class": val_per_class,
     }
-    if root.exists() and any(root.iterdir()):
-        _require_same(root, about)
-        return
     try:
+        if root.exists() and any(root.iterdir()):
+            _require_same(root, about)
+            return
         with files.partial_folder(root) as partial:
             _draw_all(partial, about, workers or files.default_workers(), quiet)
             if root.exists():
@@ -220,14 +222,18 @@ def generate(
 
 
 def _require_same(root: Path, about: dict[str, Any]) -> None:
-    record = root / RECORD
+    """The record of the data set in `root` must say the same; raises DataError that tells what differs."""
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
+        found = json.loads((root / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
-    if found != about:
-        what = "something else than generated shapes" if found is None else f"shapes drawn otherwise ({found})"
-        raise DataError(f"{root}: holds {what}. Move the folder away, or name another one with --to.")
+    if found == about:
+        return
+    what = "something else than generated shapes"
+    if isinstance(found, dict) and found.keys() == about.keys():
+        differences = [f"{key} {found[key]}, not {about[key]}" for key in about if found[key] != about[key]]
+        what = f"shapes drawn otherwise ({'; '.join(differences)})"
+    raise DataError(f"{root}: holds {what}. Move the folder away, or name another one with --to.")
 
 
 def _draw_all(folder: Path, about: dict[str, Any], jobs: int, quiet: bool) -> None:
