@@ -231,7 +231,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {files.reason(error)}.") from error
+        raise DataError(f"{path}: cannot be read: {files.reason(error)}. Mend the file or its permissions.") from error
 
 
 def _decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) -> np.ndarray:

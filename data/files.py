@@ -70,7 +70,7 @@ def partial_folder(final: Path) -> Iterator[Path]:
 
 
 def remove_stale_partials(final: Path) -> None:
-    """Remove what dead builds of `final` left behind. Call it only while holding the lock that every build takes."""
+    """Remove what dead builds of `final` left behind; to be called under the lock that every build of it takes."""
     for folder in final.parent.glob(final.name + PARTIAL + "*"):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -22,6 +22,7 @@ from data.errors import DataError
 from data.files import reason
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg")
+AGAIN = "Move the data set away and download, unpack or generate it again."
 UNEQUAL = 2  # a class with this many times fewer images than the largest one looks half-unpacked
 
 
@@ -53,13 +54,13 @@ class Listing(NamedTuple):
 
 def scan(root: Path) -> Scan:
     """Look at every file once (names, sizes, times; nothing is decoded). Raises DataError where a part is missing."""
-    _require_data_set(root)
     try:
+        _require_data_set(root)
         texts = {name: _read(root / name) for name in ("wnids.txt", "words.txt", "val/val_annotations.txt")}
         train = {wnid: _images(root / "train" / wnid / "images") for wnid in _folders(root / "train")}
         return Scan(root, texts, train, _images(root / "val" / "images"))
     except OSError as error:
-        raise DataError(f"{error.filename or root}: cannot be read: {reason(error)}.") from error
+        raise _cannot_read(error, root) from error
 
 
 def stamp(found: Scan) -> str:
@@ -75,7 +76,10 @@ def stamp(found: Scan) -> str:
 def listing(found: Scan) -> Listing:
     """Check that the data set is whole and say which image has which label. Raises DataError, warns of odd sizes."""
     wnids = _wnids(found)
-    _check_classes(found, wnids)
+    try:
+        _check_classes(found, wnids)
+    except OSError as error:
+        raise _cannot_read(error, found.root) from error
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     train = [f"train/{wnid}/images/{file.name}" for wnid in wnids for file in found.train[wnid]]
     train_labels = [label_of[wnid] for wnid in wnids for _ in found.train[wnid]]
@@ -97,9 +101,13 @@ def _require_data_set(root: Path) -> None:
     )
 
 
+def _cannot_read(error: OSError, root: Path) -> DataError:
+    return DataError(f"{error.filename or root}: cannot be read: {reason(error)}. Mend the file or its permissions.")
+
+
 def _read(path: Path) -> bytes:
     if not path.is_file():
-        raise DataError(f"{path}: missing; the data set is only half there. {_again(path)}")
+        raise DataError(f"{path}: missing; the data set is only half there. {AGAIN}")
     return path.read_bytes()
 
 
@@ -107,16 +115,12 @@ def _text(found: Scan, name: str) -> list[str]:
     try:
         return found.texts[name].decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{found.root / name}: not a text file in UTF-8 ({error}). {_again(found.root)}") from error
-
-
-def _again(path: Path) -> str:
-    return "Move the folder away and unpack, download or generate it again."
+        raise DataError(f"{found.root / name}: not a text file in UTF-8 ({error}). {AGAIN}") from error
 
 
 def _folders(path: Path) -> list[str]:
     if not path.is_dir():
-        raise DataError(f"{path}: missing; the data set is only half there. {_again(path)}")
+        raise DataError(f"{path}: missing; the data set is only half there. {AGAIN}")
     with os.scandir(path) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
@@ -140,7 +144,7 @@ def _wnids(found: Scan) -> tuple[str, ...]:
     path = found.root / "wnids.txt"
     wnids = tuple(line.strip() for line in _text(found, "wnids.txt") if line.strip())
     if not wnids:
-        raise DataError(f"{path}: lists no classes. {_again(path)}")
+        raise DataError(f"{path}: lists no classes. {AGAIN}")
     seen: set[str] = set()
     for wnid in wnids:
         if wnid in seen:
@@ -170,9 +174,9 @@ def _check_classes(found: Scan, wnids: tuple[str, ...]) -> None:
     listed = True
     for wnid in wnids:
         if wnid not in found.train:
-            raise DataError(f"{train / wnid}: this class of wnids.txt has no folder. {_again(train)}")
+            raise DataError(f"{train / wnid}: this class of wnids.txt has no folder. {AGAIN}")
         if not found.train[wnid]:
-            raise DataError(f"{train / wnid / 'images'}: no images; the data set is only half there. {_again(train)}")
+            raise DataError(f"{train / wnid / 'images'}: no images; the data set is only half there. {AGAIN}")
         listed = _check_boxes(found, wnid) and listed
     if not listed:
         _warn_if_unequal(found)
@@ -189,7 +193,7 @@ def _check_boxes(found: Scan, wnid: str) -> bool:
     missing = [name for name in want if name not in have]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{folder / 'images' / missing[0]}{more}: missing, but {path.name} lists it. {_again(folder)}")
+        raise DataError(f"{folder / 'images' / missing[0]}{more}: missing, but {path.name} lists it. {AGAIN}")
     return True
 
 
@@ -219,10 +223,10 @@ def _val(found: Scan, label_of: dict[str, int]) -> tuple[list[str], list[int]]:
         if wnid.strip() not in label_of:
             raise DataError(f"{path}, line {number}: {name} has the class {wnid!r}, which wnids.txt does not list.")
         if name not in have:
-            raise DataError(f"{folder / name}: missing, though val_annotations.txt lists it. {_again(folder)}")
+            raise DataError(f"{folder / name}: missing, though val_annotations.txt lists it. {AGAIN}")
         labels[name] = label_of[wnid.strip()]
     if not labels:
-        raise DataError(f"{path}: lists no images. {_again(path)}")
+        raise DataError(f"{path}: lists no images. {AGAIN}")
     for name in sorted(have):
         if name not in labels:
             raise DataError(f"{folder / name}: has no line in val_annotations.txt; move the file away or add the line.")

@@ -160,6 +160,12 @@ def test_another_data_set_is_not_overwritten(tmp_path: Path) -> None:
     assert contents(root).keys() == before.keys()
 
 
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "shapes.partial-killed" / "train").mkdir(parents=True)
+    make(tmp_path / "shapes")
+    assert sorted(os.listdir(tmp_path)) == [".shapes.lock", "shapes"]
+
+
 def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "shapes"):
@@ -180,7 +186,7 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=True)
         assert "cannot be written: File too large" in done.stdout
         assert done.stderr == ""
-        assert os.listdir(tmp_path) == []
+        assert os.listdir(tmp_path) == [".shapes.lock"]
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Reading the layout of Tiny ImageNet: what comes out of a good data set, and what is said of a bad one."""
 
+import errno
 import io
 import os
 import shutil
@@ -234,6 +235,18 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
         ["val/images/val_2.JPEG: 16x8 pixels", "train/n03/images/n03_0.JPEG has 8x8", "Resize"],
     ),
 }
+
+
+def test_a_source_that_may_not_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError) as caught:
+            read(root)
+    assert str(root) in str(caught.value)
+    assert "cannot be read: Permission denied" in str(caught.value)
 
 
 def append(path: Path, text: str) -> None:
