@@ -1,9 +1,18 @@
 """Shared by all tests."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache as compiled
+
+from data import files, shapes
+from data.tiny_imagenet import load
+from tests.tiny_runs import ROOT, TINY, start_python
+from training.command import run_command
 
 # Tests compile hundreds of small functions once each: the compiler's time is what they spend, not the program's.
 jax.config.update("jax_disable_most_optimizations", True)
@@ -16,3 +25,79 @@ def float64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", before)
+
+
+# The commands. What is slow to make is made once for all processes of a parallel run.
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all pytest-xdist workers of this session share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def shapes_root(shared: Path) -> Path:
+    """The shapes data set with 48 training and 36 validation images, decoded. Not to be written to."""
+    root = shared / "shapes"
+    with files.locked(shared / "shapes.lock"):
+        shapes.generate(root, train_per_class=4, val_per_class=3, workers=1, quiet=True)
+        load(root, workers=1, quiet=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(shapes_root: Path) -> tuple[str, ...]:
+    """Arguments of train.py for a run of seconds, TINY, on that data set."""
+    return (*TINY, f"data.root={shapes_root}")
+
+
+@pytest.fixture(scope="session")
+def programs(shared: Path) -> Path:
+    """A folder of compiled programs, for all processes that train or evaluate a tiny run."""
+    return shared / "programs"
+
+
+@pytest.fixture(scope="session")
+def finished(shared: Path, tiny: tuple[str, ...], programs: Path) -> Path:
+    """The folder of a tiny run that nothing interrupted. Not to be written to."""
+    run = shared / "finished"
+    with files.locked(shared / "finished.lock"):
+        if not run.exists():
+            partial = shared / "partial"
+            arguments = (ROOT / "train.py", *tiny, "--device", "cpu", "--run", partial)
+            with start_python(*arguments, cache=programs, cwd=shared) as process:
+                out, err = process.communicate(timeout=300)
+            assert process.returncode == 0, out + err
+            partial.rename(run)
+    return run
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ended]]:
+    """`call(main, *argv)` runs a command within this process, in an empty folder, without waiting for a Python."""
+
+    def call(main: Callable[[Sequence[str]], int | None], *argv: str | Path) -> Ended:
+        capfd.readouterr()
+        code = run_command(main, list(map(str, argv)))
+        return Ended(code, *capfd.readouterr())
+
+    monkeypatch.chdir(tmp_path)
+    options = {"jax_compilation_cache_dir": str(programs), "jax_persistent_cache_min_compile_time_secs": 0.0}
+    before = {name: getattr(jax.config, name) for name in [*options, "jax_default_device"]}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compiled.reset_cache()
+    yield call
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compiled.reset_cache()

@@ -1,6 +1,8 @@
-"""Which device computes: chosen once, before anything is computed, and never silently another."""
+"""Which device computes: chosen once, before anything is computed, and never silently another; and when it is full."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import jax
 
@@ -26,6 +28,18 @@ def choose_device(name: str) -> jax.Device:
         ) from error
     jax.config.update("jax_default_device", device)
     return device
+
+
+@contextlib.contextmanager
+def explained_out_of_memory(options: str) -> Iterator[None]:
+    """Turn the device's "out of memory" within the block into a UserError that says to lower `options`."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):  # JAX has one class for all that can go wrong on a device
+            raise
+        told = str(error).partition("\n")[0]
+        raise UserError(f"the memory of the device does not suffice: lower {options}. JAX says: {told}") from error
 
 
 def describe_device(device: jax.Device) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.augment import normalize
-from data.loader import evaluation_batches, prefetch
+from data.loader import Batch, evaluation_batches, prefetch
 from data.tiny_imagenet import Split
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
+from training.device import explained_out_of_memory
 
 
 class Evaluation(NamedTuple):
@@ -55,13 +56,16 @@ class Evaluator:
         self._step = jax.jit(step)
 
     def __call__(self, params: Params, quiet: bool = False) -> Evaluation:
-        """Go through the split once; `quiet` leaves out the progress bar."""
+        """Go through the split once; `quiet` leaves out the progress bar.
+
+        Raises:
+            UserError: memory ran out.
+        """
         losses, predicted, in_top5 = [], [], []
         images = len(self.split.labels)
         with tqdm(total=images, desc="validation", unit=" images", leave=False, disable=quiet or None) as bar:
             for batch in prefetch(evaluation_batches(self.split, self.batch_size)):
-                results = self._step(params, batch.images, batch.labels)
-                batch_losses, batch_predicted, batch_in_top5 = (np.asarray(r)[: batch.count] for r in results)
+                batch_losses, batch_predicted, batch_in_top5 = self._run(params, batch)
                 losses.append(batch_losses.astype(np.float64))
                 predicted.append(batch_predicted)
                 in_top5.append(batch_in_top5)
@@ -76,3 +80,12 @@ class Evaluator:
             labels=labels,
             predicted=guesses,
         )
+
+    def probe(self, params: Params) -> float:
+        """The mean loss of the first batch alone: at little cost, whether the parameters are good for anything."""
+        losses, _, _ = self._run(params, next(evaluation_batches(self.split, self.batch_size)))
+        return float(losses.astype(np.float64).mean())
+
+    def _run(self, params: Params, batch: Batch) -> list[np.ndarray]:
+        with explained_out_of_memory("train.eval_batch_size"):
+            return [np.asarray(result)[: batch.count] for result in self._step(params, batch.images, batch.labels)]

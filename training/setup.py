@@ -6,7 +6,7 @@ from model.layers.patch_embedding import height_width
 from model.vit import ViT
 from optim.adamw import AdamW
 from optim.schedule import Constant, Schedule, WarmupCosine
-from training.config import Config, DataConfig, OptimConfig
+from training.config import Config, DataConfig, OptimConfig, TrainConfig
 from training.errors import ConfigError
 from training.step import TrainingStep, default_chunks
 
@@ -38,6 +38,16 @@ def check_fit(model: ViT, dataset: Dataset) -> None:
             f"model.image_size={model.image_size} and model.channels={model.channels}, but the images of the data are "
             f"{height}x{width} with {channels} channels: set model.image_size=[{height},{width}]"
         )
+
+
+def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
+    """Full batches in the training images. Raises ConfigError where there is none."""
+    images = len(dataset.train.labels)
+    if config.batch_size > images:
+        raise ConfigError(
+            f"train.batch_size={config.batch_size} is more than the {images} training images: choose a smaller one"
+        )
+    return images // config.batch_size
 
 
 def build_schedule(config: OptimConfig, total_steps: int) -> Schedule:

@@ -18,14 +18,15 @@ from data.loader import prefetch, training_batches
 from data.tiny_imagenet import Dataset
 from training import checkpoint
 from training.config import Config
+from training.device import explained_out_of_memory
 from training.errors import UserError
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.interrupt import StopRequest
 from training.metrics import MetricsRow
 from training.progress import EpochProgress, format_seconds
 from training.run_folder import RunFolder
-from training.setup import build_step
-from training.step import StepMetrics, TrainState
+from training.setup import build_step, steps_per_epoch
+from training.step import StepMetrics, TrainingStep, TrainState
 
 LAG = 2  # steps that may be under way while the next is prepared; their losses are looked at when they are done
 
@@ -39,6 +40,7 @@ class Progress:
     seconds: float = 0.0  # spent so far in training and evaluation
     loss_sum: float = 0.0
     loss_count: int = 0
+    learning_rate: float = 0.0  # of the last step
     epoch_seconds: float = 0.0  # in training alone
     epoch_wait: float = 0.0  # of these, waiting for data
 
@@ -53,12 +55,7 @@ class Trainer:
     def __init__(self, run: RunFolder, config: Config, dataset: Dataset, device: jax.Device) -> None:
         self.run, self.config, self.dataset, self.device = run, config, dataset, device
         self.batch_size = config.train.batch_size
-        self.steps_per_epoch = len(dataset.train.labels) // self.batch_size
-        if self.steps_per_epoch == 0:
-            raise UserError(
-                f"train.batch_size={self.batch_size} is more than the {len(dataset.train.labels)} training images: "
-                "choose a smaller one"
-            )
+        self.steps_per_epoch = steps_per_epoch(config.train, dataset)
         self.total_steps = config.train.total_steps(self.steps_per_epoch)
         self.step = build_step(config, dataset, self.total_steps, device.platform)
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
@@ -66,10 +63,9 @@ class Trainer:
         self.progress = Progress()
         self._unsettled: deque[StepMetrics] = deque()
         self._last_loss: float | None = None
-        self._learning_rate = 0.0
 
     def start(self) -> None:
-        """Take up the last checkpoint of the run, or draw new parameters; compile the step.
+        """Take up the last checkpoint of the run, or draw new parameters.
 
         Raises:
             CheckpointError: the checkpoint is damaged or of another model.
@@ -79,29 +75,35 @@ class Trainer:
             state, meta = checkpoint.restore(self.run.last, template)
             self.progress = _read_progress(self.run.last, meta)
             self.state: TrainState = jax.device_put(state, self.device)
-            # Rows past the checkpoint will be made again; so will its own, if the evaluation after it had not ended.
-            self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
         else:
-            self.state = jax.jit(self.step.init)()
-        images, labels = self.dataset.train.images[: self.batch_size], self.dataset.train.labels[: self.batch_size]
-        self._compiled = jax.jit(self.step, donate_argnums=0).lower(self.state, images, labels).compile()
+            self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
+        # Rows past the checkpoint will be made again; so will its own, if the evaluation after it had not ended.
+        self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
 
     def fit(self, stop: StopRequest) -> None:
         """Train until the configured number of steps.
 
         Raises:
             Stopped: `stop` was set; the run can be resumed.
-            UserError: the loss is not finite; the last checkpoint is from before that.
+            UserError: the loss is not finite, and the last checkpoint is from before that; or memory ran out.
         """
-        if self.epoch_is_over():  # it was interrupted between its last step and the end of its evaluation
-            self._end_epoch(stop)
-        batches = self._batches()
-        try:
-            while self.progress.step < self.total_steps:
-                self._train_epoch(batches, stop)
+        with explained_out_of_memory("train.batch_size, or train.chunk_size (the images at once within a step)"):
+            self._compile()
+            if self.epoch_is_over():  # it was interrupted between its last step and the end of its evaluation
                 self._end_epoch(stop)
-        finally:
-            batches.close()
+            batches = self._batches()
+            try:
+                while self.progress.step < self.total_steps:
+                    self._train_epoch(batches, stop)
+                    self._end_epoch(stop)
+            finally:
+                batches.close()
+
+    def _compile(self) -> None:
+        """Both steps, of which the evaluation's is tried at once: if it is too large, better now than in an hour."""
+        images, labels = self.dataset.train.images[: self.batch_size], self.dataset.train.labels[: self.batch_size]
+        self._compiled = jax.jit(self.step, donate_argnums=0).lower(self.state, images, labels).compile()
+        self._require_good_parameters()
 
     def _train_epoch(self, batches: Iterator[tuple[jax.Array, jax.Array]], stop: StopRequest) -> None:
         """Steps to the end of the epoch, or of the run."""
@@ -134,22 +136,27 @@ class Trainer:
         while len(self._unsettled) > lag:
             step = self.progress.step - len(self._unsettled) + 1
             metrics = self._unsettled.popleft()
-            self._last_loss, self._learning_rate = float(metrics.loss), float(metrics.learning_rate)
+            self._last_loss, self.progress.learning_rate = float(metrics.loss), float(metrics.learning_rate)
             self._require_finite(f"the loss of step {step}", self._last_loss)
             # A gradient that is not finite spoils the parameters in the very step whose loss was still a number.
             self._require_finite(f"the norm of the gradient of step {step}", float(metrics.grad_norm))
             self.progress.loss_sum += self._last_loss
             self.progress.loss_count += 1
 
+    def _require_good_parameters(self) -> None:
+        # A step's loss is that of the parameters before it, so it cannot tell what the last update did to them.
+        loss = self.evaluator.probe(self.state.params)
+        self._require_finite(f"the validation loss after step {self.progress.step}", loss)
+
     def _require_finite(self, name: str, value: float) -> None:
         if math.isfinite(value):
             return
-        before = "No checkpoint was written before it."
+        saved = "No checkpoint was written before it."
         if self.run.last.exists():
             _, meta = checkpoint.load(self.run.last)
-            before = f"{self.run.last} holds step {meta['progress']['step']}, from before it."
+            saved = f"The last checkpoint, {self.run.last}, is that of step {meta['progress']['step']}."
         raise UserError(
-            f"{name} is {value}: the run has diverged. {before} Try a lower optim.learning_rate, a longer optim.warmup "
+            f"{name} is {value}: the run has diverged. {saved} Try a lower optim.learning_rate, a longer optim.warmup "
             "or optim.max_grad_norm=1.0"
         )
 
@@ -171,7 +178,7 @@ class Trainer:
             meta = {"step": self.progress.step, "val_top1": result.top1, "val_loss": result.loss}
             checkpoint.save(self.run.best, {"params": self.state.params}, meta)
         self.progress = Progress(self.progress.step, self.progress.best_top1, self.progress.seconds)
-        self.save()
+        self._write()
         print(self._describe(row, result), flush=True)
         if stop.signal is not None and self.progress.step < self.total_steps:
             raise Stopped
@@ -185,7 +192,7 @@ class Trainer:
             val_loss=result.loss,
             val_top1=result.top1,
             val_top5=result.top5,
-            learning_rate=self._learning_rate,
+            learning_rate=progress.learning_rate,
             images_per_second=progress.loss_count * self.batch_size / progress.epoch_seconds,
             seconds=progress.seconds,
             data_wait=progress.epoch_wait / progress.epoch_seconds,
@@ -206,8 +213,12 @@ class Trainer:
         return "  ".join([*parts, f"{left} left"] if steps_left else parts)
 
     def save(self) -> None:
-        """Write the checkpoint `last`. Raises UserError where a loss before it is not finite."""
+        """Write the checkpoint `last`, but never one that has diverged: that is a UserError, and the old one stays."""
         self._settle(0)
+        self._require_good_parameters()
+        self._write()
+
+    def _write(self) -> None:
         checkpoint.save(self.run.last, self.state, {"progress": dataclasses.asdict(self.progress)})
 
     def _batches(self) -> Generator[tuple[jax.Array, jax.Array], None, None]:

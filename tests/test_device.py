@@ -1,0 +1,55 @@
+"""Where to compute: never silently elsewhere, and what is said when its memory does not suffice."""
+
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+from training.device import choose_device, describe_device, explained_out_of_memory
+from training.errors import UserError
+
+HAS_GPU = any(device.platform == "gpu" for device in jax.devices())
+
+
+@pytest.fixture(autouse=True)
+def default_device() -> Iterator[None]:
+    before = jax.config.jax_default_device
+    yield
+    jax.config.update("jax_default_device", before)
+
+
+def test_auto_is_the_choice_of_jax() -> None:
+    assert choose_device("auto") == jax.devices()[0]
+
+
+@pytest.mark.parametrize("name", ["cpu", pytest.param("gpu", marks=pytest.mark.skipif(not HAS_GPU, reason="no GPU"))])
+def test_the_chosen_device_computes(name: str) -> None:
+    device = choose_device(name)
+    assert device.platform == name
+    assert jax.numpy.zeros(3).devices() == {device}
+    assert describe_device(device).startswith(f"{name}, ")
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_not_replaced() -> None:
+    with pytest.raises(UserError, match=r"finds no GPU here\. .*`pip install -r requirements-gpu\.txt`, or .* cpu$"):
+        choose_device("gpu")
+    assert jax.config.jax_default_device is None
+
+
+def test_out_of_memory_says_what_to_lower() -> None:
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory trying to allocate 3 bytes.\n  a long list")
+    with pytest.raises(UserError) as caught, explained_out_of_memory("train.batch_size"):
+        raise error
+    assert caught.value.__cause__ is error
+    assert str(caught.value) == (
+        "the memory of the device does not suffice: lower train.batch_size. "
+        "JAX says: RESOURCE_EXHAUSTED: Out of memory trying to allocate 3 bytes."
+    )
+
+
+@pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError("INTERNAL: a bug"), ValueError("RESOURCE_EXHAUSTED")])
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, explained_out_of_memory("train.batch_size"):
+        raise error
+    assert caught.value is error

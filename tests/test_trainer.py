@@ -1,0 +1,339 @@
+"""The training loop: interrupted anywhere it ends alike, and what has diverged is never saved."""
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from data.tiny_imagenet import Dataset
+from tests.tiny_runs import assert_same_outcome, random_dataset
+from training import checkpoint
+from training.config import load_config
+from training.errors import CheckpointError, ConfigError, UserError
+from training.evaluation import Evaluator
+from training.interrupt import StopRequest
+from training.run_folder import RunFolder
+from training.setup import check_fit, steps_per_epoch
+from training.step import TrainingStep
+from training.trainer import Stopped, Trainer
+
+# 26 images in batches of 6: 4 steps an epoch, 2 images left over; 10 steps end in the middle of the third epoch.
+OPTIONS = (
+    "model.image_size=8", "model.patch_size=8", "model.d_model=4", "model.heads=1", "model.layers=1", "model.mlp_dim=4",
+    "model.num_classes=5", "model.dropout=0.1", "optim.learning_rate=3e-3", "optim.schedule=cosine", "optim.warmup=0.2",
+    "data.flip=true", "data.crop_padding=2", "train.steps=10", "train.batch_size=6", "train.eval_batch_size=4",
+    "train.checkpoint_every=3",
+)  # fmt: skip
+STEPS = 10
+
+
+PROGRAMS: dict[TrainingStep, Any] = {}
+
+
+@pytest.fixture
+def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal trainers share the compiled step, which would else be the whole time of a test."""
+    compile_step = Trainer._compile
+
+    def compile_or_take(trainer: Trainer) -> None:
+        if trainer.step not in PROGRAMS:
+            compile_step(trainer)
+            PROGRAMS[trainer.step] = trainer._compiled
+        trainer._compiled = PROGRAMS[trainer.step]
+
+    monkeypatch.setattr(Trainer, "_compile", compile_or_take)
+
+
+def make_trainer(folder: Path, *options: str, dataset: Dataset | None = None) -> Trainer:
+    config = load_config("demo", [*OPTIONS, *options])
+    folder.mkdir(exist_ok=True)
+    return Trainer(RunFolder(folder), config, dataset or random_dataset(), jax.devices("cpu")[0])
+
+
+def train(folder: Path, *options: str) -> Trainer:
+    trainer = make_trainer(folder, *options)
+    trainer.start()
+    with StopRequest() as stop:
+        trainer.fit(stop)
+    return trainer
+
+
+def train_until(folder: Path, moment: Callable[[Trainer], bool], call: str = "_settle") -> int:
+    """Train with a SIGINT to this process at the first such call for which `moment` holds; the step it stopped at."""
+    trainer = make_trainer(folder)
+    owner: Any = trainer.evaluator if call == "_run" else trainer
+    method = getattr(owner, call)
+
+    def interrupted(*arguments: Any) -> Any:
+        if stop.signal is None and moment(trainer):
+            os.kill(os.getpid(), signal.SIGINT)
+        return method(*arguments)
+
+    setattr(owner, call, interrupted)
+    trainer.start()
+    with StopRequest() as stop, pytest.raises(Stopped):
+        trainer.fit(stop)
+    assert stop.signal == signal.SIGINT
+    return trainer.progress.step
+
+
+def in_step(step: int) -> Callable[[Trainer], bool]:
+    return lambda trainer: trainer.progress.step == step
+
+
+def in_evaluation(step: int, batch: int) -> Callable[[Trainer], bool]:
+    batches = itertools.count()  # 0: the probe of the parameters before they are saved
+    return lambda trainer: trainer.progress.step == step and next(batches) == batch
+
+
+# Resuming.
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_interrupted_in_any_step_a_run_ends_alike(tmp_path: Path) -> None:
+    train(tmp_path / "whole")
+    rows = RunFolder(tmp_path / "whole").read_metrics()
+    assert [(row.epoch, row.step) for row in rows] == [(1, 4), (2, 8), (3, 10)]
+    for step in range(1, STEPS + 1):
+        folder = tmp_path / f"stopped-in-{step}"
+        assert train_until(folder, in_step(step)) == step
+        train(folder)
+        assert_same_outcome(folder, tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_interrupted_in_any_evaluation_a_run_ends_alike(tmp_path: Path) -> None:
+    """At its first, second and last batch (10 images, 4 at once), in the first epoch and in the second."""
+    train(tmp_path / "whole")
+    for step in (4, 8):
+        for batch in (1, 2, 3):
+            folder = tmp_path / f"stopped-in-{step}-{batch}"
+            assert train_until(folder, in_evaluation(step, batch), call="_run") == step
+            assert [row.step for row in RunFolder(folder).read_metrics()] == [4, 8][: step // 4]
+            train(folder)
+            assert_same_outcome(folder, tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_interrupted_after_every_step_a_run_ends_alike(tmp_path: Path) -> None:
+    train(tmp_path / "whole")
+    for step in range(1, STEPS + 1):
+        assert train_until(tmp_path / "stopped", in_step(step)) == step
+    train(tmp_path / "stopped")
+    assert_same_outcome(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_a_run_whose_last_checkpoint_is_gone_begins_again(tmp_path: Path) -> None:
+    train(tmp_path / "whole")
+    train(tmp_path / "again")
+    (tmp_path / "again" / "last.npz").unlink()
+    train(tmp_path / "again")
+    assert_same_outcome(tmp_path / "again", tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    trainer = make_trainer(tmp_path / "run")
+    trainer.start()
+    assert trainer.progress.step == STEPS
+    assert not trainer.epoch_is_over()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == files
+
+
+def test_a_checkpoint_of_another_model_or_of_none_is_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    state = jax.eval_shape(trainer.step.init)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    checkpoint.save(trainer.run.last, zeros, {})
+    with pytest.raises(UserError, match=r"last\.npz: its progress cannot be read"):
+        trainer.start()
+    checkpoint.save(trainer.run.last, zeros, {"progress": {"step": 1, "of": 2}})
+    with pytest.raises(UserError, match=r"last\.npz: its progress cannot be read"):
+        trainer.start()
+    with pytest.raises(CheckpointError, match="of another model"):
+        make_trainer(tmp_path, "model.d_model=8").start()
+
+
+# What the loop reports.
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_a_row_sums_up_its_epoch(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.start()
+    losses: list[float] = []
+    settle = trainer._require_finite
+
+    def record(name: str, value: float) -> None:
+        if name.startswith("the loss of step"):
+            losses.append(value)
+        settle(name, value)
+
+    trainer._require_finite = record
+    with StopRequest() as stop:
+        trainer.fit(stop)
+    rows = trainer.run.read_metrics()
+    assert len(losses) == STEPS
+    for row, part in zip(rows, (losses[:4], losses[4:8], losses[8:]), strict=True):
+        assert row.train_loss == pytest.approx(np.mean(part), rel=1e-5)
+        assert 0 <= row.data_wait <= 1
+        assert row.images_per_second > 0
+        assert row.learning_rate == pytest.approx(float(trainer.step.optimizer.rate(row.step - 1)), rel=1e-5)
+    assert [row.seconds for row in rows] == sorted(row.seconds for row in rows)
+    final = trainer.evaluator(trainer.state.params, quiet=True)
+    assert (rows[-1].val_top1, rows[-1].val_top5) == (pytest.approx(final.top1), pytest.approx(final.top5))
+    assert rows[-1].val_loss == pytest.approx(final.loss, rel=1e-5)
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_best_is_the_checkpoint_of_the_best_evaluation(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    accuracies, kept, evaluate = iter((0.3, 0.5, 0.5)), {}, trainer.evaluator.__call__
+
+    def evaluated(params: Any) -> Any:
+        kept[trainer.progress.step] = jax.tree.map(np.array, params)
+        return evaluate(params)._replace(top1=next(accuracies))
+
+    trainer.evaluator = Scripted(trainer.evaluator, evaluated)
+    trainer.start()
+    with StopRequest() as stop:
+        trainer.fit(stop)
+    best, meta = checkpoint.restore(trainer.run.best, kept[8], part="params")
+    assert (meta["step"], meta["val_top1"]) == (8, 0.5)  # the first of two equals
+    jax.tree.map(np.testing.assert_array_equal, best, kept[8])
+    assert trainer.progress.best_top1 == 0.5
+
+
+class Scripted:
+    """An evaluator with other results."""
+
+    def __init__(self, evaluator: Evaluator, call: Callable[[Any], Any]) -> None:
+        self.probe, self._call = evaluator.probe, call
+
+    def __call__(self, params: Any) -> Any:
+        return self._call(params)
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_the_old_state_is_given_up_to_the_new_one(tmp_path: Path) -> None:
+    """Donated, so that a step does not need the memory of two states."""
+    trainer = make_trainer(tmp_path)
+    trainer.start()
+    before = jax.tree.leaves(trainer.state)
+    with StopRequest() as stop:
+        trainer.fit(stop)
+    assert all(array.is_deleted() for array in before)
+    assert not any(array.is_deleted() for array in jax.tree.leaves(trainer.state))
+
+
+# Divergence.
+
+
+@pytest.mark.usefixtures("compile_once")
+@pytest.mark.parametrize(("what", "name"), [("loss", "loss"), ("grad_norm", "norm of the gradient")])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_number_that_is_not_finite_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, name: str, value: float
+) -> None:
+    compile_step = Trainer._compile
+
+    def compile_and_spoil(trainer: Trainer) -> None:
+        compile_step(trainer)
+        step = trainer._compiled
+
+        def spoiled(*arguments: Any) -> Any:
+            state, metrics = step(*arguments)
+            return state, metrics._replace(**{what: np.float32(value)}) if state.optimizer.step == 5 else metrics
+
+        trainer._compiled = spoiled
+
+    monkeypatch.setattr(Trainer, "_compile", compile_and_spoil)
+    with pytest.raises(UserError, match=rf"^the {name} of step 5 is {value}: .*last\.npz, is that of step 4\. Try a"):
+        train(tmp_path)
+    assert checkpoint.load(tmp_path / "last.npz")[1]["progress"]["step"] == 4
+    assert [row.step for row in RunFolder(tmp_path).read_metrics()] == [4]
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_parameters_that_the_last_update_has_spoiled_are_not_saved(tmp_path: Path) -> None:
+    """The loss of a step is from before its update: finite, though the parameters that would be saved are lost."""
+    train(tmp_path)
+    good = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"^the validation loss after step 11 is nan: .*is that of step 10\."):
+        train(tmp_path, "train.steps=11", "optim.learning_rate=1e30", "optim.max_grad_norm=null", "optim.warmup=0")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
+
+
+# Memory.
+
+
+def out_of_memory(*arguments: Any) -> Any:
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes.\n\nmore lines")
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer]:
+    """Without a compiled step: a test brings its own."""
+    monkeypatch.setattr(Trainer, "_compile", lambda self: None)
+    trainer = make_trainer(tmp_path)
+    trainer.start()
+    return trainer
+
+
+def test_out_of_memory_in_a_step_names_what_to_lower(trainer: Trainer) -> None:
+    trainer._compiled = out_of_memory
+    with StopRequest() as stop, pytest.raises(UserError) as caught:
+        trainer.fit(stop)
+    assert str(caught.value) == (
+        "the memory of the device does not suffice: lower train.batch_size, or train.chunk_size (the images at once "
+        "within a step). JAX says: RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes."
+    )
+
+
+def test_out_of_memory_in_an_evaluation_names_what_to_lower(trainer: Trainer) -> None:
+    trainer.evaluator._step = out_of_memory
+    with pytest.raises(UserError, match=r"does not suffice: lower train\.eval_batch_size\. JAX says"):
+        trainer.save()
+
+
+def test_another_error_of_jax_is_a_bug_and_shows(trainer: Trainer) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+    trainer._compiled = broken
+    with StopRequest() as stop, pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
+        trainer.fit(stop)
+
+
+# What does not fit.
+
+
+def test_a_batch_larger_than_the_data_is_refused() -> None:
+    dataset = random_dataset(train=26)
+    assert steps_per_epoch(load_config("demo", ["train.batch_size=26"]).train, dataset) == 1
+    assert steps_per_epoch(load_config("demo", ["train.batch_size=13"]).train, dataset) == 2
+    with pytest.raises(ConfigError, match=r"^train\.batch_size=27 is more than the 26 training images: choose"):
+        steps_per_epoch(load_config("demo", ["train.batch_size=27"]).train, dataset)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("model.num_classes=4", r"model\.num_classes=4, but the data have 5 classes: set model\.num_classes=5"),
+        ("model.image_size=16", r"model\.image_size=16 .* are 8x8 with 3 channels: set model\.image_size=\[8,8\]"),
+        ("model.channels=1", r"model\.channels=1, but the images of the data are 8x8 with 3 channels"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused(option: str, told: str) -> None:
+    check_fit(load_config("demo", list(OPTIONS)).model, random_dataset())
+    with pytest.raises(ConfigError, match=told):
+        check_fit(load_config("demo", [*OPTIONS, option]).model, random_dataset())
