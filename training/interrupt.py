@@ -1,8 +1,13 @@
 """Ctrl-C and SIGTERM as a request: the loop finishes its step, saves and leaves."""
 
+import contextlib
+import os
 import signal
 from types import FrameType
 from typing import Self
+
+STDERR = 2
+NOTICE = b"\nstopping: the step is finished and saved; Ctrl-C again leaves at once, with what was saved before\n"
 
 
 class StopRequest:
@@ -23,3 +28,5 @@ class StopRequest:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        with contextlib.suppress(OSError):
+            os.write(STDERR, NOTICE)  # not by print: the signal may have come while print was writing
