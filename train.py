@@ -22,13 +22,16 @@ from training.device import CHOICES, choose_device, describe_device
 from training.errors import UserError
 from training.interrupt import StopRequest
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, load_dataset
+from training.setup import check_fit, load_dataset, steps_per_epoch
 from training.summary import format_summary, summarize
 from training.trainer import Stopped, Trainer
 
 DEFAULT_PRESET = "tiny_imagenet"
 # What a resumed run may be told anew: where things are and how long to go on. Anything else would make it another run.
-RESUMABLE = ("data.root", "data.cache", "data.workers", "train.epochs", "train.steps", "train.checkpoint_every")
+RESUMABLE = (
+    "data.root", "data.cache", "data.workers",
+    "train.epochs", "train.steps", "train.checkpoint_every", "train.eval_batch_size",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
     dataset = load_dataset(config.data)
-    check_fit(config.model, dataset)
+    check_data(config, dataset, run)
     run = run or RunFolder.create(config.preset, args.run)
     with run.lock(), StopRequest() as stop:
         write_description(run, config, dataset)
@@ -94,12 +97,20 @@ def new_config(arguments: list[str]) -> Config:
     return load_config(presets[0] if presets else DEFAULT_PRESET, overrides)
 
 
+def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> None:
+    """Raises UserError where the data are not those of the resumed run, or the configuration does not fit them."""
+    if resumed and resumed.classes_file.exists() and resumed.read_classes() != describe_classes(dataset):
+        raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
+    check_fit(config.model, dataset)
+    steps_per_epoch(config.train, dataset)
+
+
+def describe_classes(dataset: Dataset) -> Classes:
+    return Classes(dataset.wnids, dataset.names, dataset.mean, dataset.std, dataset.fingerprint)
+
+
 def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
-    """Write configuration and classes into the folder. Raises UserError where a resumed run was on other data."""
-    classes = Classes(dataset.wnids, dataset.names, dataset.mean, dataset.std, dataset.fingerprint)
-    if run.classes_file.exists() and run.read_classes() != classes:
-        raise UserError(f"{config.data.folder}: not the data of {run.path}; say where they are with data.root=DIR")
-    run.write_classes(classes)
+    run.write_classes(describe_classes(dataset))
     run.write_config(config)
 
 
