@@ -89,7 +89,7 @@ def autodiff_in(source: str) -> list[str]:
     """Every use of automatic differentiation in a Python file, as `line: what`."""
     tree = ast.parse(source)
     names = Names(tree)
-    return [f"{node.lineno}: {what}" for node in ast.walk(tree) for what in _uses(node, names)]  # type: ignore[attr-defined]
+    return [f"{node.lineno}: {what}" for node in ast.walk(tree) for what in _uses(node, names)]
 
 
 def _uses(node: ast.AST, names: Names) -> Iterator[str]:

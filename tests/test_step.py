@@ -1,0 +1,253 @@
+"""The training step against automatic differentiation and Optax, and what a compiled step must keep to."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from model.combinators import Sequential
+from model.layers.dense import Dense
+from model.layers.dropout import Dropout
+from model.layers.patch_embedding import PatchEmbedding
+from model.layers.pooling import MeanPooling
+from model.loss import CrossEntropy
+from model.vit import ViT
+from optim.adamw import AdamW, decays
+from optim.schedule import WarmupCosine
+from tests.oracle import assert_close, random_params
+from training.step import TrainingStep, TrainState, default_chunks
+
+SCHEDULE = WarmupCosine(3e-3, 2, 10, 1e-5)
+# A model that compiles in a tenth of the time of a ViT, for what is not about the ViT.
+SMALL: Any = Sequential(
+    (("patch", PatchEmbedding(8, 8, 3, 6)), ("pooling", MeanPooling(1, class_token=False)), ("head", Dense(6, 5)))
+)
+WITH_DROPOUT: Any = Sequential((*SMALL.layers[:2], ("dropout", Dropout(0.3)), SMALL.layers[2]))
+VIT = ViT(
+    image_size=8, patch_size=4, d_model=8, heads=2, layers=1, mlp_dim=12, num_classes=5,
+    dropout=0.2, embedding_dropout=0.1, attention_dropout=0.1, drop_path=0.3, drop_path_rule="constant",
+)  # fmt: skip
+PLAIN = TrainingStep(
+    SMALL,
+    CrossEntropy(0.1),
+    AdamW(SCHEDULE, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1),
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.25),
+)
+AUGMENTED = replace(PLAIN, flip=True, crop_padding=3, max_grad_norm=0.5, seed=7)
+
+
+def batch(seed: int, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (size, 8, 8, 3), dtype=np.uint8), rng.integers(0, 5, size, dtype=np.int32)
+
+
+def random_state(step: TrainingStep) -> TrainState:
+    """Behind the zero head of a fresh model most gradients are zero, and zero agrees with anything."""
+    params = random_params(step.model)
+    return TrainState(params, step.optimizer.init(params))
+
+
+# The numbers.
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("step", [PLAIN, replace(AUGMENTED, model=VIT)], ids=["plain", "all options"])
+def test_steps_are_those_of_autodiff_and_optax(step: TrainingStep) -> None:
+    """Loss, gradient norm, learning rate and every parameter, over several steps, on the same augmented batches."""
+    clip = optax.identity() if step.max_grad_norm is None else optax.clip_by_global_norm(step.max_grad_norm)
+    mask = jax.tree_util.tree_map_with_path(decays, random_params(step.model))
+    oracle = optax.chain(clip, optax.adamw(SCHEDULE, b1=0.8, b2=0.95, eps=1e-6, weight_decay=0.1, mask=mask))
+
+    @jax.jit
+    def expected_step(params, optimizer, number, images, labels):
+        _, run_key = jax.random.split(jax.random.key(step.seed))
+        augment_key, model_key = jax.random.split(jax.random.fold_in(run_key, number))
+        images = step.augment(augment_key, images)
+
+        def loss(params):
+            logits, _ = step.model.forward(params, images, model_key)
+            targets = 0.9 * jax.nn.one_hot(labels, 5) + 0.1 / 5
+            return optax.softmax_cross_entropy(logits, targets).mean()
+
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, optimizer = oracle.update(grads, optimizer, params)
+        return optax.apply_updates(params, updates), optimizer, (value, optax.tree.norm(grads), SCHEDULE(number))
+
+    state, our_step = random_state(step), jax.jit(step)
+    params, optimizer = state.params, oracle.init(state.params)
+    for number in range(6):
+        images, labels = batch(number)
+        state, metrics = our_step(state, images, labels)
+        params, optimizer, expected = expected_step(params, optimizer, number, images, labels)
+        np.testing.assert_allclose(metrics, expected, rtol=1e-10)
+    assert int(state.optimizer.step) == 6
+    assert_close(state.params, params, 1e-10)
+
+
+@pytest.mark.usefixtures("float64")
+def test_chunks_change_nothing_but_rounding() -> None:
+    state, (images, labels) = random_state(AUGMENTED), batch(1)
+    whole = jax.jit(AUGMENTED)(state, images, labels)
+    assert_close(jax.jit(replace(AUGMENTED, chunks=4))(state, images, labels), whole, 1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_each_chunk_has_random_numbers_of_its_own() -> None:
+    """Two equal images in two chunks: with one key for both they would be dropped out alike."""
+    step = replace(PLAIN, model=WITH_DROPOUT)
+    images, labels = batch(1, 2)
+    images[1], labels[1] = images[0], labels[0]
+    params, key = random_params(step.model), jax.random.key(3)
+    both, _ = jax.jit(replace(step, chunks=2).loss_and_grads)(params, images, labels, key)
+    one = jax.jit(step.loss_and_grads)
+    alone = [float(one(params, images[:1], labels[:1], chunk_key)[0]) for chunk_key in jax.random.split(key, 2)]
+    assert float(both) == pytest.approx(np.mean(alone), rel=1e-12)
+    assert abs(alone[0] - alone[1]) > 1e-3
+
+
+def test_a_batch_is_memorised() -> None:
+    """No proof of a gradient, which may lack a term and still fall: only that the parts are connected."""
+    vit = ViT(image_size=8, patch_size=4, d_model=8, heads=2, layers=1, mlp_dim=12, num_classes=5)
+    step = replace(PLAIN, model=vit, loss=CrossEntropy(), optimizer=AdamW(1e-2))
+    run, state, (images, labels) = jax.jit(step), step.init(), batch(1)
+    losses = []
+    for _ in range(60):
+        state, metrics = run(state, images, labels)
+        losses.append(float(metrics.loss))
+    assert losses[0] == pytest.approx(np.log(5), rel=1e-4)
+    assert losses[-1] < 0.05
+
+
+# Types.
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_single_precision_throughout(chunks: int) -> None:
+    assert types(replace(AUGMENTED, model=VIT, chunks=chunks)) == {"float32", "int32"}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_double_precision_throughout(chunks: int) -> None:
+    assert types(replace(AUGMENTED, model=VIT, chunks=chunks)) == {"float64", "int32"}
+
+
+def types(step: TrainingStep) -> set[str]:
+    """Of everything that a step takes along and reports; the one integer must be the number of the step."""
+    images, labels = batch(1)
+    state, metrics = jax.eval_shape(step, jax.eval_shape(step.init), images, labels)
+    assert state.optimizer.step.dtype == jnp.int32
+    assert jax.tree.structure(state) == jax.tree.structure(jax.eval_shape(step.init))
+    return {str(leaf.dtype) for leaf in jax.tree.leaves((state, metrics))}
+
+
+# Random numbers.
+
+
+@pytest.mark.parametrize(
+    "step", [replace(PLAIN, flip=True, crop_padding=3), replace(PLAIN, model=WITH_DROPOUT)], ids=["images", "dropout"]
+)
+def test_random_numbers_are_a_function_of_seed_and_step(step: TrainingStep) -> None:
+    state, (images, labels) = random_state(step), batch(1)
+    losses = []
+    for seed in (0, 1):
+        run = jax.jit(replace(step, seed=seed))
+        for number in (0, 1, 1000, 0, 1, 1000):
+            at = state._replace(optimizer=state.optimizer._replace(step=jnp.int32(number)))
+            losses.append(float(run(at, images, labels)[1].loss))
+    assert len(set(losses)) == 6
+    assert losses[:3] == losses[3:6]
+
+
+def test_augmentation_moves_pixels_and_no_more() -> None:
+    """A mirrored image, or one shifted by up to the padding, and then normalized: found by trying them all."""
+    images, _ = batch(1)
+    augmented = AUGMENTED.augment(jax.random.key(1), jnp.asarray(images))
+    assert augmented.dtype == jnp.float32
+    moved = set()
+    for image, result in zip(images, augmented, strict=True):
+        found = []
+        for flip in (False, True):
+            padded = np.pad(image[:, ::-1] if flip else image, ((3, 3), (3, 3), (0, 0)))
+            for y in range(7):
+                for x in range(7):
+                    expected = (padded[y : y + 8, x : x + 8] / 255 - AUGMENTED.mean) / AUGMENTED.std
+                    if np.allclose(result, expected, atol=1e-5):
+                        found.append((flip, y, x))
+        assert len(found) == 1
+        moved.add(found[0])
+    assert len(moved) > 4  # each image draws for itself
+    assert {flip for flip, _, _ in moved} == {False, True}
+
+
+def test_without_augmentation_pixels_stay_where_they_are() -> None:
+    images, _ = batch(1)
+    expected = (images / 255 - PLAIN.mean) / PLAIN.std
+    np.testing.assert_allclose(PLAIN.augment(jax.random.key(1), jnp.asarray(images)), expected, atol=1e-5)
+
+
+def test_parameters_are_a_function_of_the_seed() -> None:
+    first, again, other = (replace(PLAIN, seed=seed).init().params for seed in (0, 0, 1))
+    assert_close(first, again, 0)
+    assert (first["head"]["W"] != other["head"]["W"]).all()
+
+
+# Compilation.
+
+
+class CountedLoss(CrossEntropy):
+    """Its forward runs in Python only while a step is traced."""
+
+    traces = 0
+
+    def forward(self, logits, labels):
+        CountedLoss.traces += 1
+        return super().forward(logits, labels)
+
+
+def test_one_trace_serves_all_steps_and_all_equal_ones() -> None:
+    step = replace(AUGMENTED, loss=CountedLoss(0.1))
+    run, state, CountedLoss.traces = jax.jit(step), step.init(), 0
+    for number in range(4):
+        state, _ = run(state, *batch(number))
+    assert CountedLoss.traces == 1
+
+    twin = replace(step, model=Sequential(tuple(SMALL.layers)), optimizer=replace(step.optimizer))
+    assert twin == step
+    jax.jit(twin)(state, *batch(5))
+    assert CountedLoss.traces == 1
+
+    jax.jit(replace(step, seed=8))(state, *batch(5))  # what differs is another program
+    run(state, *batch(5, size=4))
+    assert CountedLoss.traces == 3
+
+
+def test_a_step_is_pure() -> None:
+    run, state, (images, labels) = jax.jit(AUGMENTED), random_state(AUGMENTED), batch(1)
+    before = jax.tree.map(np.array, state)
+    first = run(state, images, labels)
+    assert_close(jax.tree.map(np.asarray, state), before, 0)
+    assert_close(run(state, images, labels), first, 0)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "chunk_size", "platform", "chunks"),
+    [
+        (64, None, "cpu", 4),
+        (16, None, "cpu", 1),
+        (8, None, "cpu", 1),
+        (100, None, "cpu", 10),
+        (17, None, "cpu", 17),
+        (64, None, "gpu", 1),
+        (64, 64, "cpu", 1),
+        (64, 32, "cpu", 2),
+        (64, 8, "gpu", 8),
+    ],
+)
+def test_chunks_of_a_batch(batch_size: int, chunk_size: int | None, platform: str, chunks: int) -> None:
+    assert default_chunks(batch_size, chunk_size, platform) == chunks
