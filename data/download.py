@@ -190,7 +190,7 @@ def _receive(archive: Archive, part: Path, have: int, bar: tqdm[Any]) -> None:
             "address with --url."
         ) from error
     with response:
-        start = have if _continues(response, have) else 0  # a server may ignore Range and send everything
+        start = _start_of(response, have, archive, part)
         offered = response.headers.get("Content-Length")
         if offered is not None and start + int(offered) != archive.size:
             raise DataError(
@@ -203,9 +203,17 @@ def _receive(archive: Archive, part: Path, have: int, bar: tqdm[Any]) -> None:
             _copy(response, file, archive.size - start, bar)
 
 
-def _continues(response: http.client.HTTPResponse, have: int) -> bool:
-    content_range = response.headers.get("Content-Range", "")
-    return response.status == http.HTTPStatus.PARTIAL_CONTENT and content_range.startswith(f"bytes {have}-")
+def _start_of(response: http.client.HTTPResponse, have: int, archive: Archive, part: Path) -> int:
+    """The position in the archive of the first byte of the answer: `have`, or 0 from a server that ignores Range."""
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+        return 0
+    sent = response.headers.get("Content-Range", "")
+    if not sent.startswith(f"bytes {have}-"):
+        raise DataError(
+            f"{archive.url}: the server answers with another part of the file ({sent!r}) than from byte {have:,}. "
+            f"Remove {part} and run the command again, or use another server with --url."
+        )
+    return have
 
 
 def _copy(response: http.client.HTTPResponse, file: BinaryIO, most: int, bar: tqdm[Any]) -> None:

@@ -4,6 +4,10 @@ Why not `multiprocessing`: its `fork` is unsafe once JAX has started its threads
 import the caller's main script again in every worker, which for `train.py` means importing JAX to decode a JPEG.
 Here a worker is a plain `python -c` that imports the one module it needs and answers tasks, a line of JSON each,
 from its standard input. When the parent dies, however it dies, that input ends and the worker with it.
+
+Measured, decoding 27,500 images of Tiny ImageNet on two cores from a script that had imported JAX: 1.8 s this way,
+2.1 s with `spawn`, 2.2 s with `forkserver`, 2.8 s in one process, and 3.3 s with two threads, which spend their time
+passing Python's global lock to and fro: a JPEG of 64x64 is decoded in less time than that takes.
 """
 
 from __future__ import annotations

@@ -223,6 +223,7 @@ class HeldBuild:
         os.mkfifo(self.pipe)
         # Tasks of two images, so that with two workers one of them has already written pixels.
         code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
             "from data import cache; from data.tiny_imagenet import load; cache.CHUNK = 2\n"
             f"load({str(root)!r}, workers={workers}, quiet=True); print('built')"
         )

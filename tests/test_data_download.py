@@ -34,6 +34,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = b""
         self.ranges = True  # whether Range is honoured
+        self.range_offset = 0  # by how much the range that is sent begins too early
         self.break_after: list[int] = []  # bytes after which a response breaks off, one entry a request
         self.statuses: list[int] = []  # answered instead of the content, one entry a request
         self.requests: list[str | None] = []  # the Range header of every request
@@ -54,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         content, start = self.server.content, 0
         if wanted and self.server.ranges:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
+            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) - self.server.range_offset  # type: ignore[index]
             if start >= len(content):
                 self.send_error(416)
                 return
@@ -163,6 +164,15 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(server: Server, pac
     get(offer(server, packed), tmp_path)
     assert server.requests == ["bytes=1000-"]
     assert names(tmp_path) == {NAME}
+
+
+def test_a_server_that_sends_another_range_is_not_believed(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    server.range_offset = 10
+    (tmp_path / f"{NAME}.zip.part").write_bytes(packed[:1000])
+    with pytest.raises(DataError, match=r"answers with another part .*Remove .*zip\.part"):
+        get(archive, tmp_path)
+    assert (tmp_path / f"{NAME}.zip.part").read_bytes() == packed[:1000]
 
 
 @pytest.mark.parametrize("excess", [0, 1, 5000])
