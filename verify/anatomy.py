@@ -1,6 +1,6 @@
 """What a layer is made of: the layers inside, and the parts of its tensors that have a meaning of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -44,28 +44,27 @@ def regions(tensors: dict[str, Any]) -> dict[str, tuple[tuple[str, Region], ...]
     return found
 
 
-def leaves_of(
-    layer: Layer, params: Params, x: jax.Array, key: jax.Array | None = None, path: str = ""
-) -> Iterator[tuple[str, Layer, Params, jax.Array]]:
-    """Run `layer` and yield each layer inside that is no mere composition: its path, itself, its parameters, its input.
+def working_layers(
+    layer: Any, params: Params, x: jax.Array, key: Any = None, path: str = ""
+) -> Generator[tuple[str, Layer, Params, jax.Array, Any], None, jax.Array]:
+    """Run `layer` and yield each layer inside that is no mere composition: path, layer, parameters, input, key.
 
-    The last thing yielded has the path `""` where the composition ends, with the output as its input; see `flow`.
+    The generator returns the output.
     """
-    y = yield from flow(layer, params, x, key, path)
-    del y
-
-
-def flow(layer: Any, params: Params, x: jax.Array, key: Any, path: str = "") -> Any:
-    """A generator of the layers that do the work, in the order in which they run; returns the output."""
     if isinstance(layer, Composite):
-        return (yield from flow(layer.body, params, x, key, path))
+        return (yield from working_layers(layer.body, params, x, key, path))
     if isinstance(layer, Residual):
-        return x + (yield from flow(layer.body, params, x, key, path))
+        return x + (yield from working_layers(layer.body, params, x, key, path))
     if isinstance(layer, Sequential):
-        keys = [None] * len(layer.layers) if key is None else jax.random.split(key, len(layer.layers))
-        for (name, inner), inner_key in zip(layer.layers, keys, strict=True):
-            x = yield from flow(inner, params[name], x, inner_key, f"{path}/{name}" if path else name)
+        for name, inner, inner_key in named_keys(layer, key):
+            x = yield from working_layers(inner, params[name], x, inner_key, f"{path}/{name}" if path else name)
         return x
-    yield path, layer, params, x
+    yield path, layer, params, x, key
     y, _ = layer.forward(params, x, key)
     return y
+
+
+def named_keys(layer: Sequential, key: Any) -> list[tuple[str, Layer, Any]]:
+    """The layers of a sequence with the keys that its forward hands them."""
+    keys = [None] * len(layer.layers) if key is None else list(jax.random.split(key, len(layer.layers)))
+    return [(name, inner, inner_key) for (name, inner), inner_key in zip(layer.layers, keys, strict=True)]

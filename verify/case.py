@@ -47,13 +47,13 @@ class Case:
     """One check to make.
 
     Attributes:
-        name: unique; also seeds the random numbers of this case, so that a case alone draws what it draws in the crowd.
-        tensors: the point, float64.
-        constants: what is not differentiated.
-        sizes: the sizes that a wrong factor may be made of, as in `{"B": 3, "K": 6}`.
-        regions: parts of a tensor that are judged by themselves.
-        target: the class that the case is about; a mutant of it is tried on this case.
-        contains: the classes of all layers inside, to tell the culprit from those who only contain it.
+        name: unique; also seeds the random numbers of this case, so that a case alone draws what it draws in the
+        crowd. tensors: the point, float64. constants: what is not differentiated. sizes: the sizes that a wrong factor
+        may be made of, as in `{"B": 3, "K": 6}`. regions: parts of a tensor that are judged by themselves. target: the
+        class that the case is about; a mutant of it is tried on this case. contains: the classes of all layers inside,
+        to tell the culprit from those who only contain it. gradients: the gradients at cotangent 1 and at cotangent
+        `probe.UNEVEN`, of a function with one number as output,
+            where they are known already; `function.gradient` is then not called.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Case:
     regions: Mapping[str, tuple[tuple[str, Region], ...]] = field(default_factory=dict)
     target: str = ""
     contains: frozenset[str] = frozenset()
+    gradients: tuple[Tensors, Tensors] | None = None
 
     def random(self, seed: int) -> np.random.Generator:
         """Random numbers that depend on the seed and the name alone."""

@@ -20,7 +20,7 @@ from model.layers.feed_forward import FeedForward
 from model.layers.gelu import GELU
 from model.layers.layer_norm import LayerNorm
 from model.layers.multi_head_attention import MultiHeadAttention
-from model.layers.patch_embedding import PatchEmbedding
+from model.layers.patch_embedding import PatchEmbedding, height_width
 from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding
 from model.layers.softmax import Softmax
@@ -47,7 +47,7 @@ def layer_cases(seed: int) -> list[Case]:
     embed, place = partial(PatchEmbedding, IMAGE, PATCH, CHANNELS, D), partial(PositionEmbedding, GRID, D)
     images, patches = (B, *IMAGE, CHANNELS), (B, GRID[0] * GRID[1], D)
     rates: dict[str, Any] = {"dropout": DROP, "attention_dropout": 0.2, "drop_path": 0.25}
-    keep = {"1 - rate": 1 - DROP}
+    keep = {"(1 - rate)": 1 - DROP}
     heads: dict[str, float] = {"H": H, "K": K}
     rows: list[tuple[str, Layer, Any, bool, dict[str, float]]] = [
         # name, layer, shape of its input, training?, sizes beside B, N, D
@@ -66,7 +66,7 @@ def layer_cases(seed: int) -> list[Case]:
         ("attention, dropout", attention(dropout=DROP), TOKENS, True, keep | heads),
         ("attention, no bias, one head", MultiHeadAttention(D, 1, qkv_bias=False), TOKENS, False, {"K": D}),
         ("class_token pooling", ClassTokenPooling(N), TOKENS, False, {}),
-        ("mean pooling", MeanPooling(N), TOKENS, False, {"N - 1": N - 1}),
+        ("mean pooling", MeanPooling(N), TOKENS, False, {"(N - 1)": N - 1}),
         ("mean pooling, no class token", MeanPooling(N - 1, class_token=False), patches, False, {}),
         ("positions, learned", place(), patches, False, {}),
         ("positions, learned, no class token", place(class_token=False), patches, False, {}),
@@ -125,7 +125,7 @@ def loss_cases(seed: int) -> Iterator[Case]:
 
 def model_cases(seed: int) -> Iterator[Case]:
     """The whole model with its loss, end to end, in variants that use every option between them."""
-    small = partial(ViT, IMAGE, PATCH, CHANNELS, D, H, 2, M, C)
+    small = tiny_model
     rates: dict[str, Any] = {"dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.15, "drop_path": 0.3}
     yield model_case("vit", small(), CrossEntropy(), seed)
     yield model_case("vit, training", small(**rates, head_weights="glorot"), CrossEntropy(0.1), seed, train=True)
@@ -137,13 +137,17 @@ def model_cases(seed: int) -> Iterator[Case]:
     )  # fmt: skip
 
 
+def tiny_model(**options: Any) -> ViT:
+    """A model small enough for every coordinate to be checked."""
+    return ViT(IMAGE, PATCH, CHANNELS, D, H, layers=2, mlp_dim=M, num_classes=C, **options)
+
+
 def model_case(
     name: str, model: ViT, loss: CrossEntropy, seed: int, *, train: bool = False, soft: bool = False, batch: int = B
 ) -> Case:
     """A model at random parameters, images and labels."""
     rng = _random(seed, name)
-    patch = model.patch_embedding.patchify
-    height, width = (patch.image_size,) * 2 if isinstance(patch.image_size, int) else patch.image_size
+    height, width = height_width(model.image_size)
     tensors: Tensors = draw_params(model, rng)
     tensors["images"] = rng.normal(size=(batch, height, width, model.channels))
     C = model.num_classes

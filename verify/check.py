@@ -15,6 +15,7 @@ from model.layer import Layer
 from verify.case import Case, PlainFunction, Tensors, named
 from verify.complex_step import complex_step
 from verify.diagnosis import Evidence, diagnose
+from verify.differences import central_differences
 from verify.draw import layer_case
 from verify.measure import Analytic, Numeric, Part, Plan, analytic_gradient, measure, parts_of
 from verify.probe import NotAnalyticError, Probe
@@ -86,14 +87,15 @@ class Checker:
     def check(self, fresh: bool = False) -> CaseResult:
         start = time.perf_counter()
         rng = self.case.random(self.seed)
-        probe = Probe(self.case, rng, w=self.cotangent, any_float=self.plan.any_float, fresh=fresh)
+        w = self.cotangent if self.case.gradients is None else 1.0
+        probe = Probe(self.case, rng, w=w, any_float=self.plan.any_float, fresh=fresh)
         parts, analytic = parts_of(probe), analytic_gradient(probe)
         if self._numeric is None:
             self._numeric = measure(probe, parts, analytic, rng, self.plan)
         judged = [_Judge(probe, part, i, analytic, self._numeric).result() for i, part in enumerate(parts)]
         if self.plan.curves:
             for i, result in enumerate(judged):
-                result.curve = _curve(probe, self._numeric, i)
+                result.curve = _curve(probe, self._numeric, i, self.plan.curves)
         return CaseResult(
             self.case.name, self.case.target, self.case.contains, self.seed, judged, self._numeric.noise,
             time.perf_counter() - start, self._numeric.note,
@@ -157,7 +159,7 @@ class _Judge:
         )  # fmt: skip
 
     def _directions(self, zero: bool) -> Iterator[MethodResult]:
-        v = self.numeric.directions[self.number][self.part.index]
+        v = self.numeric.signs[self.number]
         slope, size = float(self.g @ v), float(np.linalg.norm(self.g) * np.linalg.norm(v))
         if self.numeric.taylor is not None:
             test = taylor_test(self.numeric.taylor[self.number], slope, size, self.numeric.noise, self.probe.eps)
@@ -179,12 +181,12 @@ class _Judge:
         n, sizes = best[self.rows], self.probe.case.sizes
         wrong = ~(np.abs(self.a - n) <= 10 * tolerance(COMPLEX, self.probe.eps) * scale)
         if len(self.rows) < len(self.part.index):
-            return diagnose(Evidence(self.a, n, np.argwhere(wrong), shape, sizes))
+            return diagnose(Evidence(self.a, n, wrong, shape, sizes))
         shape = self.part.shape
-        a, n, where = self.a.reshape(shape), n.reshape(shape), np.argwhere(wrong.reshape(shape))
+        a, n, wrong = self.a.reshape(shape), n.reshape(shape), wrong.reshape(shape)
         if self.part.region:
-            return diagnose(Evidence(a, n, where, shape, sizes))
-        return diagnose(Evidence(a, n, where, shape, sizes, self._others(), self._alone))
+            return diagnose(Evidence(a, n, wrong, shape, sizes))
+        return diagnose(Evidence(a, n, wrong, shape, sizes, self._others(), self._alone))
 
     def _others(self) -> Tensors:
         """What a missing term may be made of."""
@@ -192,27 +194,34 @@ class _Judge:
         return {"dy": self.probe.w, "the output": self.probe.output(), **tensors}
 
     def _alone(self) -> Iterator[tuple[str, np.ndarray]]:
-        """The numeric gradient when only one image, or only one token of each, has a cotangent."""
-        for axis, what in enumerate(("image", "token")[: len(self.probe.output_shape) - 1]):
-            for i in range(min(self.probe.output_shape[axis], 16)):
-                here = (slice(None),) * axis + (i,)
-                w = np.zeros_like(self.probe.w)
-                w[here] = self.probe.w[here]
-                try:
-                    alone = complex_step(self.probe, self.index, self.probe.scale[self.index], again=False, w=w)
-                except NotAnalyticError:
-                    return
-                yield f"{what} {i}", alone.values.reshape(self.part.shape)
+        """The numeric gradient when only one image, one token of each, or one token of one image has a cotangent."""
+        lengths = self.probe.output_shape[:-1]
+        places = [((slice(None),) * axis + (i,), f"{what} {i}") for axis, what in enumerate(("image", "token"))
+                  for i in range(min(lengths[axis], 16) if axis < len(lengths) else 0)]  # fmt: skip
+        if len(lengths) > 1:
+            places += [((0,) * len(lengths), "the first row"), ((-1,) * len(lengths), "the last row")]
+        for place, name in places:
+            w = np.zeros_like(self.probe.w)
+            w[place] = self.probe.w[place]
+            try:
+                alone = complex_step(self.probe, self.index, self.probe.scale[self.index], again=False, w=w)
+            except NotAnalyticError:
+                return
+            yield name, alone.values.reshape(self.part.shape)
 
 
 ZERO = "zero by theory"
 
 
-def _curve(probe: Probe, numeric: Numeric, number: int) -> list[tuple[float, float]]:
-    """The relative error of plain central differences along a part's direction, over steps from 1 down to 2^-45."""
-    if numeric.along is None or not numeric.along.values[number]:
+def _curve(probe: Probe, numeric: Numeric, number: int, count: int) -> list[tuple[float, float]]:
+    """The relative error of plain central differences along a part's direction, at `count` steps from 1 to 2^-45."""
+    line, h = np.array([-1 - number]), 2.0 ** -np.linspace(0, 45, count)
+    if numeric.along is not None:
+        exact = numeric.along.values[number]
+    else:
+        exact = central_differences(probe, line, np.ones(1), numeric.noise).values[0]
+    if abs(exact) < 1e3 * numeric.noise:  # zero by theory
         return []
-    exact, h = numeric.along.values[number], 2.0 ** -np.arange(0, 46)
-    d = probe.differences(numeric.directions[[number]], np.concatenate([h, -h])[None])[0]
-    errors = np.abs((d[: len(h)] - d[len(h) :]) / (2 * h) / exact - 1)
+    d = probe.differences(line, np.concatenate([h, -h])[None])[0]
+    errors = np.abs((d[:count] - d[count:]) / (2 * h) / exact - 1)
     return [(float(step), float(error)) for step, error in zip(h, errors, strict=True)]

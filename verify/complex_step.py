@@ -33,7 +33,7 @@ class ComplexEstimates:
 def complex_step(
     probe: Probe, lines: np.ndarray, scale: np.ndarray, *, again: bool = True, w: np.ndarray | None = None
 ) -> ComplexEstimates:
-    """COMPLEX.1 along `lines`, (m,) coordinates or (m, n) directions; `scale` (m,) as for central differences.
+    """COMPLEX.1 along `lines` (m,) of the probe; `scale` (m,) as for central differences.
 
     A second step that is no power of two times the first rounds everything anew, which shows how much rounding there
     is; `again=False` saves it. `w` is another cotangent than the probe's.

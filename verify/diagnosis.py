@@ -21,7 +21,7 @@ class Evidence:
 
     Attributes:
         analytic, numeric: the whole tensor where every coordinate was checked, else the sampled coordinates, (m,).
-        where: the wrong coordinates, (m, ndim).
+        wrong: which coordinates are wrong, shaped alike.
         shape: of the tensor.
         sizes: what a wrong factor may be made of, as in `{"B": 3, "K": 6}`.
         others: arrays with a name that the difference may be made of: the input, the output, the cotangent.
@@ -30,7 +30,7 @@ class Evidence:
 
     analytic: np.ndarray
     numeric: np.ndarray
-    where: np.ndarray
+    wrong: np.ndarray
     shape: tuple[int, ...]
     sizes: Mapping[str, float] = field(default_factory=dict)
     others: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -45,16 +45,33 @@ class Evidence:
     def difference(self) -> np.ndarray:
         return self.analytic - self.numeric
 
+    def alike(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The other arrays of the same shape."""
+        return ((name, other) for name, other in self.others.items() if other.shape == self.shape)
+
 
 def diagnose(evidence: Evidence) -> str:
     """One sentence: the kind of mistake, and where it is if it is not everywhere."""
-    whole_only = (_transposed, _permuted, _one_of_many, _factor_by_axis, _missing_term, _rank_one)
-    rules: tuple[Callable[[Evidence], str | None], ...] = (_not_finite, _zero, _not_zero, _factor)
-    for rule in rules + (whole_only if evidence.whole else ()):
+    always: tuple[Callable[[Evidence], str | None], ...] = (_not_finite, _zero, _not_zero, _factor)
+    whole = (
+        _transposed, _permuted, _one_of_many, _other_sum, _factor_by_axis, _factor_of_others, _difference_by_axis,
+        _difference_of_others, _rank_one,
+    )  # fmt: skip
+    for rule in always + (whole if evidence.whole else ()):
         found = rule(evidence)
         if found:
             return found + _place(evidence)
     return _unknown(evidence) + _place(evidence)
+
+
+def wrong_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What a gradient of another shape than its tensor suggests."""
+    told = f"its gradient has shape {found}, it has shape {expected}"
+    if found == expected[::-1]:
+        return f"transposed: {told}"
+    if len(found) > len(expected):
+        return f"an axis was not summed over: {told}"
+    return f"summed over the wrong axis: {told}"
 
 
 def _not_finite(evidence: Evidence) -> str | None:
@@ -62,9 +79,7 @@ def _not_finite(evidence: Evidence) -> str | None:
 
 
 def _zero(evidence: Evidence) -> str | None:
-    if evidence.analytic.any():
-        return None
-    return "zero: this gradient was forgotten, or overwritten"
+    return None if evidence.analytic.any() else "zero: this gradient was forgotten, or overwritten"
 
 
 def _not_zero(evidence: Evidence) -> str | None:
@@ -81,41 +96,46 @@ def _factor(evidence: Evidence) -> str | None:
 def _common_ratio(a: np.ndarray, n: np.ndarray) -> float | None:
     """r with a = r n everywhere, if there is one."""
     norm = float(np.vdot(n, n))
-    if not norm:
-        return None
-    ratio = float(np.vdot(n, a)) / norm
-    return ratio if _same(a, ratio * n) and ratio else None
+    ratio = float(np.vdot(n, a)) / norm if norm else 0.0
+    return ratio if ratio and _same(a, ratio * n) else None
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.abs(a - b).max() <= CLOSE * max(np.abs(a).max(), np.abs(b).max()))
 
 
+def _times(ratio: float, evidence: Evidence) -> str:
+    return "" if math.isclose(ratio, 1, rel_tol=CLOSE) else f", and {name_factor(ratio, evidence.sizes)}"
+
+
 def name_factor(ratio: float, sizes: Mapping[str, float]) -> str:
-    """`ratio` in words, from the sizes of the case: "too small by the factor 1/sqrt(K)" and the like."""
+    """`ratio` in words, from the sizes of the case: "scaled by 1/sqrt(K)" and the like."""
     if math.isclose(ratio, -1, rel_tol=CLOSE):
         return "sign flipped"
+    if abs(ratio - 1) < 1e-3:
+        return f"nearly right, off by a share of {ratio - 1:.2g} everywhere"
     sign = "sign flipped and " if ratio < 0 else ""
     names = [name for name, value in _factors(sizes) if math.isclose(abs(ratio), value, rel_tol=CLOSE)]
     if not names:
         return f"{sign}scaled by {abs(ratio):.6g}, which is no size of this case"
-    return f"{sign}scaled by {' = '.join(names[:3])}"
+    return f"{sign}scaled by {' = '.join(dict.fromkeys(names[:3]))}"
 
 
 def _factors(sizes: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """The factors that are worth a name, plain ones first."""
     yield from (("2", 2.0), ("1/2", 0.5))
     for name, value in sizes.items():
         yield from ((name, value), (f"1/{name}", 1 / value))
     for name, value in sizes.items():
         yield from ((f"sqrt({name})", math.sqrt(value)), (f"1/sqrt({name})", 1 / math.sqrt(value)))
-    for (first, x), (second, y) in itertools.combinations(sizes.items(), 2):
-        yield from (
-            (f"{first} {second}", x * y), (f"1/({first} {second})", 1 / (x * y)), (f"{first}/{second}", x / y),
-            (f"{second}/{first}", y / x),
-        )  # fmt: skip
+    letters = {name: value for name, value in sizes.items() if name != "rows"}
+    for (first, x), (second, y) in itertools.combinations(letters.items(), 2):
+        yield from ((f"{first} {second}", x * y), (f"1/({first} {second})", 1 / (x * y)))
+        yield from ((f"{first}/{second}", x / y), (f"{second}/{first}", y / x))
     for name, value in sizes.items():
         if value > 1:
             yield from ((f"({name} - 1)/{name}", (value - 1) / value), (f"{name}/({name} - 1)", value / (value - 1)))
+            yield from ((f"{name}/({name} + 1)", value / (value + 1)), (f"({name} + 1)/{name}", (value + 1) / value))
 
 
 def _transposed(evidence: Evidence) -> str | None:
@@ -128,89 +148,127 @@ def _transposed(evidence: Evidence) -> str | None:
         for candidate, words in candidates:
             ratio = _common_ratio(a, candidate)
             if ratio is not None:
-                times = "" if math.isclose(ratio, 1, rel_tol=CLOSE) else f", and {name_factor(ratio, evidence.sizes)}"
-                return f"transposed: {words}{times}"
+                return f"transposed: {words}{_times(ratio, evidence)}"
     return None
 
 
 def _permuted(evidence: Evidence) -> str | None:
-    a, n = np.sort(evidence.analytic, axis=None), np.sort(evidence.numeric, axis=None)
-    if a.size > 2 and _same(a, n):
+    a, n = evidence.analytic, evidence.numeric
+    if a.size > 2 and _same(np.sort(a, axis=None), np.sort(n, axis=None)):
         return "the right numbers in the wrong places: reshaped or transposed in another order than in the forward"
-    if a.size > 2 and _same(np.abs(evidence.analytic), np.abs(evidence.numeric)):
-        return "sign flipped"
-    return None
+    return "the sign is flipped in places" if a.size > 2 and _same(np.abs(a), np.abs(n)) else None
 
 
 def _one_of_many(evidence: Evidence) -> str | None:
-    if evidence.only is None:
-        return None
-    for name, alone in evidence.only():
-        ratio = _common_ratio(evidence.analytic, alone) if alone.any() else None
+    for name, alone in evidence.only() if evidence.only is not None else ():
+        ratio = _common_ratio(evidence.analytic, alone)
         if ratio is not None and not _same(alone, evidence.numeric):
-            times = "" if math.isclose(ratio, 1, rel_tol=CLOSE) else f", {name_factor(ratio, evidence.sizes)}"
-            return f"not summed: only {name} was counted{times}"
+            return f"not summed: only {name} was counted{_times(ratio, evidence)}"
     return None
+
+
+def _other_sum(evidence: Evidence) -> str | None:
+    """The cotangent, or a sum of it, and no derivative of the layer in it."""
+    dy = evidence.others.get("dy")
+    if dy is None:
+        return None
+    for count in range(dy.ndim + 1):
+        for axes in itertools.combinations(range(dy.ndim), count):
+            total = dy.sum(axis=axes)
+            ratio = _common_ratio(evidence.analytic, total) if total.shape == evidence.shape else None
+            if ratio is not None and not axes:
+                return f"this is dy itself: the derivative through the layer is missing{_times(ratio, evidence)}"
+            if ratio is not None:
+                told = " and ".join(map(str, axes))
+                return (
+                    f"this is dy summed over axis {told}: a wrong sum, or a factor is missing{_times(ratio, evidence)}"
+                )
+    return None
+
+
+def _axis_sets(ndim: int) -> Iterator[tuple[int, ...]]:
+    """The sets of axes along which something may vary: some, but not all."""
+    return itertools.chain.from_iterable(itertools.combinations(range(ndim), k) for k in range(1, ndim))
+
+
+def _ratio_by_axis(a: np.ndarray, n: np.ndarray, kept: tuple[int, ...]) -> np.ndarray | None:
+    """r with a = r n that varies along the axes `kept` alone, if there is one and the other axes can tell."""
+    rest = tuple(axis for axis in range(a.ndim) if axis not in kept)
+    if math.prod(a.shape[axis] for axis in rest) < 2:
+        return None
+    norm = (n * n).sum(axis=rest, keepdims=True)
+    ratio = np.divide((a * n).sum(axis=rest, keepdims=True), norm, out=np.zeros_like(norm), where=norm > 0)
+    return ratio if _same(a, ratio * n) else None
 
 
 def _factor_by_axis(evidence: Evidence) -> str | None:
-    """a = r n where r depends on some axes only: a vector that should multiply (or should not)."""
-    a, n = evidence.analytic, evidence.numeric
-    for kept in itertools.chain.from_iterable(itertools.combinations(range(a.ndim), k) for k in range(1, a.ndim)):
-        rest = tuple(axis for axis in range(a.ndim) if axis not in kept)
-        if np.prod([a.shape[axis] for axis in rest]) < 2:
+    """a = r n where r varies along some axes only: a vector that should multiply, or should not."""
+    for kept in _axis_sets(evidence.analytic.ndim):
+        ratio = _ratio_by_axis(evidence.analytic, evidence.numeric, kept)
+        if ratio is None:
             continue
-        norm = (n * n).sum(axis=rest, keepdims=True)
-        ratio = np.divide((a * n).sum(axis=rest, keepdims=True), norm, out=np.zeros_like(norm), where=norm > 0)
-        if _same(a, ratio * n):
-            axes = " and ".join(map(str, kept))
-            if np.all(np.isclose(ratio, 0, atol=CLOSE) | np.isclose(ratio, 1, rtol=CLOSE)):
-                dropped = int(np.isclose(ratio, 0, atol=CLOSE).sum())
-                return f"right or zero by the index along axis {axes}: {dropped} of {ratio.size} were left out"
-            words = f"scaled by a factor that depends on axis {axes} alone: a vector such as gamma or a mask is missing"
-            for name, values in evidence.others.items():
-                if values.size == ratio.size:
-                    for power, said in ((-1, "missing"), (1, "applied once too often")):
-                        with np.errstate(divide="ignore"):
-                            if _same(ratio.ravel(), values.ravel() ** float(power)):
-                                return f"scaled along axis {axes}: the factor {name} is {said}"
-            return words
+        axes = " and ".join(map(str, kept))
+        if np.all(np.isclose(ratio, 0, atol=CLOSE) | np.isclose(ratio, 1, rtol=CLOSE)):
+            return f"right or zero by the index along axis {axes}: some were left out"
+        for name, values in evidence.others.items():
+            if values.size == ratio.size and _same(ratio.ravel() * values.ravel(), np.ones(ratio.size)):
+                return f"scaled along axis {axes}: the factor {name} is missing"
+            if values.size == ratio.size and _same(ratio.ravel(), values.ravel()):
+                return f"scaled along axis {axes}: the factor {name} is there once too often"
+        return f"scaled by a factor that varies along axis {axes} only, as a gain, a mask or 1/std does"
     return None
 
 
-def _missing_term(evidence: Evidence) -> str | None:
-    """a = n - term, with a term of a form that backward passes are made of."""
+def _factor_of_others(evidence: Evidence) -> str | None:
+    a, n = evidence.analytic, evidence.numeric
+    for name, other in evidence.alike():
+        if _same(a * other, n):
+            return f"the factor {name} is missing"
+        if _same(a, n * other):
+            return f"the factor {name} is there once too often"
+    return None
+
+
+def _difference_by_axis(evidence: Evidence) -> str | None:
     d = evidence.difference
-    if d.ndim > 1:
-        for axis in range(d.ndim - 1, -1, -1):
-            if d.shape[axis] > 1 and _same(d, np.broadcast_to(d.mean(axis=axis, keepdims=True), d.shape)):
-                return f"one term missing or extra, the same all along axis {axis}, as a mean or a sum over it is"
-    for name, other in evidence.others.items():
-        if other.shape != d.shape:
-            continue
+    for axis in range(d.ndim - 1, -1, -1):
+        if d.ndim > 1 and d.shape[axis] > 1 and _same(d, np.broadcast_to(d.mean(axis, keepdims=True), d.shape)):
+            return f"one term missing or extra: it is the same all along axis {axis}, as a mean or a sum over it is"
+    return None
+
+
+def _difference_of_others(evidence: Evidence) -> str | None:
+    """a = n + term, where the term is made of something that backward passes use."""
+    d = evidence.difference
+    for name, other in evidence.alike():
         ratio = _common_ratio(d, other)
         if ratio is not None:
-            what = "missing" if ratio < 0 else "extra"
-            return f"one term {what}: {abs(ratio):.6g} times {name}" + (
-                " (the path of a residual branch)" if name == "dy" else ""
-            )
-        by_row = _by_row(d, other)
-        if by_row is not None:
-            return f"one term missing or extra: {name} times one number for each row"
+            path = " (the other path of a residual)" if name == "dy" else ""
+            times = "" if math.isclose(abs(ratio), 1, rel_tol=CLOSE) else f"{abs(ratio):.6g} times "
+            return f"one term {'missing' if ratio < 0 else 'extra'}: {times}{name}{path}"
+        for axis in range(d.ndim - 1, -1, -1):
+            if _ratio_by_axis(d, other, tuple(k for k in range(d.ndim) if k != axis)) is not None:
+                return f"one term missing, extra or wrong: {name} times a number that is the same along axis {axis}"
+        if _shifted_and_scaled(d, other):
+            words = f"in each row a multiple of {name} less its mean, as the path through a variance is"
+            return f"one term missing, extra or wrong: {words}"
     return None
 
 
-def _by_row(d: np.ndarray, other: np.ndarray) -> np.ndarray | None:
-    if d.ndim < 2 or d.shape[-1] < 3:
-        return None
-    norm = (other * other).sum(axis=-1, keepdims=True)
-    ratio = np.divide((d * other).sum(axis=-1, keepdims=True), norm, out=np.zeros_like(norm), where=norm > 0)
-    return ratio if _same(d, ratio * other) else None
+def _shifted_and_scaled(d: np.ndarray, other: np.ndarray) -> bool:
+    """Whether every row of d is a + b * (the row of other)."""
+    if d.ndim < 2 or d.shape[-1] < 4:
+        return False
+    rows, basis = d.reshape(-1, d.shape[-1]), other.reshape(-1, d.shape[-1])
+    centred = basis - basis.mean(axis=1, keepdims=True)
+    norm = (centred**2).sum(axis=1, keepdims=True)
+    slope = np.divide((rows * centred).sum(axis=1, keepdims=True), norm, out=np.zeros_like(norm), where=norm > 0)
+    return _same(rows, rows.mean(axis=1, keepdims=True) + slope * centred)
 
 
 def _rank_one(evidence: Evidence) -> str | None:
     d = evidence.difference
-    if d.ndim < 2 or min(d.reshape(d.shape[0], -1).shape) < 3:
+    if d.ndim < 2 or min(math.prod(d.shape[:-1]), d.shape[-1]) < 3:
         return None
     values = np.linalg.svd(d.reshape(-1, d.shape[-1]), compute_uv=False)
     if values[1] <= CLOSE * values[0]:
@@ -226,13 +284,14 @@ def _unknown(evidence: Evidence) -> str:
 
 
 def _place(evidence: Evidence) -> str:
-    """Where the wrong coordinates are, unless they are everywhere."""
-    if not evidence.whole or not len(evidence.where) or len(evidence.where) == evidence.numeric.size:
+    """Where the wrong coordinates are, if there are right ones that are not merely zero."""
+    wrong, n = evidence.wrong, np.abs(evidence.numeric)
+    if not evidence.whole or not wrong.any() or not n[~wrong].max(initial=0.0) > 1e-6 * n.max():
         return ""
-    low, high = evidence.where.min(axis=0), evidence.where.max(axis=0)
+    where = np.argwhere(wrong)
     box = ", ".join(
-        ":" if (a, b) == (0, size - 1) else f"{a}" if a == b else f"{a}:{b + 1}"
-        for a, b, size in zip(low, high, evidence.shape, strict=True)
+        ":" if (low, high) == (0, size - 1) else f"{low}" if low == high else f"{low}:{high + 1}"
+        for low, high, size in zip(where.min(axis=0), where.max(axis=0), evidence.shape, strict=True)
     )
-    told = f"; at {len(evidence.where)} of {evidence.numeric.size} coordinates"
+    told = f"; at {len(where)} of {wrong.size} coordinates"
     return told if set(box) <= set(":, ") else f"{told}, all in [{box}]"

@@ -43,7 +43,7 @@ def central_differences(
     probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, *, levels: int = LEVELS, first: int = FIRST,
     enough: np.ndarray | float = 0.0,
 ) -> Estimates:  # fmt: skip
-    """The derivatives along `lines`, (m,) coordinates or (m, n) directions.
+    """The derivatives along `lines` (m,) of the probe.
 
     `scale` (m,) is the typical size of what is moved: steps are shares of it. `enough` is an error bar that satisfies:
     only lines above it are looked at again with finer steps.
@@ -58,12 +58,11 @@ def central_differences(
     return found
 
 
-def measure_noise(probe: Probe, rng: np.random.Generator) -> float:
-    """Standard deviation of the rounding errors of `<w, f>`, from points so near to each other that f is a line."""
-    direction = rng.normal(size=(1, probe.n)) * probe.scale
+def measure_noise(probe: Probe, line: int) -> float:
+    """Standard deviation of the rounding errors of `<w, f>`, from points on `line` so close that f is straight."""
     spacing = NOISE_SPACING * math.sqrt(probe.eps / np.finfo(np.float64).eps)
     t = spacing * (np.arange(NOISE_POINTS) - NOISE_POINTS // 2)
-    values = probe.differences(direction, t[None])[0]
+    values = probe.differences(np.array([line]), t[None])[0]
     q = NOISE_ORDER
     measured = math.sqrt(math.factorial(q) ** 2 / math.factorial(2 * q) * np.mean(np.diff(values, q) ** 2))  # DIFF.4
     return max(measured, probe.eps / 4 * float(np.max(np.abs(probe.w * probe.output()), initial=0.0)))

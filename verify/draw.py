@@ -38,6 +38,7 @@ def layer_case(
     constants: dict[str, Any] = {"key": jax.random.key(int(rng.integers(1 << 31)))} if train else {}
     shape = tensors["x"].shape
     known = {"B": shape[0]} | ({"N": shape[1], "D": shape[-1]} if len(shape) == 3 else {}) | (sizes or {})
+    known["rows"] = math.prod(shape[:-1])
     return Case(
         name, LayerFunction(layer), tensors, constants, known, regions(tensors), target or type(layer).__name__,
         contained(layer),

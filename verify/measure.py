@@ -9,6 +9,7 @@ import numpy as np
 
 from verify.case import Region
 from verify.complex_step import ComplexEstimates, complex_step
+from verify.diagnosis import wrong_shape
 from verify.differences import FIRST, LEVELS, Estimates, central_differences, measure_noise
 from verify.probe import UNEVEN, NotAnalyticError, Probe
 from verify.results import COMPLEX, DIFFERENCES, TAYLOR
@@ -27,7 +28,7 @@ class Plan:
         methods: of complex step, differences, Taylor.
         levels, first: steps of the sweep, see verify/differences.py.
         any_float: check in the precision of the tensors, whatever it is.
-        curves: keep the error of plain central differences against the step, for a figure.
+        curves: keep the error of plain central differences at so many steps, for a figure.
     """
 
     coordinates: int | None = None
@@ -35,7 +36,7 @@ class Plan:
     levels: int = LEVELS
     first: int = FIRST
     any_float: bool = False
-    curves: bool = False
+    curves: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def analytic_gradient(probe: Probe) -> Analytic:
     """The gradient twice, once from an uneven multiple of the cotangent: it is linear, so only rounding differs."""
     values, again = np.zeros(probe.n), np.zeros(probe.n)
     try:
-        first, second = probe.gradient(), probe.gradient(UNEVEN)
+        first, second = probe.case.gradients or (probe.gradient(), probe.gradient(UNEVEN))
     except Exception as error:  # a wrong backward may raise anything
         reason = f"the backward raises {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return Analytic(values, again, dict.fromkeys(probe.names, reason))
@@ -99,7 +100,7 @@ def _problem(gradient: object, probe: Probe, name: str) -> str | None:
         return "there is no gradient for it"
     found = np.asarray(gradient)
     if found.shape != probe.shapes[name]:
-        return f"its gradient has shape {found.shape}, it has shape {probe.shapes[name]}"
+        return wrong_shape(found.shape, probe.shapes[name])
     if found.dtype != probe.dtype:
         return f"its gradient is {found.dtype}, it is {probe.dtype}"
     return None
@@ -107,12 +108,12 @@ def _problem(gradient: object, probe: Probe, name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Numeric:
-    """The derivatives at the coordinates `index` (m,), and along one random direction for each part, (parts, n)."""
+    """The derivatives at the coordinates `index` (m,), and along one random direction for each part."""
 
     index: np.ndarray
     complex: ComplexEstimates | None
     differences: Estimates | None
-    directions: np.ndarray
+    signs: list[np.ndarray]  # for each part, the direction: plus or minus its typical size at each coordinate
     taylor: np.ndarray | None  # (parts, steps), f(x + h v) - f(x)
     along: ComplexEstimates | None  # derivatives along the directions
     noise: float
@@ -128,15 +129,17 @@ class Numeric:
 def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.Generator, plan: Plan) -> Numeric:
     """Measure all that the plan asks for; of `analytic` only the place of the largest gradients is used."""
     index = _choose(parts, analytic, rng, plan.coordinates)
-    directions = _directions(probe, parts, rng)
-    noise = measure_noise(probe, rng)
+    signs = [probe.scale[part.index] * rng.choice([-1.0, 1.0], size=len(part.index)) for part in parts]
+    set_directions(probe, parts, signs, rng)
+    directions = -1 - np.arange(len(parts))
+    noise = measure_noise(probe, -1 - len(parts))
     steps = along = None
     note = ""
     if COMPLEX in plan.methods:
         try:
             every = plan.coordinates is None  # a few of many coordinates are not worth the second step
             steps = complex_step(probe, index, probe.scale[index], again=every)
-            along = complex_step(probe, directions, np.ones(len(parts)))
+            along = complex_step(probe, directions, np.ones(len(parts)), again=every)
         except NotAnalyticError as error:
             note = f"no complex step: the forward {error}"
     differences = None
@@ -153,7 +156,7 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
                 "forward silently drops an imaginary part (abs, real, a cast or a comparison)"
             )
     taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1))) if TAYLOR in plan.methods else None
-    return Numeric(index, steps, differences, directions, taylor, along, noise, note)
+    return Numeric(index, steps, differences, signs, taylor, along, noise, note)
 
 
 def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, count: int | None) -> np.ndarray:
@@ -168,12 +171,13 @@ def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, cou
     return np.array(sorted(chosen))
 
 
-def _directions(probe: Probe, parts: list[Part], rng: np.random.Generator) -> np.ndarray:
-    """For each part a direction that moves all its coordinates by plus or minus their typical size."""
-    directions = np.zeros((len(parts), probe.n))
-    for row, part in zip(directions, parts, strict=True):
-        row[part.index] = probe.scale[part.index] * rng.choice([-1.0, 1.0], size=len(part.index))
-    return directions
+def set_directions(probe: Probe, parts: list[Part], signs: list[np.ndarray], rng: np.random.Generator) -> None:
+    """The probe's table: a row for each part, that moves it alone, and one that moves everything, for the noise."""
+    table = np.zeros((len(parts) + 1, probe.n))
+    for row, part, values in zip(table, parts, signs, strict=False):
+        row[part.index] = values
+    table[-1] = probe.scale * rng.normal(size=probe.n)
+    probe.set_directions(table)
 
 
 def _contradictions(steps: ComplexEstimates, differences: Estimates) -> int:

@@ -6,6 +6,8 @@ and one program serves central differences, complex steps, Taylor tests and the 
 Real       d(v, t) = <w, f(flat + t v) - f(flat)>      outputs are subtracted before they are summed: what the step
                                                        does not reach cancels exactly and brings no rounding  (PROBE.1)
 Complex    g(v, t) = <w, Im f(flat + i t v)> / t                                                              (PROBE.2)
+
+A line is an integer: i >= 0 is the i-th coordinate, -1 - k is the k-th row of the table `directions`.
 """
 
 import warnings
@@ -21,10 +23,10 @@ from verify.case import Case, Function, Tensors
 from verify.errors import CheckError, PrecisionError
 
 STEPS = 8  # points on a line in one call
-BATCH = 32  # lines in one call
-BATCH_NUMBERS = 1 << 19  # at most so many numbers in the directions of one call
-SMALL = 1 << 15  # below so many coordinates compiling takes longer than running: compile plainly
+LINES = 32  # lines in one call
+SMALL = 1 << 15  # below so many coordinates compiling takes longer than running: compile plainly, run all lines at once
 UNEVEN = 1.3717  # no power of two, so that scaling by it gives every number new rounding
+MEMORY = 8 << 30  # bytes that a call may take on an accelerator
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -48,98 +50,95 @@ class Probe:
         self.case = case
         self.names = list(case.tensors)
         self.shapes = {name: np.shape(array) for name, array in case.tensors.items()}
-        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
-        ends = np.cumsum([0, *sizes])
+        ends = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes.values())])
         self.span = {name: slice(int(a), int(b)) for name, a, b in zip(self.names, ends[:-1], ends[1:], strict=True)}
         self.n = int(ends[-1])
         if not self.n:
             raise CheckError(f"{case.name}: no numbers to differentiate: every tensor is empty")
         self.dtype = _float_type(case, any_float)
-        self.flat = np.concatenate([np.ravel(np.asarray(a)).astype(self.dtype) for a in case.tensors.values()])
+        flat = np.concatenate([np.ravel(np.asarray(a)).astype(self.dtype) for a in case.tensors.values()])
         self.scale = np.concatenate([np.full(np.size(a), _typical_size(np.asarray(a))) for a in case.tensors.values()])
-        self.constants = case.constants
 
         layout: Layout = tuple(self.shapes.items())
-        self._layout, self._small = layout, self.n < SMALL
-        self._real = _real_program(case.function, layout, self._small)
-        self._complex = _complex_program(case.function, layout, self._small)
-        make = _gradient_program.__wrapped__ if fresh else _gradient_program
-        self._gradient = make(case.function, layout, self._small)
-        output = _output(case.function, layout, self.flat, self.constants, any_float)
+        output = _output(case.function, layout, flat, case.constants, any_float)
         self.output_shape = output.shape
         self.w = np.asarray(rng.normal(size=output.shape) if w is None else w, self.dtype)
         if self.w.shape != output.shape:
             raise CheckError(f"{case.name}: the cotangent has shape {self.w.shape}, the output {output.shape}")
+        self._flat, self._constants, self._w = jax.device_put((flat, case.constants, self.w))
+        self.set_directions(np.zeros((1, self.n)))
+
+        small = self.n < SMALL
+        self.at_once = LINES if small else _fitting_lines(self.n)
+        self.lines = max(LINES if small else 1, self.at_once)  # in a call
+        self._real = _real_program(case.function, layout, small, self.at_once > 1)
+        self._complex = _complex_program(case.function, layout, small, self.at_once > 1)
+        make = _gradient_program.__wrapped__ if fresh else _gradient_program
+        self._gradient = make(case.function, layout, small)
 
     @property
     def eps(self) -> float:
         """Spacing of the numbers next to 1."""
         return float(np.finfo(self.dtype).eps)
 
-    def part(self, flat: np.ndarray, name: str) -> np.ndarray:
-        """One tensor out of a vector like `flat`."""
-        return flat[self.span[name]].reshape(self.shapes[name])
-
-    def directions(self, index: np.ndarray) -> np.ndarray:
-        """Unit vectors of these coordinates, (m, n)."""
-        rows = np.zeros((len(index), self.n), self.dtype)
-        rows[np.arange(len(index)), index] = 1
-        return rows
+    def set_directions(self, table: np.ndarray) -> None:
+        """The directions (k, n) that negative lines stand for."""
+        self._table = jax.device_put(table.astype(self.dtype))
 
     def differences(self, lines: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """PROBE.1. `lines` are coordinates (m,) or directions (m, n); t (m, s); returns (m, s)."""
-        t = np.asarray(t, self.dtype)
+        """PROBE.1 along `lines` (m,) at `t` (m, s); returns (m, s)."""
         out = np.empty(t.shape)
-        for rows, V in self._batches(lines):
+        for rows, batch in self._batches(lines):
             for start in range(0, t.shape[1], STEPS):
-                block = t[rows, start : start + STEPS]
-                steps = _padded(block, (len(V), STEPS))
-                result = np.asarray(self._real(self.flat, self.constants, self.w, V, steps)[0])
-                out[rows, start : start + STEPS] = result[: block.shape[0], : block.shape[1]]
+                columns = slice(start, min(start + STEPS, t.shape[1]))
+                steps = self._padded(t[rows, columns], (len(batch), STEPS))
+                result, _ = self._real(self._flat, self._constants, self._w, batch, self._table, steps)
+                out[rows, columns] = np.asarray(result)[: rows.stop - rows.start, : columns.stop - columns.start]
         return out
 
     def complex_steps(self, lines: np.ndarray, t: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
-        """PROBE.2. `lines` as above; t (m,); returns the derivative along each line, (m,).
+        """PROBE.2 along `lines` (m,) with the steps `t` (m,); returns the derivatives, (m,).
 
         Raises:
             NotAnalyticError: the forward takes no complex numbers, or its output has no imaginary part.
         """
         out = np.empty(len(lines))
-        w = self.w if w is None else np.asarray(w, self.dtype)
-        for rows, V in self._batches(lines):
-            steps = _padded(np.asarray(t, self.dtype)[rows], (len(V),), fill=1.0)
-            out[rows] = self._call_complex(w, V, steps)[: rows.stop - rows.start]
+        cotangent = self._w if w is None else jnp.asarray(w, self.dtype)
+        for rows, batch in self._batches(lines):
+            steps = self._padded(t[rows], (len(batch),), fill=1.0)
+            out[rows] = self._call_complex(cotangent, batch, steps)[: rows.stop - rows.start]
         return out
 
     def gradient(self, factor: float = 1.0) -> Tensors:
         """The hand-derived gradient, of `<factor * w, f>`; raises whatever the backward raises."""
-        return jax.device_get(self._gradient(self.flat, self.constants, (factor * self.w).astype(self.dtype)))
+        dy = (factor * self.w).astype(self.dtype)
+        return jax.device_get(self._gradient(self._flat, self._constants, dy))
 
     def output(self) -> np.ndarray:
         """f at the point: a by-product of any difference."""
-        size = self._batch_size
-        V, t = np.zeros((size, self.n), self.dtype), np.zeros((size, STEPS), self.dtype)
-        return np.asarray(self._real(self.flat, self.constants, self.w, V, t)[1])
+        lines, t = np.zeros(self.lines, np.int32), np.zeros((self.lines, STEPS), self.dtype)
+        return np.asarray(self._real(self._flat, self._constants, self._w, lines, self._table, t)[1])
 
-    def _call_complex(self, w: np.ndarray, V: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    def _call_complex(self, w: Any, lines: np.ndarray, steps: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a cast that drops the imaginary part: found out by its result
             try:
-                return np.asarray(self._complex(self.flat, self.constants, w, V, steps))
+                return np.asarray(self._complex(self._flat, self._constants, w, lines, self._table, steps))
             except (TypeError, NotImplementedError) as error:
-                raise NotAnalyticError(f"takes no complex numbers: {_first_line(error)}") from None
-
-    @property
-    def _batch_size(self) -> int:
-        return max(1, min(BATCH, BATCH_NUMBERS // self.n))
+                raise NotAnalyticError(f"takes no complex numbers: {_first_sentence(error)}") from None
 
     def _batches(self, lines: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Batches of directions of one size, so that each program is compiled once."""
-        size = self._batch_size
-        for start in range(0, len(lines), size):
-            rows = slice(start, min(start + size, len(lines)))
-            V = self.directions(lines[rows]) if lines.ndim == 1 else np.asarray(lines[rows], self.dtype)
-            yield rows, _padded(V, (size, self.n))
+        """Batches of one size, so that each program is compiled once."""
+        for start in range(0, len(lines), self.lines):
+            rows = slice(start, min(start + self.lines, len(lines)))
+            batch = np.zeros(self.lines, np.int32)
+            batch[: rows.stop - rows.start] = lines[rows]
+            yield rows, batch
+
+    def _padded(self, array: np.ndarray, shape: tuple[int, ...], fill: float = 0.0) -> np.ndarray:
+        full = np.full(shape, fill, self.dtype)
+        full[tuple(slice(k) for k in array.shape)] = array
+        return full
 
 
 def _float_type(case: Case, any_float: bool) -> np.dtype:
@@ -152,9 +151,10 @@ def _float_type(case: Case, any_float: bool) -> np.dtype:
                 f"{case.name}: {name} is {dtype}, in which a difference quotient has few correct digits: give float64 "
                 "tensors, or ask for the check in lower precision"
             )
-    if not jax.config.jax_enable_x64 and not any_float:  # type: ignore[attr-defined]
+    x64 = jax.config.read("jax_enable_x64")
+    if not x64 and not any_float:
         raise PrecisionError("JAX computes in float32: set JAX_ENABLE_X64=1, or ask for the check in lower precision")
-    return np.dtype(np.result_type(*types.values()) if jax.config.jax_enable_x64 else np.float32)  # type: ignore[attr-defined]
+    return np.result_type(*types.values()) if x64 else np.dtype(np.float32)
 
 
 def _typical_size(array: np.ndarray) -> float:
@@ -162,16 +162,16 @@ def _typical_size(array: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0 if array.size else 1.0
 
 
-def _padded(array: np.ndarray, shape: tuple[int, ...], fill: float = 0.0) -> np.ndarray:
-    if array.shape == shape:
-        return array
-    full = np.full(shape, fill, array.dtype)
-    full[tuple(slice(k) for k in array.shape)] = array
-    return full
+def _fitting_lines(n: int) -> int:
+    """How many lines to evaluate at once where one is work enough for a CPU's cores, but not for an accelerator's."""
+    if jax.default_backend() == "cpu":
+        return 1
+    return max(1, min(256, MEMORY // (64 * n)))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
 
 
 # The programs. Cached by function, so that equal layers at equal shapes share them.
@@ -204,36 +204,45 @@ def _unpack(flat: jax.Array, layout: Layout) -> Tensors:
     return tensors
 
 
+def _direction(line: jax.Array, table: jax.Array) -> jax.Array:
+    n = table.shape[1]
+    unit = (jnp.arange(n) == line).astype(table.dtype)
+    return jnp.where(line < 0, table[jnp.maximum(-1 - line, 0)], unit)
+
+
+def _map(f: Callable[[Any], jax.Array], rows: Any, together: bool) -> jax.Array:
+    """Side by side, or one after the other where memory or a small machine asks for it."""
+    return jax.vmap(f)(rows) if together else jax.lax.map(f, rows)
+
+
 @lru_cache(maxsize=256)
-def _real_program(function: Function, layout: Layout, small: bool) -> Any:
-    def program(flat: jax.Array, constants: Tensors, w: jax.Array, V: jax.Array, t: jax.Array) -> Any:
+def _real_program(function: Function, layout: Layout, small: bool, together: bool) -> Any:
+    def program(flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> Any:
         def f(point: jax.Array) -> jax.Array:
             return function.value(_unpack(point, layout), constants)
 
         y = f(flat)
 
-        def along(v: jax.Array, steps: jax.Array) -> jax.Array:
-            def difference(step: jax.Array) -> jax.Array:
-                return jnp.sum(w * (f(flat + step * v) - y))
+        def along(line: tuple[jax.Array, jax.Array]) -> jax.Array:
+            v = _direction(line[0], table)
+            return _map(lambda step: jnp.sum(w * (f(flat + step * v) - y)), line[1], together)
 
-            return jax.vmap(difference)(steps) if small else jax.lax.map(difference, steps)
-
-        return (jax.vmap(along)(V, t) if small else jax.lax.map(lambda line: along(*line), (V, t))), y
+        return _map(along, (lines, t), together), y
 
     return _jit(program, small)
 
 
 @lru_cache(maxsize=256)
-def _complex_program(function: Function, layout: Layout, small: bool) -> Any:
-    def program(flat: jax.Array, constants: Tensors, w: jax.Array, V: jax.Array, t: jax.Array) -> jax.Array:
+def _complex_program(function: Function, layout: Layout, small: bool, together: bool) -> Any:
+    def program(flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> jax.Array:
         def derivative(line: tuple[jax.Array, jax.Array]) -> jax.Array:
-            v, step = line
-            y = function.value(_unpack(flat + 1j * (step * v), layout), constants)
+            point = flat + 1j * (line[1] * _direction(line[0], table))
+            y = function.value(_unpack(point, layout), constants)
             if not jnp.issubdtype(y.dtype, jnp.complexfloating):
                 raise NotAnalyticError(f"drops the imaginary part: its output is {y.dtype}")
-            return jnp.sum(w * y.imag) / step
+            return jnp.sum(w * y.imag) / line[1]
 
-        return jax.vmap(lambda v, step: derivative((v, step)))(V, t) if small else jax.lax.map(derivative, (V, t))
+        return _map(derivative, (lines, t), together)
 
     return _jit(program, small)
 
@@ -265,7 +274,6 @@ def _narrowed(jaxpr: Any) -> Iterator[str]:
             if source == np.float64 and jnp.issubdtype(target, jnp.floating) and target != np.float64:
                 yield str(target)
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
-            if hasattr(inner, "jaxpr"):
-                inner = inner.jaxpr
+            inner = getattr(inner, "jaxpr", inner)
             if hasattr(inner, "eqns"):
                 yield from _narrowed(inner)

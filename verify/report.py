@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from verify.mutants import MutantResult
 from verify.results import COMPLEX, DEFINITION, DIFFERENCES, DIRECTIONS, TAYLOR, CaseResult, MethodResult, TensorResult
 
 HEADER = f"{'tensor':<50} {'shape':>18} {'complex':>9} {'differ.':>9} {'Taylor':>7}  {'worst at':<17} verdict"
@@ -82,6 +83,11 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
     lines: list[str] = []
     for result in results:
         if result.target in first:
+            told = {tensor.diagnosis: tensor for tensor in result.wrong}
+            if len(told) == 1 and len(result.wrong) > 1:  # one mistake that spoils them all, as an exception does
+                names = ", ".join(tensor.name for tensor in result.wrong)
+                lines += [f"WRONG  {result.name}: {names}", f"       {next(iter(told))}", ""]
+                continue
             for tensor in result.wrong:
                 lines += [*wrong_lines(tensor), ""]
     others = [result.name for result in results if result.wrong and result.target not in first]
@@ -99,6 +105,20 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
 def _why_inconclusive(tensor: TensorResult) -> str:
     bars = [f"{m.method} to within {m.bar:.0e}" for m in tensor.methods if m.bar is not None]
     return f"the error bars are too wide to tell ({', '.join(bars) or 'no method could be used'})"
+
+
+def mutant_lines(result: MutantResult) -> list[str]:
+    """A mutant, who caught it, and what the first case that did says about it."""
+    mutant, file = result.mutant, result.mutant.file.rpartition("/")[2]
+    if result.survived:
+        return [f"SURVIVED  {file}: {mutant.mistake}: none of {result.cases} cases noticed"]
+    case = result.caught[0]
+    tensor = case.wrong[0]
+    cases = f"{len(result.caught)} of {result.cases} cases"
+    return [
+        f"caught    {file}: {mutant.mistake}",
+        f"          by {', '.join(result.methods)}, in {cases}: {case.name}: {tensor.name}: {tensor.diagnosis}",
+    ]
 
 
 def summary(results: Iterable[CaseResult], seconds: float, seed: int) -> str:
@@ -119,9 +139,11 @@ def worst_errors(results: Iterable[CaseResult]) -> str:
     tensors = [tensor for result in results for tensor in result.tensors if not tensor.zero]
     told = []
     for name in (COMPLEX, DIFFERENCES, DIRECTIONS):
-        found = [(tensor, method) for tensor in tensors for method in tensor.methods if method.method == name]
-        worst = max((method.worst for _, method in found if method.worst is not None), default=None)
-        norm = max((method.norm for _, method in found if method.norm is not None), default=None)
-        if worst is not None:
-            told.append(f"{name} {worst:.1e}" + (f" ({norm:.1e} in the norm)" if norm is not None else ""))
+        found = [method for tensor in tensors for method in tensor.methods if method.method == name]
+        worst = max((method.worst for method in found if method.worst is not None), default=None)
+        norm = max((method.norm for method in found if method.norm is not None), default=None)
+        if worst is not None and name != DIRECTIONS:
+            told.append(f"{name} {worst:.1e} ({norm or 0:.1e} in the norm)")
+        elif worst is not None:
+            told.append(f"random directions {worst:.1e}")
     return f"largest errors, relative to the largest gradient of the tensor: {', '.join(told)}" if told else ""

@@ -1,0 +1,151 @@
+"""Proof that the checks can fail: known mistakes, planted in the backward passes one at a time.
+
+The mistakes are data, in mutants.yml: each is a patch of a few words. The patched source of a layer is compiled in
+memory and its methods stand in for the right ones while the checks of that layer run. No file is changed.
+"""
+
+import importlib
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from verify.case import Case
+from verify.check import Checker
+from verify.definitions import definition_results
+from verify.errors import CheckError
+from verify.measure import Plan
+from verify.results import CaseResult
+
+LIST = Path(__file__).with_name("mutants.yml")
+ROOT = LIST.parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake: in the source of `file`, each first text is replaced by the second."""
+
+    file: str
+    mistake: str
+    patches: tuple[tuple[str, str], ...]
+
+    @property
+    def module(self) -> Any:
+        return importlib.import_module(self.file.removesuffix(".py").replace("/", "."))
+
+    def source(self) -> str:
+        """The source with the mistake in it.
+
+        Raises:
+            CheckError: a text to be replaced is not there exactly once; the file has changed since the mutant was
+            written.
+        """
+        source = (ROOT / self.file).read_text(encoding="utf-8")
+        for find, put in self.patches:
+            if source.count(find) != 1:
+                raise CheckError(
+                    f"{LIST.name}: {self.file} has {source.count(find)} places with {find!r}, not one, to plant "
+                    f"{self.mistake!r}: adapt the mutant to the changed file"
+                )
+            source = source.replace(find, put)
+        return source
+
+
+@dataclass
+class MutantResult:
+    """What became of one mutant, tried on so many cases. `caught` are the results that say wrong."""
+
+    mutant: Mutant
+    cases: int
+    caught: list[CaseResult] = field(default_factory=list)
+
+    @property
+    def survived(self) -> bool:
+        return not self.caught
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that saw it, in any case."""
+        seen = {m.method: None for c in self.caught for t in c.wrong for m in t.methods if m.verdict == "wrong"}
+        return list(seen)
+
+
+def load_mutants(path: Path = LIST) -> list[Mutant]:
+    """The mutants of the list, in its order."""
+    listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    mutants = []
+    for file, entries in listed.items():
+        for entry in entries:
+            patches = tuple((patch["find"], patch["put"]) for patch in (entry, *entry.get("and", ())))
+            mutants.append(Mutant(file, entry["mistake"], patches))
+    return mutants
+
+
+@contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    """The engine with the mistake in it, for the length of the block; all threads of the process share the engine."""
+    module = mutant.module
+    namespace: dict[str, Any] = {"__name__": module.__name__, "__file__": str(ROOT / mutant.file)}
+    exec(compile(mutant.source(), mutant.file, "exec"), namespace)
+    replaced: list[tuple[Any, str, Any]] = []
+    try:
+        for owner, name, function in _functions(module, namespace):
+            replaced.append((owner, name, vars(owner)[name]))
+            setattr(owner, name, function)
+        yield
+    finally:
+        for owner, name, function in replaced:
+            setattr(owner, name, function)
+
+
+def _functions(module: Any, namespace: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
+    """The functions of the module and the methods of its classes, with those of the patched source to replace them."""
+    for name, value in namespace.items():
+        right = vars(module).get(name)
+        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
+            yield module, name, value
+        elif isinstance(value, type) and isinstance(right, type) and value.__module__ == module.__name__:
+            for attribute, function in vars(value).items():
+                if isinstance(function, types.FunctionType) and not attribute.startswith("__"):
+                    yield right, attribute, function
+
+
+class MutantCheck:
+    """The checks that mutants are tried on. What they measure is measured once, on the engine as it is.
+
+    A case is tried with the mutants of the file that defines its target.
+    """
+
+    def __init__(self, cases: Sequence[Case], seed: int) -> None:
+        self.seed = seed
+        self._checkers = {case.name: Checker(case, seed, Plan()) for case in cases}
+        self._targets = {case.name: case.target for case in cases}
+        self._measured: dict[str, CaseResult] = {}
+
+    @property
+    def baseline(self) -> list[CaseResult]:
+        """The results without any mistake, of the cases that were used."""
+        return list(self._measured.values())
+
+    def check(self, mutant: Mutant) -> MutantResult:
+        """Plant the mutant, and see who notices."""
+        names = self._names(mutant)
+        self._measured |= {name: self._checkers[name].check() for name in names if name not in self._measured}
+        definitions = mutant.file.startswith("optim/")
+        if definitions:
+            self._measured |= {result.name: result for result in self._definitions(mutant)}
+        with planted(mutant):
+            results = [self._checkers[name].check(fresh=True) for name in names]
+            results += self._definitions(mutant) if definitions else []
+        return MutantResult(mutant, len(results), [result for result in results if result.wrong])
+
+    def _definitions(self, mutant: Mutant) -> list[CaseResult]:
+        return [result for result in definition_results(self.seed) if hasattr(mutant.module, result.target)]
+
+    def _names(self, mutant: Mutant) -> list[str]:
+        defined = {n for n, v in vars(mutant.module).items() if getattr(v, "__module__", "") == mutant.module.__name__}
+        return [name for name, target in self._targets.items() if target in defined]

@@ -1,0 +1,158 @@
+"""The report as one HTML file that needs nothing else, and as JSON."""
+
+import html
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from verify.mutants import MutantResult
+from verify.plot import spark
+from verify.precision import TYPES, PrecisionRow
+from verify.report import findings
+from verify.results import COMPLEX, DEFINITION, DIFFERENCES, DIRECTIONS, TAYLOR, CaseResult, MethodResult, TensorResult
+
+STYLE = """
+body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1150px; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem } td, th { padding: 2px 8px; text-align: left }
+tr { border-bottom: 1px solid #eee } th { border-bottom: 2px solid #ccc; font-weight: 600 } td.n { text-align: right;
+font-variant-numeric: tabular-nums } .pass { color: #2e7d4f } .wrong { color: #b3261e; font-weight: 600 }
+.inconclusive { color: #8a6100; font-weight: 600 } pre { background: #f6f6f6; padding: .7rem; white-space: pre-wrap }
+summary { cursor: pointer; margin: .4rem 0 } code { background: #f6f6f6 }
+"""
+
+
+@dataclass
+class Report:
+    """Everything that one run of the command found."""
+
+    command: str
+    device: str
+    seed: int
+    seconds: float
+    verdict: str
+    summary: str
+    results: Sequence[CaseResult] = ()
+    mutants: Sequence[MutantResult] = ()
+    precision: Sequence[PrecisionRow] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON; numbers that are not finite become null."""
+    mutants = [
+        {
+            "file": m.mutant.file,
+            "mistake": m.mutant.mistake,
+            "caught": not m.survived,
+            "methods": m.methods,
+            "tensors": [f"{c.name}: {t.name}: {t.diagnosis}" for c in m.caught for t in c.wrong],
+        }
+        for m in report.mutants
+    ]
+    cases = [{**asdict(r), "contains": sorted(r.contains), "verdict": r.verdict} for r in report.results]
+    for case, result in zip(cases, report.results, strict=True):
+        for tensor, found in zip(case["tensors"], result.tensors, strict=True):
+            tensor["verdict"] = found.verdict
+    head = {name: getattr(report, name) for name in ("command", "device", "seed", "seconds", "verdict", "summary")}
+    precision = [asdict(row) for row in report.precision]
+    document = {**head, "versions": report.versions, "cases": cases, "mutants": mutants, "precision": precision}
+    return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_html(report: Report) -> str:
+    """The report as a page: what was found, a table for each case with the curves, the mutants, the precisions."""
+    return "\n".join(_page(report)) + "\n"
+
+
+def _page(report: Report) -> Iterator[str]:
+    yield f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Gradient check: {report.verdict}</title>"
+    yield f"<style>{STYLE}</style><h1>Gradient check: <span class='{report.verdict}'>{report.verdict}</span></h1>"
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    yield f"<p>{html.escape(report.summary)}</p>"
+    yield f"<p><code>{html.escape(report.command)}</code> on {html.escape(report.device)}; {html.escape(versions)}</p>"
+    found = findings(report.results)
+    if found:
+        yield f"<h2>What is wrong</h2><pre>{html.escape(chr(10).join(found))}</pre>"
+    if report.results:
+        yield "<h2>Every tensor</h2><p>Errors are relative to the largest gradient of the tensor. The curve is the "
+        yield "error of plain central differences along a random direction, against a step that shrinks from left to "
+        yield "right, on a scale from 1 down to 1e-16: first truncation falls, then rounding rises.</p>"
+        for result in report.results:
+            yield from _case(result)
+    if report.mutants:
+        yield from _mutants(report.mutants)
+    if report.precision:
+        yield from _precision(report.precision)
+    yield "</html>"
+
+
+def _case(result: CaseResult) -> Iterator[str]:
+    opened = "" if result.passed else " open"
+    yield f"<details{opened}><summary>{html.escape(result.name)}: "
+    yield f"<span class='{result.verdict}'>{result.verdict}</span>"
+    yield f" ({len(result.tensors)} tensors, {sum(t.checked for t in result.tensors):,} coordinates)</summary>"
+    if result.note:
+        yield f"<p>{html.escape(result.note)}</p>"
+    yield "<table><tr><th>tensor<th>shape<th>checked<th>complex step<th>differences<th>error bar<th>directions"
+    yield "<th>Taylor rates<th>error against step<th>verdict</tr>"
+    yield from (_tensor(tensor) for tensor in result.tensors)
+    yield "</table></details>"
+
+
+def _tensor(tensor: TensorResult) -> str:
+    exact = tensor.method(COMPLEX) or tensor.method(DEFINITION)
+    rough, along, taylor = (tensor.method(name) for name in (DIFFERENCES, DIRECTIONS, TAYLOR))
+    bar = f"{rough.bar:.0e}" if rough is not None and rough.bar is not None else ""
+    rates = ", ".join(f"{rate:.2f}" for rate in taylor.rates) if taylor else ""
+    notes = [f"zero by theory, below {tensor.floor:.0e}"] if tensor.zero else []
+    notes += [f"no derivative at {tensor.kinks}"] if tensor.kinks else []
+    told = html.escape("; ".join([*notes, *([tensor.diagnosis] if tensor.diagnosis else [])]))
+    cells = [_number(exact), _number(rough), bar, _number(along)]
+    return (
+        f"<tr><td>{html.escape(tensor.name)}<td>{' x '.join(map(str, tensor.shape)) or '1'}"
+        f"<td class='n'>{tensor.checked:,} of {tensor.size:,}{''.join(f'<td class=n>{cell}' for cell in cells)}"
+        f"<td>{rates or (taylor.note if taylor else '')}<td>{spark(tensor.curve)}"
+        f"<td><span class='{tensor.verdict}'>{tensor.verdict}</span> {told}</tr>"
+    )
+
+
+def _number(method: MethodResult | None) -> str:
+    if method is None:
+        return ""
+    return f"{method.worst:.0e}" if method.worst is not None else html.escape(method.note)
+
+
+def _mutants(mutants: Sequence[MutantResult]) -> Iterator[str]:
+    caught = sum(not m.survived for m in mutants)
+    yield f"<h2>Proof that it can fail: {caught} of {len(mutants)} planted mistakes caught</h2>"
+    yield "<table><tr><th>file<th>mistake<th>caught by<th>where, and the diagnosis</tr>"
+    for m in mutants:
+        first = next(((c, t) for c in m.caught for t in c.wrong), None)
+        where = f"{first[0].name}: {first[1].name}: {first[1].diagnosis}" if first else ""
+        by = ", ".join(m.methods) if first else "<span class='wrong'>survived</span>"
+        yield f"<tr><td>{html.escape(m.mutant.file)}<td>{html.escape(m.mutant.mistake)}"
+        yield f"<td>{by}<td>{html.escape(where)}</tr>"
+    yield "</table>"
+
+
+def _precision(rows: Sequence[PrecisionRow]) -> Iterator[str]:
+    yield "<h2>The gradient in lower precision</h2><p>Against float64: error relative to the norm, and cosine.</p>"
+    yield f"<table><tr><th>tensor<th>norm{''.join(f'<th>{kind}<th>cosine' for kind in TYPES)}</tr>"
+    for row in rows:
+        cells = ""
+        for kind in TYPES:
+            error, cosine = row.errors[kind], row.cosines[kind]
+            cells += f"<td class='n'>{'zero by theory' if error is None else f'{error:.1e}'}"
+            cells += f"<td class='n'>{'' if cosine is None else f'{cosine:.6f}'}"
+        yield f"<tr><td>{html.escape(row.name)}<td class='n'>{row.norm:.2e}{cells}</tr>"
+    yield "</table>"

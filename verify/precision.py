@@ -1,0 +1,88 @@
+"""What lower precision costs: the gradient that training uses against the same gradient in float64, tensor by tensor.
+
+The model computes in the type of its parameters and images, so all that is done here is to cast them. Nothing is
+measured by differences: the float64 gradient, which the rest of this package verifies, is the reference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from verify.case import Tensors
+from verify.full_size import Point
+
+TYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """One tensor: its gradient's error relative to its norm, and the cosine with the exact one, by type.
+
+    None where the exact gradient is zero, as that of the keys' bias: there is no direction to agree with.
+    """
+
+    name: str
+    norm: float  # of the float64 gradient
+    errors: dict[str, float | None]
+    cosines: dict[str, float | None]
+
+
+def compare_precisions(point: Point) -> list[PrecisionRow]:
+    """A row for each tensor, the images among them, and one for all parameters together."""
+    exact = point.gradients()
+    rough = {kind: _in(kind, point) for kind in TYPES}
+    floor = 1e-13 * max(float(np.linalg.norm(array)) for array in exact.values())
+    rows = [_row(name, [exact[name]], {kind: [g[name]] for kind, g in rough.items()}, floor) for name in exact]
+    names = list(point.params)
+    together = {kind: [g[name] for name in names] for kind, g in rough.items()}
+    return [*rows, _row("all parameters", [exact[name] for name in names], together, floor)]
+
+
+def _in(kind: str, point: Point) -> Tensors:
+    dtype = jnp.dtype(kind)
+    params = {name: jnp.asarray(array, dtype) for name, array in point.params.items()}
+    cast = replace(point, params=params, images=jnp.asarray(point.images, dtype))
+    return {name: np.asarray(array).astype(np.float64) for name, array in cast.gradients(dtype=kind).items()}
+
+
+def _row(name: str, exact: Sequence[np.ndarray], rough: dict[str, list[np.ndarray]], floor: float) -> PrecisionRow:
+    reference = np.concatenate([np.ravel(array) for array in exact])
+    norm = float(np.linalg.norm(reference))
+    errors: dict[str, float | None] = {}
+    cosines: dict[str, float | None] = {}
+    for kind, arrays in rough.items():
+        found = np.concatenate([np.ravel(array) for array in arrays])
+        known = norm > floor
+        errors[kind] = float(np.linalg.norm(found - reference) / norm) if known else None
+        size = float(np.linalg.norm(found))
+        cosines[kind] = float(found @ reference / (size * norm)) if known and size else None
+    return PrecisionRow(name, norm, errors, cosines)
+
+
+def precision_lines(rows: Sequence[PrecisionRow], every: bool) -> list[str]:
+    """The table: all tensors, or only the three that suffer most in each type."""
+    lines = [
+        "The gradient in lower precision against float64: error relative to the norm, and 1 - cosine",
+        f"  {'tensor':<50} {'norm':>9}" + "".join(f"{kind:>20}" for kind in TYPES),
+    ]
+    shown = list(rows)
+    if not every:
+        worst = {
+            row.name
+            for kind in TYPES
+            for row in sorted(rows[:-1], key=lambda row, kind=kind: -(row.errors[kind] or 0))[:3]  # type: ignore[misc]
+        }
+        shown = [row for row in rows if row.name in worst or row is rows[-1]]
+        lines[0] += " (the worst; all with --precision)"
+    return lines + [_line(row) for row in shown]
+
+
+def _line(row: PrecisionRow) -> str:
+    cells = [
+        "zero by theory" if error is None else f"{error:.1e}  {1 - (row.cosines[kind] or 0):.0e}"
+        for kind, error in row.errors.items()
+    ]
+    name = row.name if len(row.name) <= 50 else "..." + row.name[-47:]
+    return f"  {name:<50} {row.norm:>9.2e}" + "".join(f"{cell:>20}" for cell in cells)
