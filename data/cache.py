@@ -7,6 +7,7 @@ to the disk and renamed, so that a build with the final name is whole.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -18,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
 from data import files, workers
 from data.errors import DataError
@@ -129,7 +129,7 @@ def _fill(folder: Path, root: Path, stamp: str, listed: Listing, jobs: int, quie
     tasks = _reserve_split(folder, "train", listed.train, listed.train_labels, root, size, listed.train[0])
     train_tasks = len(tasks)
     tasks += _reserve_split(folder, "val", listed.val, listed.val_labels, root, size, listed.train[0])
-    with tqdm(total=len(listed.train) + len(listed.val), desc="Decoding", unit=" images", disable=quiet) as bar:
+    with files.progress(len(listed.train) + len(listed.val), "Decoding", " images", quiet) as bar:
         results = workers.run(
             "data.cache:decode_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
         )
@@ -174,10 +174,13 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> int:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.flush()
         start = file.tell()
+        file.truncate(start + math.prod(shape))
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, start + math.prod(shape))
-        else:
-            file.truncate(start + math.prod(shape))
+            try:
+                os.posix_fallocate(file.fileno(), 0, start + math.prod(shape))
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot promise
+                    raise
     return start
 
 

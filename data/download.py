@@ -129,7 +129,7 @@ def _check_sum(archive: Archive, path: Path, ours: bool) -> None:
 def _fetch(archive: Archive, part: Path, quiet: bool, pause: float) -> None:
     """Download what is missing of the archive, over as many connections as it takes."""
     failures, trouble = 0, ""
-    with tqdm(total=archive.size, desc="Downloading", unit="B", unit_scale=True, disable=quiet) as bar:
+    with files.progress(archive.size, "Downloading", "B", quiet) as bar:
         while (have := _size(part)) != archive.size:
             if have > archive.size:
                 part.unlink()  # of something else; nothing in it can be trusted

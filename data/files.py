@@ -9,6 +9,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 try:
     import fcntl
@@ -23,6 +26,12 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def progress(total: int, what: str, unit: str, quiet: bool) -> tqdm[Any]:
+    """A progress bar on stderr, which in a log file moves on every ten seconds only."""
+    every = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "B", mininterval=every, disable=quiet)
 
 
 def fsync_path(path: Path) -> None:

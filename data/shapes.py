@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from data import files
 from data.command import run_command
@@ -196,7 +195,7 @@ def draw_chunk(task: dict[str, Any]) -> list[Box]:
         try:
             path.write_bytes(encoded.getvalue())
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise _cannot_write(Path(task["root"]), error) from error
         boxes.append(box)
     return boxes
 
@@ -229,7 +228,7 @@ def generate(
                 return
             files.remove_stale_partials(root)
             with files.partial_folder(root) as partial:
-                _draw_all(partial, about, workers or files.default_workers(), quiet)
+                _draw_all(partial, root, about, workers or files.default_workers(), quiet)
                 if root.exists():
                     root.rmdir()
                 partial.rename(root)
@@ -252,12 +251,12 @@ def _require_same(root: Path, about: dict[str, Any]) -> None:
     raise DataError(f"{root}: holds {what}. Move the folder away, or name another one with --to.")
 
 
-def _draw_all(folder: Path, about: dict[str, Any], jobs: int, quiet: bool) -> None:
+def _draw_all(folder: Path, root: Path, about: dict[str, Any], jobs: int, quiet: bool) -> None:
     (folder / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in CLASSES), encoding="utf-8")
     (folder / "words.txt").write_text("".join(f"{wnid}\t{name}\n" for wnid, name in CLASSES.items()), encoding="utf-8")
-    tasks = [*_tasks(folder, about, "train"), *_tasks(folder, about, "val")]
+    tasks = [{"root": str(root), **task} for split in ("train", "val") for task in _tasks(folder, about, split)]
     total = sum(task["last"] - task["first"] for task in tasks)
-    with tqdm(total=total, desc="Drawing shapes", unit=" images", disable=quiet) as bar:
+    with files.progress(total, "Drawing shapes", " images", quiet) as bar:
         boxes = run("data.shapes:draw_chunk", tasks, jobs, lambda i: bar.update(tasks[i]["last"] - tasks[i]["first"]))
     for task, chunk in zip(tasks, boxes, strict=True):
         with open(task["annotations"], "a", encoding="utf-8") as file:

@@ -8,8 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
+from data import files
 from data.errors import DataError
 
 MAX_FILES = 200_000  # Tiny ImageNet has about 120,000
@@ -25,16 +24,22 @@ def unpack(source: Path, folder: Path, top: str, quiet: bool = False) -> None:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
             _require_sane(source, entries, top, folder)
-            for entry in tqdm(entries, desc="Unpacking", unit=" files", disable=quiet):
-                path = folder.joinpath(*PurePosixPath(entry.filename).parts)
-                if entry.is_dir():
-                    path.mkdir(parents=True, exist_ok=True)
-                    continue
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry) as packed, open(path, "xb") as file:
-                    shutil.copyfileobj(packed, file)
+            with files.progress(len(entries), "Unpacking", " files", quiet) as bar:
+                for entry in entries:
+                    _unpack_entry(archive, entry, folder)
+                    bar.update()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(f"{source}: not a whole zip file ({error}). Remove it and download it again.") from error
+
+
+def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    path = folder.joinpath(*PurePosixPath(entry.filename).parts)
+    if entry.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(entry) as packed, open(path, "xb") as file:
+        shutil.copyfileobj(packed, file)
 
 
 def _require_sane(source: Path, entries: list[zipfile.ZipInfo], top: str, folder: Path) -> None:

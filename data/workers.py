@@ -110,8 +110,8 @@ def _feed(
             process.stdin.flush()
             line = process.stdout.readline()
         except (OSError, ValueError):
-            pass  # the pipe broke: the worker died, as an empty line also says
-        if not line:
+            pass  # the pipe broke: the worker died, as a line without an end also says
+        if not line.endswith("\n"):
             code = process.wait()
             message = f"A worker process died (exit code {code}); if memory ran out, use fewer workers."
             answers.put((index, {"data_error": message}))

@@ -183,6 +183,16 @@ def test_a_full_disk_is_noticed_before_decoding(root: Path, monkeypatch: pytest.
     assert builds(root) == before  # neither harmed nor joined by half of one
 
 
+def test_a_file_system_that_cannot_promise_room_is_used_all_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unable)
+    assert read(root).train.images.shape == (12, 8, 8, 3)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_while_decoding(root: Path) -> None:
     task = {
