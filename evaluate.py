@@ -37,13 +37,15 @@ def main(argv: Sequence[str]) -> int:
     classes = run.read_classes()
     path, params, step = read_parameters(run, args.checkpoint, config.model)
 
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config.data, draw=False)  # what is drawn now was not trained on
     if dataset.wnids != classes.wnids:
         raise UserError(
             f"{config.data.folder}: its classes are not those of {run.path}; name the data it was trained on with "
             "data.root=DIR"
         )
     check_fit(config.model, dataset)
+    if dataset.fingerprint != classes.fingerprint:
+        print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     print(f"{path} (step {step:,}) on {len(dataset.val.labels):,} validation images, {describe_device(device)}")
     evaluation_step = EvaluationStep(config.model, classes.mean, classes.std)
     result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(params)

@@ -1,6 +1,7 @@
 """From a configuration to the things that compute: data, optimizer, training step."""
 
 from data import shapes, tiny_imagenet
+from data.errors import DataError
 from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
@@ -11,13 +12,18 @@ from training.errors import ConfigError
 from training.step import TrainingStep, default_chunks
 
 
-def load_dataset(config: DataConfig, quiet: bool = False) -> Dataset:
-    """The images that the configuration names; generated shapes are drawn first where their folder does not exist.
+def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
+    """The images that the configuration names; with `draw`, shapes are drawn first where their folder does not exist.
 
     Raises:
         DataError: they are missing or damaged; the message says how to get them.
     """
     if config.name == "shapes" and not config.folder.exists():
+        if not draw:
+            raise DataError(
+                f"{config.folder}: there is no such folder; name it with data.root=DIR, or draw the shapes again with "
+                f"`python -m data.shapes --to {config.folder}`"
+            )
         shapes.generate(config.folder, workers=config.workers, quiet=quiet)
     return tiny_imagenet.load(config.folder, config.cache, config.workers, quiet)
 
