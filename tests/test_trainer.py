@@ -51,7 +51,7 @@ def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_trainer(folder: Path, *options: str, dataset: Dataset | None = None) -> Trainer:
-    config = load_config("demo", [*OPTIONS, *options])
+    config = load_config("baseline", [*OPTIONS, *options])
     folder.mkdir(exist_ok=True)
     return Trainer(RunFolder(folder), config, dataset or random_dataset(), jax.devices("cpu")[0])
 
@@ -319,10 +319,10 @@ def test_another_error_of_jax_is_a_bug_and_shows(trainer: Trainer) -> None:
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     dataset = random_dataset(train=26)
-    assert steps_per_epoch(load_config("demo", ["train.batch_size=26"]).train, dataset) == 1
-    assert steps_per_epoch(load_config("demo", ["train.batch_size=13"]).train, dataset) == 2
+    assert steps_per_epoch(load_config("baseline", ["train.batch_size=26"]).train, dataset) == 1
+    assert steps_per_epoch(load_config("baseline", ["train.batch_size=13"]).train, dataset) == 2
     with pytest.raises(ConfigError, match=r"^train\.batch_size=27 is more than the 26 training images: choose"):
-        steps_per_epoch(load_config("demo", ["train.batch_size=27"]).train, dataset)
+        steps_per_epoch(load_config("baseline", ["train.batch_size=27"]).train, dataset)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +334,6 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_refused(option: str, told: str) -> None:
-    check_fit(load_config("demo", list(OPTIONS)).model, random_dataset())
+    check_fit(load_config("baseline", list(OPTIONS)).model, random_dataset())
     with pytest.raises(ConfigError, match=told):
-        check_fit(load_config("demo", [*OPTIONS, option]).model, random_dataset())
+        check_fit(load_config("baseline", [*OPTIONS, option]).model, random_dataset())

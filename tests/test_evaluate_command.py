@@ -1,0 +1,200 @@
+"""evaluate.py as it is used: its figures agree with each other and with the training's, and bad input is one line."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evaluate
+from tests.conftest import Ended
+from tests.tiny_data import write_data_set
+from tests.tiny_runs import ROOT, start_python
+from training import checkpoint
+from training.errors import UserError
+from training.run_folder import RunFolder
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """The finished run, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The report, which must be JSON to the letter."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def assert_refused(ended: Ended, message: str) -> None:
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
+    assert re.search(message, ended.err), ended.err
+    assert ended.err.startswith("error: ")
+
+
+# Figures.
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_the_figures_are_those_of_the_training(call: Call, finished: Path, tmp_path: Path, which: str) -> None:
+    ended = call(evaluate.main, finished, "--checkpoint", which, "--json", "report.json", "--device", "cpu")
+    assert (ended.code, ended.err) == (0, "")
+    rows = RunFolder(finished).read_metrics()
+    row = rows[-1] if which == "last" else max(rows, key=lambda row: (row.val_top1, -row.step))
+    report = read(tmp_path / "report.json")
+    assert (report["images"], report["step"], report["checkpoint"]) == (36, row.step, f"{which}.npz")
+    assert report["run"] == str(finished)
+    for name, value in (("loss", row.val_loss), ("top1", row.val_top1), ("top5", row.val_top5)):
+        assert report[name] == pytest.approx(value, rel=1e-5)
+    assert f"{finished}/{which}.npz (step {row.step}) on 36 validation images, cpu" in ended.out
+    assert re.search(rf"^loss +{report['loss']:.4f}$", ended.out, re.MULTILINE)
+    assert re.search(rf"^top-1 +{report['top1']:.2%} +\(chance 8.33%\)$", ended.out, re.MULTILINE)
+    assert re.search(rf"^top-5 +{report['top5']:.2%}$", ended.out, re.MULTILINE)
+
+
+def test_classes_and_confusions_add_up_to_the_overall_figures(call: Call, finished: Path, tmp_path: Path) -> None:
+    call(evaluate.main, finished, "--json", "report.json", "--device", "cpu")
+    report, classes = read(tmp_path / "report.json"), RunFolder(finished).read_classes()
+    per_class, confused = report["per_class"], report["confused"]
+    assert [entry["wnid"] for entry in per_class] == list(classes.wnids)
+    assert [entry["name"] for entry in per_class] == list(classes.names)
+    assert sum(entry["images"] for entry in per_class) == 36
+    assert sum(entry["accuracy"] * entry["images"] for entry in per_class) / 36 == pytest.approx(report["top1"])
+    assert sum(pair["images"] for pair in confused) == round(36 * (1 - report["top1"]))
+    for entry in per_class:
+        wrong = sum(pair["images"] for pair in confused if pair["label"] == entry["name"])
+        assert wrong == round(entry["images"] * (1 - entry["accuracy"]))
+    assert all(pair["label"] != pair["predicted"] for pair in confused)
+    assert [pair["images"] for pair in confused] == sorted((pair["images"] for pair in confused), reverse=True)
+
+
+def test_other_batches_give_the_same_figures(call: Call, finished: Path, tmp_path: Path) -> None:
+    for batch_size in (16, 5):
+        options = (f"train.eval_batch_size={batch_size}", "--json", f"{batch_size}.json", "--device", "cpu")
+        assert call(evaluate.main, finished, *options).code == 0
+    one, other = read(tmp_path / "16.json"), read(tmp_path / "5.json")
+    assert one.pop("loss") == pytest.approx(other.pop("loss"), rel=1e-5)
+    assert one == other
+
+
+def test_a_report_by_hand() -> None:
+    """Three classes, of which one has no images; most confused first, then in the order of the classes."""
+    labels, predicted = [0, 0, 0, 0, 1, 1], [0, 0, 1, 2, 0, 0]
+    result = evaluate.Evaluation(6, 1.5, 2 / 6, 1.0, evaluate.np.array(labels), evaluate.np.array(predicted))
+    classes = evaluate.Classes(("n0", "n1", "n2"), ("ant", "bee", "cat"), (0.5,), (0.2,), "")
+    report = evaluate.make_report(result, classes)
+    assert [(entry["images"], entry["accuracy"]) for entry in report["per_class"]] == [(4, 0.5), (2, 0.0), (0, None)]
+    assert [(pair["label"], pair["predicted"], pair["images"]) for pair in report["confused"]] == [
+        ("bee", "ant", 2), ("ant", "bee", 1), ("ant", "cat", 1),
+    ]  # fmt: skip
+    assert report["chance"] == pytest.approx(1 / 3)
+    lines = evaluate.format_report(report).splitlines()
+    assert lines[lines.index("best classes") + 1].split() == ["50.00%", "ant"]
+    assert lines[lines.index("worst classes") + 1].split() == ["0.00%", "bee"]
+    assert lines[lines.index("most confused") + 1].strip() == "2 x  bee, taken for ant"
+
+
+# Which run, which checkpoint.
+
+
+def test_without_a_name_it_is_the_newest_run(call: Call, finished: Path, tmp_path: Path) -> None:
+    for name, seconds in (("a", 100), ("b", 300), ("c", 200)):
+        run = shutil.copytree(finished, tmp_path / "runs" / name)
+        for file in run.iterdir():
+            os.utime(file, (seconds, seconds))
+    ended = call(evaluate.main, "--device", "cpu")
+    assert ended.code == 0
+    assert ended.out.startswith("runs/b/best.npz (step ")
+
+
+def test_without_any_run(call: Call) -> None:
+    assert_refused(call(evaluate.main), r"^error: runs: no run with a checkpoint in it; train one with `python train")
+    assert_refused(call(evaluate.main, "nowhere"), "^error: nowhere: there is no such folder")
+
+
+def test_before_the_first_epoch_there_is_no_best(call: Call, copy: Path) -> None:
+    (copy / "best.npz").unlink()
+    assert_refused(call(evaluate.main, copy), r"best\.npz: no epoch of this run has ended yet, .*use --checkpoint last")
+    assert call(evaluate.main, copy, "--checkpoint", "last", "--device", "cpu").code == 0
+    (copy / "last.npz").unlink()
+    assert_refused(call(evaluate.main, copy, "--checkpoint", "last"), r"last\.npz: there is no such checkpoint")
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_half_a_checkpoint_is_refused(call: Call, copy: Path, which: str) -> None:
+    path = copy / f"{which}.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert_refused(call(evaluate.main, copy, "--checkpoint", which), rf"^error: {path}: damaged or cut short")
+
+
+def test_a_checkpoint_of_another_model_is_refused(call: Call, copy: Path) -> None:
+    text = (copy / "config.yml").read_text()
+    (copy / "config.yml").write_text(text.replace("layers: 1", "layers: 2"))
+    assert_refused(call(evaluate.main, copy), r"best\.npz: of another model: it lacks params/encoder/block_1/")
+
+
+def test_a_checkpoint_from_elsewhere_is_refused(call: Call, copy: Path) -> None:
+    checkpoint.save(copy / "best.npz", {"params": {"W": evaluate.np.zeros(3)}}, {})
+    assert_refused(call(evaluate.main, copy), r"best\.npz: of another model: it lacks .*; it also has params/W\.")
+
+
+def test_data_that_are_not_those_of_the_run(call: Call, finished: Path, tmp_path: Path) -> None:
+    """Not the advice to change the model, which an evaluation cannot do; and no shapes are drawn for it."""
+    ended = call(evaluate.main, finished, "data.root=nowhere")
+    assert_refused(ended, "^error: nowhere: there is no such folder; .*`python -m data.shapes --to nowhere`")
+    assert list(tmp_path.iterdir()) == []
+    other = write_data_set(tmp_path / "other")
+    ended = call(evaluate.main, finished, f"data.root={other}", "data.workers=1")
+    ended = ended._replace(err=ended.err.splitlines(keepends=True)[-1])  # the rest is the bar of the decoding
+    assert_refused(ended, rf"{other}: its classes are not those of {finished}; name the data .* data\.root=DIR")
+
+
+def test_other_images_of_the_same_classes_are_mentioned(call: Call, copy: Path) -> None:
+    text = (copy / "classes.json").read_text()
+    (copy / "classes.json").write_text(re.sub('"fingerprint": ".', '"fingerprint": "x', text))
+    ended = call(evaluate.main, copy, "--device", "cpu")
+    assert ended.code == 0
+    assert re.fullmatch(rf"warning: .*/shapes: not the images that {copy} was trained with\n", ended.err)
+
+
+def test_what_would_change_the_result_stays(call: Call, finished: Path) -> None:
+    for option in ("model.pooling=mean", "data.name=tiny_imagenet", "train.seed=1"):
+        assert_refused(call(evaluate.main, finished, option), f"^error: {option}: {finished} keeps the options")
+
+
+def test_a_report_that_cannot_be_written(call: Call, finished: Path) -> None:
+    ended = call(evaluate.main, finished, "--json", "nowhere/report.json", "--device", "cpu")
+    assert (ended.code, ended.err) == (2, "error: nowhere/report.json: No such file or directory\n")
+
+
+def test_one_run_at_a_time(call: Call, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        call(evaluate.main, "a", "b")
+    assert caught.value.code == 2
+    assert "one run at a time, got a and b" in capfd.readouterr().err
+
+
+def test_debug_shows_the_traceback(call: Call) -> None:
+    with pytest.raises(UserError):
+        call(evaluate.main, "nowhere", "--debug")
+
+
+def test_the_process_itself(tmp_path: Path, programs: Path) -> None:
+    with start_python(ROOT / "evaluate.py", cache=programs, cwd=tmp_path) as process:
+        out, err = process.communicate(timeout=300)
+    assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("error: runs: no run with a checkpoint in it")

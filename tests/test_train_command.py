@@ -1,0 +1,387 @@
+"""train.py as it is used: what a run leaves, how it survives, and what it says to bad input."""
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import pytest
+
+import train
+from tests.conftest import Ended
+from tests.tiny_data import write_data_set
+from tests.tiny_runs import ROOT, STEPS_PER_EPOCH, assert_same_outcome, start_python
+from training import checkpoint
+from training.errors import ConfigError
+from training.run_folder import RunFolder
+from training.trainer import Trainer
+
+STEPS = 3 * STEPS_PER_EPOCH
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """The finished run, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.iterdir() if path.name != ".lock"}
+
+
+def edit(run: Path, pattern: str, replacement: str) -> None:
+    """Change a line of the run's configuration."""
+    text, count = re.subn(pattern, replacement, (run / "config.yml").read_text())
+    assert count == 1
+    (run / "config.yml").write_text(text)
+
+
+def assert_refused(ended: Ended, message: str) -> None:
+    """Exit code 2, and one line alone, which matches `message`."""
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended
+    assert re.search(message, ended.err), ended.err
+    assert ended.err.startswith("error: ")
+
+
+# What a run leaves.
+
+
+def test_a_run_leaves_what_is_needed_to_go_on(finished: Path) -> None:
+    assert set(contents(finished)) == {"config.yml", "classes.json", "metrics.csv", "last.npz", "best.npz"}
+    run = RunFolder(finished)
+    config, classes = run.read_config(), run.read_classes()
+    assert (config.preset, config.model.d_model) == ("baseline", 8)
+    assert config.optim.learning_rate == 0.01  # given as 1e-2, which YAML takes for text
+    assert len(classes.wnids) == len(classes.names) == 12
+    header, *rows = run.metrics_file.read_text().splitlines()
+    assert header == (
+        "epoch,step,train_loss,val_loss,val_top1,val_top5,learning_rate,images_per_second,seconds,data_wait"
+    )
+    assert [row.split(",")[:2] for row in rows] == [["1", "6"], ["2", "12"], ["3", "18"]]
+    best = max(run.read_metrics(), key=lambda row: (row.val_top1, -row.step))
+    meta = checkpoint.load(run.best)[1]
+    assert (meta["step"], meta["val_top1"]) == (best.step, pytest.approx(best.val_top1, rel=1e-5))
+    assert checkpoint.load(run.last)[1]["progress"]["step"] == STEPS
+
+
+def test_steps_in_place_of_epochs(call: Call, tiny: tuple[str, ...], finished: Path, tmp_path: Path) -> None:
+    ended = call(train.main, *tiny, "train.epochs=null", "train.steps=7", "--device", "cpu", "--run", tmp_path / "run")
+    assert ended.code == 0
+    assert "7 steps of 8 images, 6 an epoch" in ended.out
+    rows, longer = RunFolder(tmp_path / "run").read_metrics(), RunFolder(finished).read_metrics()
+    assert [(row.epoch, row.step) for row in rows] == [(1, 6), (2, 7)]
+    assert (rows[0].train_loss, rows[0].val_loss) == (longer[0].train_loss, longer[0].val_loss)
+    assert checkpoint.load(tmp_path / "run" / "last.npz")[1]["progress"]["step"] == 7
+
+
+def test_a_run_without_a_name_is_called_after_its_preset(call: Call, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    ended = call(train.main, *tiny, "train.epochs=1", "--device", "cpu")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"baseline-\d{8}-\d{6}", run.name)
+    assert f"evaluate with: python evaluate.py runs/{run.name}" in ended.out
+
+
+def test_summary_needs_no_data_and_leaves_nothing(call: Call, tmp_path: Path) -> None:
+    ended = call(train.main, "baseline", "model.layers=2", "model.mlp_dim=512", "data.root=nowhere", "--summary")
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert lines[0].split() == ["layer", "kind", "output", "shape", "parameters", "MFLOPs"]
+    assert [line.split()[0] for line in lines if "EncoderBlock" in line] == ["block_0", "block_1"]
+    assert list(tmp_path.iterdir()) == []
+
+
+# Going on.
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(call: Call, copy: Path) -> None:
+    before = contents(copy)
+    ended = call(train.main, "--resume", copy, "--device", "cpu")
+    assert ended.code == 0
+    assert f"{copy}: already trained for 18 steps; more with train.epochs=N" in ended.out
+    assert contents(copy) == before
+
+
+def test_a_finished_run_may_go_on_for_longer(call: Call, copy: Path) -> None:
+    before = (copy / "metrics.csv").read_text()
+    ended = call(train.main, "--resume", copy, "train.epochs=4", "train.eval_batch_size=12", "--device", "cpu")
+    assert ended.code == 0
+    after = (copy / "metrics.csv").read_text()
+    assert after.startswith(before)
+    assert [row.step for row in RunFolder(copy).read_metrics()] == [6, 12, 18, 24]
+    assert RunFolder(copy).read_config().train.epochs == 4
+
+
+# Calls a function of the program for the number-th time, and is gone: no handler runs, no file is closed.
+KILLED = """
+import importlib, os, signal, sys
+import train
+from training.command import run_command
+
+where, number = sys.argv.pop(1), int(sys.argv.pop(1))
+module, _, path = where.partition(":")
+*parents, name = path.split(".")
+owner = importlib.import_module(module)
+for parent in parents:
+    owner = getattr(owner, parent)
+function, calls = getattr(owner, name), iter(range(1, number + 1))
+
+def killed(*arguments, **options):
+    if next(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*arguments, **options)
+
+setattr(owner, name, killed)
+sys.exit(run_command(train.main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "saved"),
+    [
+        pytest.param("training.trainer:Trainer._settle", 2, None, id="before the first save"),
+        pytest.param("training.trainer:Trainer._settle", 12, 8, id="in an epoch, a step after a save"),
+        pytest.param("numpy.lib.format:write_array", None, 4, id="in the middle of writing a checkpoint"),
+        pytest.param("training.evaluation:Evaluator._run", 5, 6, id="in an evaluation"),
+        pytest.param("training.checkpoint:save", 3, 6, id="between the row and the best checkpoint"),
+        pytest.param("training.checkpoint:save", 4, 6, id="between the best checkpoint and the last"),
+    ],
+)
+def test_killed_a_run_ends_like_one_that_was_not(
+    where: str, number: int | None, saved: int | None,
+    call: Call, tiny: tuple[str, ...], finished: Path, programs: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    run = RunFolder(tmp_path / "run")
+    if number is None:
+        number = len(checkpoint.load(finished / "last.npz")[0]) * 3 // 2  # half of the second checkpoint is written
+    arguments = (where, number, *tiny, "--device", "cpu", "--run", run.path)
+    with start_python("-c", KILLED, *arguments, cache=programs, cwd=tmp_path) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, out + err
+    assert saved == (checkpoint.load(run.last)[1]["progress"]["step"] if run.last.exists() else None)
+
+    assert call(train.main, "--resume", run.path, "--device", "cpu").code == 0
+    assert_same_outcome(run.path, finished)
+    assert set(contents(run.path)) == set(contents(finished))  # nothing half-written stays
+
+
+# A quarter of a second a step, so that the signal comes in the middle.
+SLOW = """
+import sys, time
+import train
+from training.command import run_command
+from training.trainer import Trainer
+
+settle = Trainer._settle
+Trainer._settle = lambda *arguments: (time.sleep(0.25), settle(*arguments))
+sys.exit(run_command(train.main))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_asked_to_stop_a_run_saves_and_ends_like_one_that_was_not(
+    number: signal.Signals, code: int,
+    call: Call, tiny: tuple[str, ...], finished: Path, programs: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    run = tmp_path / "run"
+    arguments = (*tiny, "--device", "cpu", "--run", run)
+    with start_python("-c", SLOW, *arguments, cache=programs, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 1/3"):
+                process.send_signal(number)
+                break
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == code, out + err
+    told = re.search(r"stopped after step (\d+); go on with: python train.py --resume (.*)\n", out)
+    assert told
+    assert told[2] == str(run)
+    assert checkpoint.load(run / "last.npz")[1]["progress"]["step"] == int(told[1]) < STEPS
+    assert "stopping: the step is finished and saved" in err
+
+    assert call(train.main, "--resume", run, "--device", "cpu").code == 0
+    assert_same_outcome(run, finished)
+
+
+def test_a_second_ctrl_c_leaves_at_once(
+    call: Call, tiny: tuple[str, ...], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = Trainer._settle
+
+    def interrupted(trainer: Trainer, lag: int) -> None:
+        if trainer.progress.step == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        settle(trainer, lag)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_settle", interrupted)
+        ended = call(train.main, *tiny, "--device", "cpu", "--run", tmp_path / "run")
+    assert ended.code == 130
+    assert ended.err.endswith("interrupted\n")
+    assert checkpoint.load(tmp_path / "run" / "last.npz")[1]["progress"]["step"] == 8
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert call(train.main, "--resume", tmp_path / "run", "--device", "cpu").code == 0
+    assert_same_outcome(tmp_path / "run", finished)
+
+
+# What can go wrong on the way.
+
+
+@contextlib.contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may grow beyond `room` bytes: the nearest thing to a full disk that a process can give itself."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_keeps_the_checkpoint_that_is_there(call: Call, copy: Path) -> None:
+    before = contents(copy)
+    with full_disk(room=100_000):
+        ended = call(train.main, "--resume", copy, "train.epochs=4", "--device", "cpu")
+    assert_refused(ended, rf"^error: {copy}/last\.npz: File too large\n$")
+    after = contents(copy)
+    assert after.keys() == before.keys()
+    assert [name for name in after if after[name] != before[name]] == ["config.yml"]  # which has the new epochs
+    assert call(train.main, "--resume", copy, "--device", "cpu").code == 0
+
+
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(call: Call, copy: Path) -> None:
+    edit(copy, "learning_rate: 0.01", "learning_rate: 1.0e+30")
+    edit(copy, "max_grad_norm: 1.0", "max_grad_norm: null")
+    last = (copy / "last.npz").read_bytes()
+    ended = call(train.main, "--resume", copy, "train.epochs=4", "--device", "cpu")
+    assert_refused(ended, rf"the loss of step 20 is nan: the run has diverged\. .*{copy}/last\.npz, is that of step 18")
+    assert (copy / "last.npz").read_bytes() == last
+    assert [row.step for row in RunFolder(copy).read_metrics()] == [6, 12, 18]
+
+
+def test_half_a_checkpoint_is_refused(call: Call, copy: Path) -> None:
+    content = (copy / "last.npz").read_bytes()
+    (copy / "last.npz").write_bytes(content[: len(content) // 2])
+    ended = call(train.main, "--resume", copy, "train.epochs=4", "--device", "cpu")
+    assert_refused(ended, rf"{copy}/last\.npz: damaged or cut short")
+
+
+def test_a_checkpoint_of_another_model_is_refused(call: Call, copy: Path) -> None:
+    edit(copy, "d_model: 8", "d_model: 16")
+    ended = call(train.main, "--resume", copy, "train.epochs=4", "--device", "cpu")
+    assert_refused(ended, rf"{copy}/last\.npz: of another model: .* has shape .*, but the configured model wants")
+
+
+def test_two_trainings_in_one_folder(call: Call, copy: Path) -> None:
+    before = contents(copy)
+    with RunFolder(copy).lock():
+        ended = call(train.main, "--resume", copy, "train.epochs=4", "--device", "cpu")
+    assert_refused(ended, rf"{copy}: another training \(process {os.getpid()}\) is writing this run")
+    assert contents(copy) == before
+
+
+def test_a_folder_with_a_run_wants_resume(call: Call, tiny: tuple[str, ...], copy: Path) -> None:
+    before = contents(copy)
+    assert_refused(call(train.main, *tiny, "--run", copy), f"{copy}: holds a run already; .*`--resume {copy}`")
+    assert contents(copy) == before
+
+
+def test_a_resumed_run_keeps_its_data(call: Call, copy: Path, tmp_path: Path) -> None:
+    """Not the advice to change the model, which a resumed run could not follow."""
+    other = write_data_set(tmp_path / "other")
+    ended = call(train.main, "--resume", copy, "train.epochs=4", f"data.root={other}", "data.workers=1")
+    ended = ended._replace(err=ended.err.splitlines(keepends=True)[-1])  # the rest is the bar of the decoding
+    assert_refused(ended, rf"{other}: not the data of {copy}; say where they are with data\.root=DIR")
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dmeo"], "has no preset dmeo; did you mean demo"),
+        (["demo", "baseline"], "baseline: a second preset after demo"),
+        (["demo", "model.d_modle=8"], r"unknown option model\.d_modle; did you mean d_model"),
+        (["demo", "optm.beta1=0.5"], r"unknown section optm; did you mean optim\.beta1"),
+        (["demo", "optim.batch_size=8"], r"unknown option optim\.batch_size; did you mean train\.batch_size"),
+        (["demo", "train.batch_size=many"], r"train\.batch_size=many: expected a whole number of at least 1"),
+        (["demo", "train.batch_size=1e3"], r"train\.batch_size=1e3: expected a whole number"),
+        (["demo", "data.flip=maybe"], r"data\.flip=maybe: expected true or false"),
+        (["demo", "optim.schedule=cosin"], r"optim\.schedule=cosin: expected one of constant, cosine"),
+        (["demo", "train.epochs=2", "train.steps=3"], "give one of them"),
+        (["demo", "model.heads=5"], "5 heads do not divide d_model"),
+        (["demo", "train.chunk_size=5"], "chunk_size=5 must divide batch_size"),
+        (["baseline", "data.root=nowhere"], r"^error: nowhere: .*python -m data\.download .*python train\.py demo"),
+        (["--resume", "nowhere"], "^error: nowhere: there is no such folder"),
+        (["--resume", "."], r"^error: \.: not the folder of a run"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line(call: Call, tmp_path: Path, arguments: list[str], message: str) -> None:
+    assert_refused(call(train.main, *arguments), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.num_classes=10", r"model\.num_classes=10, but the data have 12 classes: set model\.num_classes=12"),
+        ("model.image_size=32", r"model\.image_size=32 .* are 64x64 .* set model\.image_size=\[64,64\]"),
+        ("train.batch_size=49", r"train\.batch_size=49 is more than the 48 training images"),
+    ],
+)
+def test_what_does_not_fit_the_data_leaves_no_folder(
+    call: Call, tiny: tuple[str, ...], tmp_path: Path, option: str, message: str
+) -> None:
+    assert_refused(call(train.main, *tiny, option), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_run_began_with_stays(call: Call, copy: Path) -> None:
+    for argument in ("optim.learning_rate=1", "baseline", "model.layers=2"):
+        assert_refused(call(train.main, "--resume", copy, argument), f"^error: {argument}: .* keeps the options")
+
+
+def test_resume_and_run_exclude_each_other(call: Call, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        call(train.main, "--resume", "a", "--run", "b")
+    assert caught.value.code == 2
+    assert "leave --run out" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(any(device.platform == "gpu" for device in jax.devices()), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(call: Call, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    assert_refused(call(train.main, *tiny, "--device", "gpu"), r"pip install -r requirements-gpu\.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(call: Call) -> None:
+    with pytest.raises(ConfigError):
+        call(train.main, "dmeo", "--debug")
+
+
+def test_the_process_itself(tmp_path: Path, programs: Path) -> None:
+    """What the tests above cannot see: the script's own exit code, and that nothing else is written on the way."""
+    for arguments, lines in ((("dmeo",), 1), (("dmeo", "--debug"), 5)):
+        with start_python(ROOT / "train.py", *arguments, cache=programs, cwd=tmp_path) as process:
+            out, err = process.communicate(timeout=300)
+        assert out == ""
+        assert err.count("\n") >= lines
+        assert ("Traceback" in err) == ("--debug" in arguments)
+        assert process.returncode == (1 if "--debug" in arguments else 2)
+
+
+def test_help_lists_presets_and_options(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train.main(["--help"])
+    assert caught.value.code == 0
+    text = capfd.readouterr().out
+    for expected in ("demo", "tiny_imagenet", "optim.learning_rate=", "train.batch_size=", "--resume"):
+        assert expected in text
