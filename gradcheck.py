@@ -102,9 +102,14 @@ def check(args: argparse.Namespace, point: Point | None, report: Report, start: 
         report.precision = compare_precisions(point)
         print("\n" + "\n".join(precision_lines(report.precision, every=False)))
     report.results = results
-    verdicts = {result.verdict for result in results}
-    report.verdict = WRONG if WRONG in verdicts else PASS if verdicts == {PASS} else INCONCLUSIVE
+    report.verdict = overall(results)
     return conclude(args, report, time.perf_counter() - start)
+
+
+def overall(results: Sequence[CaseResult]) -> str:
+    """Wrong if anything is, pass if all of it passed; nothing at all is inconclusive."""
+    verdicts = {result.verdict for result in results}
+    return WRONG if WRONG in verdicts else PASS if verdicts == {PASS} else INCONCLUSIVE
 
 
 def conclude(args: argparse.Namespace, report: Report, seconds: float) -> int:
@@ -127,7 +132,7 @@ def check_tiny(args: argparse.Namespace) -> Iterator[CaseResult]:
 
 
 def check_together(cases: Iterable[Case], seed: int, plan: Plan) -> Iterator[CaseResult]:
-    """Several at a time, since most of the time goes into compiling; the results come in the order of the cases."""
+    """One on each core, as neither compiling nor computing uses two; the results come in the order of the cases."""
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         yield from pool.map(lambda case: check_case(case, seed, plan), cases)
 
@@ -138,9 +143,7 @@ def check_full_size(args: argparse.Namespace, point: Point) -> Iterator[CaseResu
     layers = Plan(args.coordinates, curves=curves)
     stages = Plan(args.coordinates, levels=5, first=0, curves=curves)  # a loss of one number is rounded: large steps
     for cases, plan in ((full_size_layer_cases(point), layers), (stage_cases(point), stages)):
-        for case in cases:
-            if args.only in case.name:
-                yield check_case(case, args.seed, plan)
+        yield from check_together([case for case in cases if args.only in case.name], args.seed, plan)
 
 
 def check_mutants(args: argparse.Namespace, report: Report) -> int:
@@ -177,11 +180,15 @@ def check_exhaustively(args: argparse.Namespace, point: Point, report: Report) -
     if whole.resume(state):
         print(f"going on from {state}: {whole.done:,} of {whole.coordinates:,} coordinates are checked")
     print(f"{whole.coordinates:,} coordinates, of each layer by itself and end to end: {whole.passes:,} forward passes")
-    seconds = whole.estimate() * (1 - whole.done / whole.coordinates)
+    workers = os.cpu_count() or 1
+    seconds = whole.estimate(workers) * (1 - whole.done / whole.coordinates)
     print(f"about {format_seconds(seconds)} on this device" + (f"; --budget {args.budget}" if args.budget else ""))
     limit = parse_budget(args.budget) if args.budget else float("inf")
     start = saved = time.perf_counter()
-    with StopRequest() as stop, tqdm(total=whole.coordinates, initial=whole.done, unit=" coordinates") as bar:
+    with (
+        StopRequest() as stop,
+        tqdm(total=whole.coordinates, initial=whole.done, unit=" coordinates", disable=None) as bar,
+    ):
 
         def show(count: int) -> None:
             nonlocal saved
@@ -191,14 +198,13 @@ def check_exhaustively(args: argparse.Namespace, point: Point, report: Report) -
                 replace_text(state, whole.state())
                 saved = time.perf_counter()
 
-        whole.run(lambda: stop.signal is not None or time.perf_counter() - start > limit, show)
+        whole.run(lambda: stop.signal is not None or time.perf_counter() - start > limit, show, workers)
     report.results = whole.results()
     print(HEADER + "\n" + "\n".join(line for result in report.results for line in case_lines(result)))
-    blurred = [t for r in report.results for t in r.tensors if t.checked and t.verdict == INCONCLUSIVE]
-    wrong = any(result.wrong for result in report.results)
-    report.verdict = WRONG if wrong else PASS if whole.done and not blurred else INCONCLUSIVE
+    report.verdict = overall(report.results)
     code = conclude(args, report, time.perf_counter() - start)
-    print(f"covered {whole.done / whole.coordinates:.4%} of the coordinates, chosen at random")
+    share = f"{whole.done:,} of {whole.coordinates:,} coordinates ({whole.done / whole.coordinates:.3%})"
+    print(f"covered {share}, chosen at random")
     if whole.finished:
         state.unlink(missing_ok=True)
         return code
@@ -287,8 +293,12 @@ def trained_point(args: argparse.Namespace) -> Point:
     run = RunFolder.open(args.checkpoint)
     config = run.read_config(args.arguments, ("data.root", "data.cache", "data.workers"))
     path = run.best if run.best.exists() else run.last
-    # In the precision of the training: this happens before float64 is switched on.
-    params, _ = checkpoint.restore(path, jax.eval_shape(config.model.init, jax.random.key(0)), part="params")
+    saved, _ = checkpoint.load(path)
+    kinds = {array.dtype for name, array in saved.items() if name.startswith("params/")}
+    template = jax.eval_shape(config.model.init, jax.random.key(0))
+    if len(kinds) == 1:  # in the precision of the training, whatever it was
+        template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), template)
+    params, _ = checkpoint.restore(path, template, part="params")
     dataset = load_dataset(config.data)
     check_fit(config.model, dataset)
     rng = np.random.default_rng(args.seed)

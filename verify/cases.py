@@ -34,6 +34,9 @@ B, N, D, H, K, M, C = 3, 9, 12, 2, 6, 10, 5
 GRID, IMAGE, PATCH, CHANNELS = (2, 4), (4, 12), (2, 3), 3  # n = 8 patches, P = 18 values in each
 DROP = 0.3
 TOKENS = (B, N, D)
+# Blocks and whole models are made of layers that are checked by themselves: smaller, with fewer coordinates.
+SMALL_D, SMALL_M, SMALL_IMAGE = 8, 7, (4, 6)
+SMALL_TOKENS = (B, 5, SMALL_D)
 
 
 def all_cases(seed: int) -> list[Case]:
@@ -43,12 +46,13 @@ def all_cases(seed: int) -> list[Case]:
 
 def layer_cases(seed: int) -> list[Case]:
     """The layers one by one, then what is composed of them."""
-    attention, block = partial(MultiHeadAttention, D, H), partial(EncoderBlock, D, H, M)
+    attention, block = partial(MultiHeadAttention, D, H), partial(EncoderBlock, SMALL_D, H, SMALL_M)
     embed, place = partial(PatchEmbedding, IMAGE, PATCH, CHANNELS, D), partial(PositionEmbedding, GRID, D)
     images, patches = (B, *IMAGE, CHANNELS), (B, GRID[0] * GRID[1], D)
     rates: dict[str, Any] = {"dropout": DROP, "attention_dropout": 0.2, "drop_path": 0.25}
     keep = {"(1 - rate)": 1 - DROP}
     heads: dict[str, float] = {"H": H, "K": K}
+    small: dict[str, float] = {"H": H, "K": SMALL_D // H, "M": SMALL_M}
     rows: list[tuple[str, Layer, Any, bool, dict[str, float]]] = [
         # name, layer, shape of its input, training?, sizes beside B, N, D
         ("dense", Dense(D, M), TOKENS, False, {"M": M}),
@@ -80,10 +84,10 @@ def layer_cases(seed: int) -> list[Case]:
         ("composite", _Pair(), TOKENS, True, keep),
         ("feed_forward", FeedForward(D, M), TOKENS, False, {"M": M}),
         ("feed_forward, erf, dropout", FeedForward(D, M, "erf", DROP), TOKENS, True, {"M": M} | keep),
-        ("encoder block, pre-norm", block(), TOKENS, False, heads | {"M": M}),
-        ("encoder block, post-norm, training", block("post", **rates), TOKENS, True, heads | {"M": M}),
-        ("encoder, drop path", Encoder(block(drop_path=0.25), 2), TOKENS, True, heads | {"M": M}),
-        ("encoder, constant drop path", Encoder(block(drop_path=0.25), 2, "constant"), TOKENS, True, heads | {"M": M}),
+        ("encoder block, pre-norm", block(), SMALL_TOKENS, False, small),
+        ("encoder block, post-norm, training", block("post", **rates), SMALL_TOKENS, True, small),
+        ("encoder, drop path", Encoder(block(drop_path=0.25), 2), SMALL_TOKENS, True, small),
+        ("encoder, constant drop path", Encoder(block(drop_path=0.25), 2, "constant"), SMALL_TOKENS, True, small),
     ]  # fmt: skip
     return [_layer_case(seed, *row) for row in rows]
 
@@ -125,21 +129,19 @@ def loss_cases(seed: int) -> Iterator[Case]:
 
 def model_cases(seed: int) -> Iterator[Case]:
     """The whole model with its loss, end to end, in variants that use every option between them."""
-    small = tiny_model
     rates: dict[str, Any] = {"dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.15, "drop_path": 0.3}
-    yield model_case("vit", small(), CrossEntropy(), seed)
-    yield model_case("vit, training", small(**rates, head_weights="glorot"), CrossEntropy(0.1), seed, train=True)
-    yield model_case(
-        "vit, post-norm, mean pooling, 2-D sinusoids, erf",
-        small(norm="post", final_norm=False, pooling="mean", class_token=False, positions="sinusoidal_2d", gelu="erf",
-              qkv_bias=False, patch_norm_before=True, patch_norm_after=True),
-        CrossEntropy(), seed, soft=True,
+    yield model_case("vit", tiny_model(), CrossEntropy(), seed)
+    yield model_case("vit, training", tiny_model(**rates, head_weights="glorot"), CrossEntropy(0.1), seed, train=True)
+    other = tiny_model(
+        norm="post", final_norm=False, pooling="mean", class_token=False, positions="sinusoidal_2d", gelu="erf",
+        qkv_bias=False, patch_norm_before=True, patch_norm_after=True,
     )  # fmt: skip
+    yield model_case("vit, post-norm, mean pooling, 2-D sinusoids, erf", other, CrossEntropy(), seed, soft=True)
 
 
 def tiny_model(**options: Any) -> ViT:
     """A model small enough for every coordinate to be checked."""
-    return ViT(IMAGE, PATCH, CHANNELS, D, H, layers=2, mlp_dim=M, num_classes=C, **options)
+    return ViT(SMALL_IMAGE, PATCH, CHANNELS, SMALL_D, H, layers=2, mlp_dim=SMALL_M, num_classes=C, **options)
 
 
 def model_case(

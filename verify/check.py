@@ -23,6 +23,7 @@ from verify.results import (
     COMPLEX,
     DIFFERENCES,
     DIRECTIONS,
+    INCONCLUSIVE,
     PASS,
     STRUCTURE,
     TAYLOR,
@@ -112,7 +113,7 @@ class _Judge:
         self.a = analytic.values[self.index]
         self.g = analytic.values[part.index]  # all of it, checked or not
         largest = 0.0 if numeric.best is None else float(np.abs(numeric.best).max(initial=0.0))
-        self.floor = 10 * float(analytic.spread[part.index].max(initial=0.0)) + 4 * probe.eps * largest
+        self.floor = analytic.floor(part.index, largest, probe.eps)
 
     def result(self) -> TensorResult:
         part, problem = self.part, self.analytic.problems.get(self.part.name)
@@ -121,20 +122,18 @@ class _Judge:
             result.methods, result.diagnosis = [MethodResult(STRUCTURE, WRONG, note=problem)], problem
             return result
         found = list(self._coordinates())
-        directions = list(self._directions(zero=all(method.note == ZERO for method in found)))
-        result.methods = found + directions
-        result.checked, result.floor = len(self.rows), self.floor
-        result.zero = bool(found) and all(method.note == ZERO for method in found)
-        result.scale = max(float(np.abs(self.a).max(initial=0.0)), self._largest_numeric())
         if self.numeric.differences is not None:
             result.kinks = int(self.numeric.differences.kinks[self.rows].sum())
+        directions = list(self._directions(zero=all(method.note == ZERO for method in found)))
+        result.methods = found + self._believed(found, directions, result.kinks)
+        result.checked, result.floor = len(self.rows), self.floor
+        result.zero = bool(found) and all(method.note == ZERO for method in found)
+        result.scale = max(
+            _largest(self.a), 0.0 if self.numeric.best is None else _largest(self.numeric.best[self.rows])
+        )
         if result.verdict == WRONG:
             result.diagnosis = self._diagnosis(result.scale)
         return result
-
-    def _largest_numeric(self) -> float:
-        best = self.numeric.best
-        return 0.0 if best is None else float(np.nanmax(np.abs(best[self.rows]), initial=0.0))
 
     def _coordinates(self) -> Iterator[MethodResult]:
         numeric, rows = self.numeric, self.rows
@@ -151,7 +150,7 @@ class _Judge:
         if is_zero(self.a, n, bars, self.floor):
             return MethodResult(method, PASS, note=ZERO)
         largest = np.abs(self.g if len(self.a) < len(self.g) else self.a)
-        scale = max(float(np.nanmax(largest, initial=0.0)), float(np.nanmax(np.abs(n), initial=0.0)))
+        scale = max(_largest(largest), _largest(n))
         bars = bars + 4 * self.analytic.spread[self.index].max(initial=0.0)
         return judge(
             method, self.a, n, bars, scale=scale, eps=self.probe.eps, skip=fair,
@@ -160,6 +159,8 @@ class _Judge:
 
     def _directions(self, zero: bool) -> Iterator[MethodResult]:
         v = self.numeric.signs[self.number]
+        if not np.isfinite(self.g).all():
+            return  # the coordinates have told already
         slope, size = float(self.g @ v), float(np.linalg.norm(self.g) * np.linalg.norm(v))
         if self.numeric.taylor is not None:
             test = taylor_test(self.numeric.taylor[self.number], slope, size, self.numeric.noise, self.probe.eps)
@@ -173,6 +174,17 @@ class _Judge:
                 yield MethodResult(DIRECTIONS, PASS, note=ZERO)
             else:
                 yield judge(DIRECTIONS, np.array([slope]), n, bar, scale=scale or abs(float(n[0])), eps=self.probe.eps)
+
+    def _believed(
+        self, coordinates: list[MethodResult], directions: list[MethodResult], kinks: int
+    ) -> list[MethodResult]:
+        """The directions, without those that came upon a corner of the function, which proves nothing."""
+        every = len(self.rows) == len(self.part.index)
+        fine = [m.method for m in directions + (coordinates if every else []) if m.verdict == PASS]
+        for method in directions:
+            if kinks or (method.method == TAYLOR and method.verdict == WRONG and fine):
+                method.verdict, method.note = INCONCLUSIVE, "a corner on the way"
+        return directions
 
     def _diagnosis(self, scale: float) -> str:
         best, shape = self.numeric.best, self.probe.shapes[self.part.name]
@@ -211,6 +223,11 @@ class _Judge:
 
 
 ZERO = "zero by theory"
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest magnitude among the finite numbers."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
 
 
 def _curve(probe: Probe, numeric: Numeric, number: int, count: int) -> list[tuple[float, float]]:

@@ -16,7 +16,7 @@ import numpy as np
 import optim.adamw
 import optim.clip
 from verify.case import named
-from verify.results import DEFINITION, CaseResult, TensorResult
+from verify.results import DEFINITION, STRUCTURE, WRONG, CaseResult, MethodResult, TensorResult
 from verify.verdict import judge
 
 STEPS = 4
@@ -47,11 +47,19 @@ def _case(
     name: str, target: str, seed: int, compare: Callable[[np.random.Generator], Iterator[Comparison]]
 ) -> CaseResult:
     start = time.perf_counter()
-    results = [_result(name, *row) for row in compare(np.random.default_rng([seed, len(name)]))]
+    try:
+        results = [_result(name, *row) for row in compare(np.random.default_rng([seed, len(name)]))]
+    except Exception as error:  # a wrong update may raise anything
+        problem = f"raises {type(error).__name__}: {error}"
+        broken = TensorResult(name, "update", (), 1, diagnosis=problem)
+        broken.methods = [MethodResult(STRUCTURE, WRONG, note=problem)]
+        results = [broken]
     return CaseResult(name, target, frozenset({target}), seed, results, seconds=time.perf_counter() - start)
 
 
 def _result(case: str, name: str, found: np.ndarray, expected: np.ndarray) -> TensorResult:
+    if found.shape != expected.shape:
+        raise TypeError(f"{name} has shape {found.shape}, it should have {expected.shape}")
     size, scale = expected.size, max(float(np.abs(expected).max()), float(np.abs(found).max()))
     result = TensorResult(case, name, expected.shape, size, checked=size, scale=scale, zero=not scale)
     bars = np.full(size, 64 * np.finfo(np.float64).eps * scale)
@@ -61,7 +69,7 @@ def _result(case: str, name: str, found: np.ndarray, expected: np.ndarray) -> Te
             where=lambda i: tuple(int(k) for k in np.unravel_index(i, expected.shape)),
         )
     ]  # fmt: skip
-    if result.verdict != "pass":
+    if result.verdict == WRONG:
         result.diagnosis = "not what its definition says"
     return result
 

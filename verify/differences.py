@@ -49,10 +49,10 @@ def central_differences(
     only lines above it are looked at again with finer steps.
     """
     found = _sweep(probe, lines, scale, noise, levels, first)
-    rough = np.flatnonzero((found.bars > enough) & (found.bars > 1e-6 * np.abs(found.values)))
+    rough = np.flatnonzero((found.bars > enough) & (found.bars > 1e-6 * np.abs(found.values)) | found.kinks)
     if len(rough):
         again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + REFINE)
-        better = again.bars < found.bars[rough]
+        better = (again.bars < found.bars[rough]) | (found.kinks[rough] & ~again.kinks)  # the corner was only near
         for name in ("values", "bars", "kinks", "low", "high"):
             getattr(found, name)[rough[better]] = getattr(again, name)[better]
     return found

@@ -7,11 +7,14 @@ saved as one goes, and a check that was interrupted or ran out of time goes on w
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from verify.case import Case
@@ -93,10 +96,8 @@ class Job:
         estimates = central_differences(self.probe, index, scale, self.noise, levels=LEVELS, first=0)
         return estimates.values, estimates.bars
 
-    def check(self, chunk: int) -> None:
-        """Measure one chunk and count it."""
-        index = self.order[chunk * CHUNK : (chunk + 1) * CHUNK]
-        values, bars = self.measure(index)
+    def count(self, index: np.ndarray, values: np.ndarray, bars: np.ndarray) -> None:
+        """Count what was measured at these coordinates."""
         for number in np.unique(self.part_of[index]):
             mine = self.part_of[index] == number
             a, n, b = self.analytic.values[index[mine]], values[mine], bars[mine]
@@ -109,9 +110,11 @@ class Job:
 
     def floor(self, number: int) -> float:
         """What rounding alone makes of a gradient that is zero by theory."""
-        spread = float(self.analytic.spread[self.parts[number].index].max())
         largest = float(np.abs(np.nan_to_num(self.analytic.values)).max())
-        return 10 * spread + 4 * self.probe.eps * largest
+        return self.analytic.floor(self.parts[number].index, largest, self.probe.eps)
+
+
+Measured = tuple[Job, np.ndarray, np.ndarray, np.ndarray]  # coordinates, derivatives and error bars
 
 
 class ExhaustiveCheck:
@@ -120,7 +123,8 @@ class ExhaustiveCheck:
     def __init__(self, cases: Sequence[Case], seed: int, fingerprint: str) -> None:
         """`fingerprint` tells this check from others: a state is only taken up by the check that saved it."""
         self.seed, self.fingerprint = seed, fingerprint
-        self.jobs = [job for case in cases if (job := _job(case, seed)) is not None]
+        with ThreadPoolExecutor() as pool:
+            self.jobs = [job for job in pool.map(lambda case: _job(case, seed), cases) if job is not None]
         if not self.jobs:
             raise CheckError("no parameters to check")
         ends = np.cumsum([0, *(job.chunks for job in self.jobs)])
@@ -149,29 +153,47 @@ class ExhaustiveCheck:
     def wrong(self) -> int:
         return sum(tally.wrong for job in self.jobs for tally in job.tallies)
 
-    def estimate(self) -> float:
-        """Seconds that the whole check takes on this device, from one timed call of each program (compiled before)."""
+    def estimate(self, workers: int = 1) -> float:
+        """Seconds that the whole check takes on this device, from one timed call of each program.
+
+        On a CPU a call keeps one core busy, so `workers` of them go on at the same time.
+        """
         for job in self.jobs:
             index = job.order[: min(job.probe.lines, CHUNK)]
             job.measure(index)
             start = time.perf_counter()
             job.measure(index)
             job.seconds = (time.perf_counter() - start) / len(index)
-        return sum(job.seconds * len(job.order) for job in self.jobs)
+        together = workers if jax.default_backend() == "cpu" else 1
+        return sum(job.seconds * len(job.order) for job in self.jobs) / together
 
-    def run(self, stop: Callable[[], bool], progress: Callable[[int], None]) -> None:
-        """Go on until it is finished or `stop()`; `progress` is told how many coordinates were checked."""
-        while not self.finished and not stop():
-            chunk = int(self.order[self.position])
-            number = int(np.searchsorted(self._starts, chunk, side="right")) - 1
-            job, before = self.jobs[number], self.done
-            job.check(chunk - int(self._starts[number]))
-            self.position += 1
-            progress(self.done - before)
+    def run(self, stop: Callable[[], bool], progress: Callable[[int], None], workers: int = 1) -> None:
+        """Go on until it is finished or `stop()`; `progress` is told how many coordinates were checked.
+
+        So many `workers` measure at the same time; what they find is counted in the order of the chunks.
+        """
+        with ThreadPoolExecutor(workers) as pool:
+            ahead: deque[Future[Measured]] = deque()
+            upcoming = iter(self.order[self.position :])
+            while not stop():
+                while len(ahead) < workers and (chunk := next(upcoming, None)) is not None:
+                    ahead.append(pool.submit(self._measure, int(chunk)))
+                if not ahead:
+                    return
+                job, index, values, bars = ahead.popleft().result()
+                job.count(index, values, bars)
+                self.position += 1
+                progress(len(index))
+
+    def _measure(self, chunk: int) -> Measured:
+        number = int(np.searchsorted(self._starts, chunk, side="right")) - 1
+        job, first = self.jobs[number], (chunk - int(self._starts[number])) * CHUNK
+        index = job.order[first : first + CHUNK]
+        return job, index, *job.measure(index)
 
     def results(self) -> list[CaseResult]:
-        """The verdicts so far."""
-        return [_result(job, self.seed) for job in self.jobs]
+        """The verdicts so far, on the tensors of which anything was checked."""
+        return [result for job in self.jobs if (result := _result(job, self.seed)).tensors]
 
     def state(self) -> str:
         """Everything that was found, as JSON."""
@@ -233,19 +255,21 @@ def _method(probe: Probe, parts: list[Part], analytic: Analytic, noise: float) -
 
 
 def _result(job: Job, seed: int) -> CaseResult:
-    tensors = [_tensor(job, number) for number in range(len(job.parts))]
+    tensors = [_tensor(job, n) for n, part in enumerate(job.parts) if job.tallies[n].done or _problem(job, part)]
     note = "" if job.method == COMPLEX else "no complex step here: by central differences"
     return CaseResult(job.case.name, job.case.target, job.case.contains, seed, tensors, job.noise, note=note)
 
 
+def _problem(job: Job, part: Part) -> str | None:
+    return job.analytic.problems.get(part.name)
+
+
 def _tensor(job: Job, number: int) -> TensorResult:
     part, tally = job.parts[number], job.tallies[number]
-    problem = job.analytic.problems.get(part.name)
+    problem = _problem(job, part)
     result = TensorResult(job.case.name, part.title, part.shape, len(part.index), tally.done, floor=job.floor(number))
     if problem is not None:
         result.methods, result.diagnosis = [MethodResult(STRUCTURE, WRONG, note=problem)], problem
-        return result
-    if not tally.done:
         return result
     largest = float(np.abs(np.nan_to_num(job.analytic.values[part.index])).max())
     result.scale = scale = max(tally.largest, largest)

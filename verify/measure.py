@@ -74,6 +74,10 @@ class Analytic:
     spread: np.ndarray
     problems: dict[str, str]  # by tensor, what is wrong before any number is compared
 
+    def floor(self, index: np.ndarray, largest: float, eps: float) -> float:
+        """What rounding alone makes of gradients that are zero by theory, where the `largest` of all is so large."""
+        return 10 * float(self.spread[index].max(initial=0.0)) + 4 * eps * largest
+
 
 def analytic_gradient(probe: Probe) -> Analytic:
     """The gradient twice, once from an uneven multiple of the cotangent: it is linear, so only rounding differs."""
@@ -91,8 +95,15 @@ def analytic_gradient(probe: Probe) -> Analytic:
         if name not in problems:
             values[probe.span[name]] = np.ravel(first[name])
             again[probe.span[name]] = np.ravel(second[name]) / UNEVEN
-    with np.errstate(invalid="ignore"):
-        return Analytic(values, np.nan_to_num(np.abs(values - again)), problems)
+    finite = np.isfinite(values) & np.isfinite(again)
+    spread = np.where(finite, np.abs(values - np.where(finite, again, 0.0)), 0.0)
+    allowed = tolerance(DIFFERENCES, probe.eps) * np.abs(values[finite]).max(initial=0.0)
+    for name in probe.names:
+        if spread[probe.span[name]].max(initial=0.0) > allowed:  # far beyond rounding
+            problems.setdefault(
+                name, "not linear in the cotangent: the backward uses dy in another way than to multiply it"
+            )
+    return Analytic(values, spread, problems)
 
 
 def _problem(gradient: object, probe: Probe, name: str) -> str | None:

@@ -166,7 +166,7 @@ def _fitting_lines(n: int) -> int:
     """How many lines to evaluate at once where one is work enough for a CPU's cores, but not for an accelerator's."""
     if jax.default_backend() == "cpu":
         return 1
-    return max(1, min(256, MEMORY // (64 * n)))
+    return max(1, min(64, MEMORY // (64 * n)))
 
 
 def _first_sentence(error: Exception) -> str:

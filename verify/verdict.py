@@ -40,6 +40,7 @@ def judge(
     blurred = ~wrong & ~skip & (bars > share)
     i = int(np.argmax(np.where(wrong, errors, -1.0) if wrong.any() else errors))
     norm = float(np.linalg.norm(numeric[known]))
+    scale = scale if np.isfinite(scale) else 0.0
     return MethodResult(
         method,
         WRONG if wrong.any() else INCONCLUSIVE if blurred.any() or not known.any() else PASS,
