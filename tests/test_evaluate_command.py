@@ -12,7 +12,7 @@ import pytest
 
 import evaluate
 from tests.conftest import Ended
-from tests.tiny_data import write_data_set
+from tests.tiny_data import NAMES, WNIDS, write_data_set
 from tests.tiny_runs import ROOT, start_python
 from training import checkpoint
 from training.errors import UserError
@@ -161,6 +161,15 @@ def test_data_that_are_not_those_of_the_run(call: Call, finished: Path, tmp_path
     ended = call(evaluate.main, finished, f"data.root={other}", "data.workers=1")
     ended = ended._replace(err=ended.err.splitlines(keepends=True)[-1])  # the rest is the bar of the decoding
     assert_refused(ended, rf"{other}: its classes are not those of {finished}; name the data .* data\.root=DIR")
+
+
+def test_data_that_the_model_does_not_fit(call: Call, copy: Path, tmp_path: Path) -> None:
+    other = write_data_set(tmp_path / "other")
+    classes = json.loads((copy / "classes.json").read_text())
+    (copy / "classes.json").write_text(json.dumps(classes | {"wnids": WNIDS, "names": NAMES}))
+    ended = call(evaluate.main, copy, f"data.root={other}", "data.workers=1")
+    assert ended.code == 2
+    assert "model.num_classes=12, but the data have 3 classes" in ended.err
 
 
 def test_other_images_of_the_same_classes_are_mentioned(call: Call, copy: Path) -> None:

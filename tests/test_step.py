@@ -141,9 +141,10 @@ def types(step: TrainingStep) -> set[str]:
     """Of everything that a step takes along and reports; the one integer must be the number of the step."""
     images, labels = batch(1)
     state, metrics = jax.eval_shape(step, jax.eval_shape(step.init), images, labels)
+    pixels = jax.eval_shape(step.augment, jax.random.key(0), images)
     assert state.optimizer.step.dtype == jnp.int32
     assert jax.tree.structure(state) == jax.tree.structure(jax.eval_shape(step.init))
-    return {str(leaf.dtype) for leaf in jax.tree.leaves((state, metrics))}
+    return {str(leaf.dtype) for leaf in jax.tree.leaves((state, metrics, pixels))}
 
 
 # Random numbers.
@@ -164,31 +165,24 @@ def test_random_numbers_are_a_function_of_seed_and_step(step: TrainingStep) -> N
     assert losses[:3] == losses[3:6]
 
 
-def test_augmentation_moves_pixels_and_no_more() -> None:
-    """A mirrored image, or one shifted by up to the padding, and then normalized: found by trying them all."""
-    images, _ = batch(1)
-    augmented = AUGMENTED.augment(jax.random.key(1), jnp.asarray(images))
-    assert augmented.dtype == jnp.float32
-    moved = set()
-    for image, result in zip(images, augmented, strict=True):
-        found = []
-        for flip in (False, True):
-            padded = np.pad(image[:, ::-1] if flip else image, ((3, 3), (3, 3), (0, 0)))
-            for y in range(7):
-                for x in range(7):
-                    expected = (padded[y : y + 8, x : x + 8] / 255 - AUGMENTED.mean) / AUGMENTED.std
-                    if np.allclose(result, expected, atol=1e-5):
-                        found.append((flip, y, x))
-        assert len(found) == 1
-        moved.add(found[0])
-    assert len(moved) > 4  # each image draws for itself
-    assert {flip for flip, _, _ in moved} == {False, True}
-
-
-def test_without_augmentation_pixels_stay_where_they_are() -> None:
-    images, _ = batch(1)
-    expected = (images / 255 - PLAIN.mean) / PLAIN.std
-    np.testing.assert_allclose(PLAIN.augment(jax.random.key(1), jnp.asarray(images)), expected, atol=1e-5)
+@pytest.mark.parametrize(("flip", "padding"), [(False, 0), (True, 0), (False, 1), (True, 1)])
+def test_augmentation_moves_pixels_and_no_more(flip: bool, padding: int) -> None:
+    """Each image mirrored or not, shifted by up to the padding, then normalized: found by trying all there is."""
+    images, _ = batch(1, size=64)
+    step = replace(PLAIN, flip=flip, crop_padding=padding)
+    result = np.asarray(step.augment(jax.random.key(1), jnp.asarray(images)))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    found = {}
+    for mirrored in (False, True):
+        for y in (0, 1, 2):
+            for x in (0, 1, 2):
+                source = padded[:, :, ::-1] if mirrored else padded
+                expected = (source[:, y : y + 8, x : x + 8] / 255 - PLAIN.mean) / PLAIN.std
+                found[mirrored, y, x] = np.isclose(result, expected, atol=1e-5).all(axis=(1, 2, 3))
+    assert (sum(hits.astype(int) for hits in found.values()) == 1).all()  # each image is found, in one way alone
+    shifts = (0, 1, 2) if padding else (1,)
+    possible = {(mirrored, y, x) for mirrored in {False, flip} for y in shifts for x in shifts}
+    assert {way for way, hits in found.items() if hits.any()} == possible
 
 
 def test_parameters_are_a_function_of_the_seed() -> None:

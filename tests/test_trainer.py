@@ -163,6 +163,18 @@ def test_a_checkpoint_of_another_model_or_of_none_is_refused(tmp_path: Path) -> 
         make_trainer(tmp_path, "model.d_model=8").start()
 
 
+def test_each_epoch_has_an_order_of_its_own(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, "train.steps=8")
+    batches = [np.asarray(images) for images, _ in trainer._batches()]
+    images = [image.tobytes() for batch in batches for image in batch]
+    assert len(batches) == 8
+    assert len(set(images[:24])) == len(set(images[24:])) == 24  # no image twice in an epoch
+    assert images[:24] != images[24:]
+    trainer.progress.step = 6  # a resumed run sees what it would have seen
+    for (batch, _), expected in zip(trainer._batches(), batches[6:], strict=True):
+        np.testing.assert_array_equal(batch, expected)
+
+
 # What the loop reports.
 
 
@@ -328,6 +340,7 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
 @pytest.mark.parametrize(
     ("option", "told"),
     [
+        ("model.num_classes=6", r"model\.num_classes=6, but the data have 5 classes: set model\.num_classes=5"),
         ("model.num_classes=4", r"model\.num_classes=4, but the data have 5 classes: set model\.num_classes=5"),
         ("model.image_size=16", r"model\.image_size=16 .* are 8x8 with 3 channels: set model\.image_size=\[8,8\]"),
         ("model.channels=1", r"model\.channels=1, but the images of the data are 8x8 with 3 channels"),
