@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
     times = measure(config, device.platform, args.rounds)
 
     print(f"{args.preset}, batch {config.train.batch_size}, {describe_device(device)}, JAX {jax.__version__}")
-    print(f"seconds a step, {args.rounds} rounds in turn\n{'':10}{'median':>10}{'fastest':>10}{'slowest':>10}{'ratio':>8}")
+    print(f"seconds a step, {args.rounds} rounds in turn; ratio: compiled to this one")
+    print(f"{'':10}{'median':>10}{'fastest':>10}{'slowest':>10}{'ratio':>8}")
     base = statistics.median(times["compiled"])
     for name, seconds in times.items():
         median = statistics.median(seconds)
