@@ -141,7 +141,7 @@ def check_full_size(args: argparse.Namespace, point: Point) -> Iterator[CaseResu
     """The layers of one model on the activations that reach them, then end to end."""
     curves = 12 if args.html else 0
     layers = Plan(args.coordinates, curves=curves)
-    stages = Plan(args.coordinates, levels=5, first=0, curves=curves)  # a loss of one number is rounded: large steps
+    stages = Plan(args.coordinates, first=0, curves=curves)  # a loss of one number is rounded: large steps
     for cases, plan in ((full_size_layer_cases(point), layers), (stage_cases(point), stages)):
         yield from check_together([case for case in cases if args.only in case.name], args.seed, plan)
 

@@ -1,6 +1,6 @@
 """What a layer is made of: the layers inside, and the parts of its tensors that have a meaning of their own."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -62,6 +62,17 @@ def working_layers(
     yield path, layer, params, x, key
     y, _ = layer.forward(params, x, key)
     return y
+
+
+def layers_of(layer: Any, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """The path of each layer inside that is no mere composition, and the layer; as `working_layers` yields them."""
+    if isinstance(layer, Composite | Residual):
+        yield from layers_of(layer.body, path)
+    elif isinstance(layer, Sequential):
+        for name, inner in layer.layers:
+            yield from layers_of(inner, f"{path}/{name}" if path else name)
+    else:
+        yield path, layer
 
 
 def named_keys(layer: Sequential, key: Any) -> list[tuple[str, Layer, Any]]:

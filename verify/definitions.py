@@ -82,6 +82,7 @@ def _tree(rng: np.random.Generator, size: float = 1.0) -> dict[str, Any]:
 
 def _adamw(rng: np.random.Generator, rate: float | Callable[[Any], Any]) -> Iterator[Comparison]:
     optimizer = optim.adamw.AdamW(rate, BETA1, BETA2, EPS, DECAY)
+    update = jax.jit(lambda params, grads, state: optimizer.update(params, grads, state))
     params = _tree(rng)
     state = optimizer.init(params)
     theta = {name: np.array(array) for name, array in named(params).items()}
@@ -89,7 +90,7 @@ def _adamw(rng: np.random.Generator, rate: float | Callable[[Any], Any]) -> Iter
     v = {name: np.zeros_like(array) for name, array in theta.items()}
     for step in range(STEPS):
         grads = _tree(rng, size=0.01 if step == 1 else 1.0)
-        params, state = optimizer.update(params, grads, state)
+        params, state = update(params, grads, state)
         lr = rate(step) if callable(rate) else rate
         for name, g in named(grads).items():
             m[name] = BETA1 * m[name] + (1 - BETA1) * g
@@ -106,7 +107,7 @@ def _clip(rng: np.random.Generator, share: float, size: float = 1.0) -> Iterator
     grads = _tree(rng, size)
     norm = math.sqrt(sum(float((g**2).sum()) for g in named(grads).values()))
     limit = share * norm or 1.0
-    clipped, reported = optim.clip.clip_by_global_norm(grads, limit)
+    clipped, reported = jax.jit(lambda grads: optim.clip.clip_by_global_norm(grads, limit))(grads)
     factor = min(1.0, limit / norm) if norm else 1.0
     yield from _compare(clipped, {name: factor * g for name, g in named(grads).items()}, "")
     yield "norm", np.asarray(reported), np.asarray(norm)

@@ -2,7 +2,7 @@
 
 Sweep        D_k = (f(x + h_k) - f(x - h_k)) / (2 h_k),   h_k = h_0 / 2^k                              (DIFF.1)
 Richardson   T_k,0 = D_k;   T_k,q = T_k,q-1 + (T_k,q-1 - T_k-1,q-1) / (4^q - 1)                        (DIFF.2)
-Error bar    2 max(|T_k,q - T_k,q-1|, |T_k,q - T_k-1,q-1|) + 3 noise sqrt(sum_j c_j^2 / 2 h_j^2)       (DIFF.3)
+Error bar    2 max(|T_k,q - T_k,q-1|, |T_k,q - T_k-1,q-1|) + 4 noise sqrt(sum_j c_j^2 / 2 h_j^2)       (DIFF.3)
 Noise        sqrt((q!)^2 / (2q)! * mean square of the q-th differences of f at points 1e-9 apart)      (DIFF.4)
 
 A central difference is wrong by h^2, h^4, h^6, ... times constants (truncation) and by noise / h (rounding): a large
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.probe import Probe
+from verify.probe import UNEVEN, Probe
 
 LEVELS = 6  # steps of a sweep
 FIRST = 2  # the largest step is 2^-2 of the tensor's typical size
@@ -52,7 +52,8 @@ def central_differences(
     rough = np.flatnonzero((found.bars > enough) & (found.bars > 1e-6 * np.abs(found.values)) | found.kinks)
     if len(rough):
         again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + REFINE)
-        better = (again.bars < found.bars[rough]) | (found.kinks[rough] & ~again.kinks)  # the corner was only near
+        near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough])  # not at the corner
+        better = (again.bars < found.bars[rough]) | near
         for name in ("values", "bars", "kinks", "low", "high"):
             getattr(found, name)[rough[better]] = getattr(again, name)[better]
     return found
@@ -62,9 +63,10 @@ def measure_noise(probe: Probe, line: int) -> float:
     """Standard deviation of the rounding errors of `<w, f>`, from points on `line` so close that f is straight."""
     spacing = NOISE_SPACING * math.sqrt(probe.eps / np.finfo(np.float64).eps)
     t = spacing * (np.arange(NOISE_POINTS) - NOISE_POINTS // 2)
-    values = probe.differences(np.array([line]), t[None])[0]
+    values = probe.differences(np.array([line, line]), np.stack([t, UNEVEN * t]))
     q = NOISE_ORDER
-    measured = math.sqrt(math.factorial(q) ** 2 / math.factorial(2 * q) * np.mean(np.diff(values, q) ** 2))  # DIFF.4
+    squares = np.mean(np.diff(values, q) ** 2, axis=1).max()  # the larger of two: points in step can miss a ripple
+    measured = math.sqrt(math.factorial(q) ** 2 / math.factorial(2 * q) * squares)  # DIFF.4
     return max(measured, probe.eps / 4 * float(np.max(np.abs(probe.w * probe.output()), initial=0.0)))
 
 
@@ -98,7 +100,7 @@ def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple
             row.append((value, coefficients))
             spread = np.maximum(np.abs(value - fine), np.abs(value - coarse))
             rounding = noise * np.sqrt(np.sum((coefficients / h) ** 2, axis=1) / 2)
-            bar = 2 * spread + 3 * rounding  # DIFF.3
+            bar = 2 * spread + 4 * rounding  # DIFF.3
             better = bar < bars
             best[better], bars[better] = value[better], bar[better]
         previous = row

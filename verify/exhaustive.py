@@ -27,7 +27,7 @@ from verify.results import COMPLEX, DIFFERENCES, PASS, STRUCTURE, WRONG, CaseRes
 from verify.verdict import tolerance
 
 CHUNK = 64  # coordinates; the order of the chunks must not depend on the device, so this does not either
-LEVELS = 3  # steps of the sweep where the complex step cannot be used
+LEVELS, FIRST = 6, 1  # steps of the sweep where the complex step cannot be used
 INPUTS = ("x", "images")
 
 
@@ -93,7 +93,7 @@ class Job:
         if self.method == COMPLEX:
             found = complex_step(self.probe, index, scale, again=False)
             return found.values, found.bars(np.arange(len(index)))
-        estimates = central_differences(self.probe, index, scale, self.noise, levels=LEVELS, first=0)
+        estimates = central_differences(self.probe, index, scale, self.noise, levels=LEVELS, first=FIRST)
         return estimates.values, estimates.bars
 
     def count(self, index: np.ndarray, values: np.ndarray, bars: np.ndarray) -> None:
@@ -249,7 +249,7 @@ def _method(probe: Probe, parts: list[Part], analytic: Analytic, noise: float) -
         steps = complex_step(probe, index, scale, again=False).values
     except NotAnalyticError:
         return DIFFERENCES
-    rough = central_differences(probe, index, scale, noise, levels=LEVELS, first=1)
+    rough = central_differences(probe, index, scale, noise, levels=LEVELS, first=FIRST)
     allowed = 10 * (rough.bars + 1e-6 * np.abs(rough.values).max())
     return COMPLEX if np.all(np.abs(steps - rough.values) <= allowed) else DIFFERENCES
 

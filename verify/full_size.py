@@ -6,8 +6,10 @@ gradient under test is always the whole model's; only the measurement takes the 
 stages, put together, give the model's own loss.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,12 +23,12 @@ from model.layers.dropout import Dropout
 from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
 from model.vit import ViT
-from verify.anatomy import contained, named_keys, regions, working_layers
-from verify.case import Case, LayerFunction, ModelFunction, Tensors, named, to_params
+from verify.anatomy import contained, layers_of, named_keys, regions, working_layers
+from verify.case import Case, LayerFunction, ModelFunction, Tensors, template, to_params
 from verify.cases import model_sizes
 from verify.draw import draw_params
 from verify.errors import CheckError
-from verify.probe import UNEVEN
+from verify.probe import SMALL, UNEVEN, jit
 
 
 class Piece(NamedTuple):
@@ -58,14 +60,42 @@ class Point:
 
     def gradients(self, factor: float = 1.0, dtype: str = "float64") -> Tensors:
         """The model's own gradient of `factor` times the loss, by name, the images' among them."""
-        function = ModelFunction(self.model, self.loss)
+        gradient = _programs(self.model, self.loss).gradient
         tensors = {**self.params, "images": self.images}
-        return jax.device_get(jax.jit(function.gradient)(tensors, self.constants, jnp.asarray(factor, dtype)))
+        return jax.device_get(gradient(tensors, self.constants, jnp.asarray(factor, dtype)))
 
     def value(self) -> float:
         """The loss."""
-        function = ModelFunction(self.model, self.loss)
-        return float(jax.jit(function.value)({**self.params, "images": self.images}, self.constants))
+        tensors = {**self.params, "images": self.images}
+        return float(_programs(self.model, self.loss).value(tensors, self.constants))
+
+    def inputs(self) -> dict[str, tuple[jax.Array, Any]]:
+        """What reaches each layer that does any work, and each encoder block: its input and its key, by path."""
+        return _programs(self.model, self.loss).inputs(self.tree, self.images, self.key)
+
+
+class _Programs(NamedTuple):
+    """The compiled forms of a model."""
+
+    value: Any
+    gradient: Any
+    inputs: Any
+
+
+@lru_cache(maxsize=8)
+def _programs(model: ViT, loss: CrossEntropy) -> _Programs:
+    function = ModelFunction(model, loss)
+    small = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(template(model))) < SMALL
+
+    def inputs(params: Params, images: jax.Array, key: Any) -> dict[str, tuple[jax.Array, Any]]:
+        walk = working_layers(model, params, images, key)
+        found = {path: (x, layer_key) for path, _, _, x, layer_key in walk}
+        for piece in pieces(model, key):  # a block is reached by what reaches the first layer in it
+            first = next(path for path in found if f"{path}/".startswith(f"{piece.path}/"))
+            found[piece.path] = (found[first][0], piece.key)
+        return found
+
+    return _Programs(jit(function.value, small), jit(function.gradient, small), jit(inputs, small))
 
 
 @dataclass(frozen=True)
@@ -118,8 +148,8 @@ def stage_cases(point: Point) -> Iterator[Case]:
         CheckError: the stages do not add up to the model.
     """
     first, second = point.gradients(), point.gradients(UNEVEN)
-    tree, x = point.tree, jax.device_put(point.images)
-    groups = list(_groups(pieces(point)))
+    tree, inputs = point.tree, point.inputs()
+    groups = list(_groups(pieces(point.model, point.key)))
     for i, group in enumerate(groups):
         rest = [piece for later in groups[i + 1 :] for piece in later]
         tensors = {name: a for name, a in point.params.items() if name.startswith(tuple(f"{p.path}/" for p in group))}
@@ -129,32 +159,31 @@ def stage_cases(point: Point) -> Iterator[Case]:
             "labels": point.labels,
             "keys": {piece.path: piece.key for piece in [*group, *rest] if piece.key is not None},
             "params": {piece.path: _branch(tree, piece.path) for piece in rest},
-        } | ({"x": x} if i else {})
+        } | ({"x": inputs[group[0].path][0]} if i else {})
         function = FromStage(tuple((p.path, p.layer) for p in [*group, *rest]), len(group), point.loss)
-        if tensors:
-            yield Case(
-                f"model, {group[0].path} to the loss", function, tensors, constants,
-                model_sizes(point.model, len(point.images)), regions(tensors), "ViT",
-                contained(point.model) | {"CrossEntropy"},
-                ({name: first[name] for name in tensors}, {name: second[name] for name in tensors}),
-            )  # fmt: skip
-        for piece in group:
-            x = jax.jit(piece.layer.forward)(_branch(tree, piece.path), x, piece.key)[0]
-    staged = float(point.loss.forward(x, jnp.asarray(point.labels))[0])
-    if not np.isclose(staged, point.value(), rtol=1e-12, atol=0):
-        raise CheckError(
-            f"the stages give the loss {staged!r}, the model {point.value()!r}: verify/full_size.py is wrong"
-        )
+        if i == 0:
+            _require_same(point.value(), float(jit(function.value, False)(tensors, constants)))
+        yield Case(
+            f"model, {group[0].path} to the loss", function, tensors, constants,
+            model_sizes(point.model, len(point.images)), regions(tensors), "ViT",
+            contained(point.model) | {"CrossEntropy"},
+            ({name: first[name] for name in tensors}, {name: second[name] for name in tensors}),
+        )  # fmt: skip
 
 
-def pieces(point: Point) -> list[Piece]:
+def _require_same(whole: float, staged: float) -> None:
+    if not math.isclose(whole, staged, rel_tol=1e-12):
+        raise CheckError(f"the stages give the loss {staged!r}, the model {whole!r}: verify/full_size.py is wrong")
+
+
+def pieces(model: ViT, key: Any) -> list[Piece]:
     """The layers of the model in a row, the encoder taken apart into its blocks."""
     found = []
-    for name, layer, key in named_keys(point.model.body, point.key):
+    for name, layer, layer_key in named_keys(model.body, key):
         if isinstance(layer, Encoder):
-            found += [Piece(f"{name}/{block}", inner, k) for block, inner, k in named_keys(layer.body, key)]
+            found += [Piece(f"{name}/{block}", inner, k) for block, inner, k in named_keys(layer.body, layer_key)]
         else:
-            found.append(Piece(name, layer, key))
+            found.append(Piece(name, layer, layer_key))
     return found
 
 
@@ -173,21 +202,15 @@ def _branch(tree: Params, path: str) -> Params:
 
 def full_size_layer_cases(point: Point) -> Iterator[Case]:
     """Each layer by itself, on the input that it gets in this model, with a random cotangent."""
-    walk = working_layers(point.model, point.tree, jax.device_put(point.images), point.key)
-    sizes = model_sizes(point.model, len(point.images))
-    for path, layer, params, x, key in walk:
+    inputs, sizes = point.inputs(), model_sizes(point.model, len(point.images))
+    for path, layer in layers_of(point.model):
+        x, key = inputs[path]
         if isinstance(layer, Dropout) and (key is None or not layer.rate):
             continue  # the identity
-        tensors = {**jax.device_get(named(params)), "x": np.asarray(x)}
-        constants = {} if key is None else {"key": key}
+        own = {name.removeprefix(f"{path}/"): a for name, a in point.params.items() if name.startswith(f"{path}/")}
+        tensors = {**own, "x": np.asarray(x)}
         kind = type(layer).__name__
         yield Case(
-            f"{path} ({kind})",
-            LayerFunction(layer),
-            tensors,
-            constants,
-            sizes,
-            regions(tensors),
-            kind,
-            contained(layer),
-        )
+            f"{path} ({kind})", LayerFunction(layer), tensors, {} if key is None else {"key": key}, sizes,
+            regions(tensors), kind, contained(layer),
+        )  # fmt: skip

@@ -177,7 +177,8 @@ def _first_sentence(error: Exception) -> str:
 # The programs. Cached by function, so that equal layers at equal shapes share them.
 
 
-def _jit(program: Callable[..., Any], small: bool) -> Any:
+def jit(program: Callable[..., Any], small: bool) -> Any:
+    """Compile a program; plainly, where it is small and compiling would take longer than running."""
     return jax.jit(program, compiler_options=_plain_compiler() if small else None)
 
 
@@ -229,7 +230,7 @@ def _real_program(function: Function, layout: Layout, small: bool, together: boo
 
         return _map(along, (lines, t), together), y
 
-    return _jit(program, small)
+    return jit(program, small)
 
 
 @lru_cache(maxsize=256)
@@ -244,12 +245,12 @@ def _complex_program(function: Function, layout: Layout, small: bool, together: 
 
         return _map(derivative, (lines, t), together)
 
-    return _jit(program, small)
+    return jit(program, small)
 
 
 @lru_cache(maxsize=256)
 def _gradient_program(function: Function, layout: Layout, small: bool) -> Any:
-    return _jit(lambda flat, constants, dy: function.gradient(_unpack(flat, layout), constants, dy), small)
+    return jit(lambda flat, constants, dy: function.gradient(_unpack(flat, layout), constants, dy), small)
 
 
 def _output(function: Function, layout: Layout, flat: np.ndarray, constants: Tensors, any_float: bool) -> Any:

@@ -1,0 +1,132 @@
+"""Proof that the checks can fail: planted mistakes are caught, and leave nothing behind."""
+
+import re
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model.layers.dense import Dense
+from verify import CheckError, check_layer
+from verify.cases import layer_cases, loss_cases
+from verify.mutants import LIST, Mutant, MutantCheck, load_mutants, planted
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+MUTANTS = load_mutants()
+FILES = sorted({mutant.file for mutant in MUTANTS})
+
+
+@pytest.fixture(scope="module")
+def trial() -> MutantCheck:
+    """The cases with their measurements, which are made once."""
+    return MutantCheck([*layer_cases(0), *loss_cases(0)], 0)
+
+
+def test_there_are_enough_of_them_for_every_layer_and_the_optimizer() -> None:
+    assert len(MUTANTS) >= 40
+    assert len({(mutant.file, mutant.mistake) for mutant in MUTANTS}) == len(MUTANTS)
+    layers = {"dense", "layer_norm", "gelu", "softmax", "multi_head_attention", "dropout", "pooling", "patch_embedding",
+              "position_embedding"}  # fmt: skip
+    files = {*(f"model/layers/{name}.py" for name in layers), "model/combinators.py", "model/loss.py", "optim/adamw.py",
+             "optim/clip.py"}  # fmt: skip
+    assert set(FILES) == files
+    assert min(Counter(mutant.file for mutant in MUTANTS).values()) >= 4
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_mutant_finds_its_place_in_the_source(file: str) -> None:
+    """After a change to a layer this says which line of mutants.yml is to be adapted."""
+    for mutant in MUTANTS:
+        if mutant.file == file:
+            compile(mutant.source(), file, "exec")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_some_mutants_of_every_file_are_caught(file: str, trial: MutantCheck) -> None:
+    """The first, the last and the one in the middle; `python gradcheck.py --mutants` plants them all."""
+    own = [mutant for mutant in MUTANTS if mutant.file == file]
+    for mutant in {own[0], own[len(own) // 2], own[-1]}:
+        result = trial.check(mutant)
+        assert not result.survived, mutant.mistake
+        assert result.methods
+    assert all(result.passed for result in trial.baseline)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "diagnosis"),
+    [
+        ("dx has its sign flipped", "sign flipped"),
+        ("W is not transposed in dx", "the backward raises TypeError"),
+        ("dW is a mean over the rows, not a sum", r"scaled by 1/rows = 1/\(B N\)"),
+        ("db is summed over the batch only", "an axis was not summed over"),
+        ("the gradient of the bias is left out", "there is no gradient for it"),
+        ("the term through the mean is dropped", "one term missing or extra: it is the same all along axis 2"),
+        ("the term through the variance is dropped", "a multiple of x less its mean"),
+        ("eps is forgotten in the cached rstd", "nearly right"),
+        ("1/sqrt(K) is left out of dq", r"scaled by sqrt\(K\)"),
+        ("positions are not summed over the batch", "not summed: only image 0 was counted"),
+        ("the class token is averaged over the batch", "scaled by 1/B"),
+        ("the residual branch is forgotten", "this is dy itself"),
+        ("the mask lacks 1 / (1 - rate)", r"scaled by \(1 - rate\)"),
+        ("the patches are not transposed back", "the right numbers in the wrong places"),
+        ("1/B is left out", "scaled by B"),
+    ],
+)
+def test_the_diagnosis_is_the_mistake(mistake: str, diagnosis: str, trial: MutantCheck) -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.mistake == mistake)
+    found = [tensor.diagnosis for case in trial.check(mutant).caught for tensor in case.wrong]
+    assert any(re.search(diagnosis, words) for words in found), found
+
+
+def test_a_mutant_is_there_in_its_block_and_nowhere_else() -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.mistake == "dx is twice what it should be")
+    layer, params, x = Dense(3, 2), {"W": jnp.ones((3, 2)), "b": jnp.ones(2)}, jnp.ones((4, 3))
+
+    def dx() -> np.ndarray:
+        y, cache = layer.forward(params, x)
+        return np.asarray(layer.backward(params, cache, jnp.ones_like(y))[0])
+
+    backward, right = Dense.backward, dx()
+    with planted(mutant):
+        np.testing.assert_array_equal(dx(), 2 * right)
+    np.testing.assert_array_equal(dx(), right)
+    with pytest.raises(RuntimeError, match="on the way"), planted(mutant):
+        raise RuntimeError("on the way")
+    assert Dense.backward is backward
+
+
+@pytest.mark.parametrize(
+    "mutant", [m for m in MUTANTS if m.file.startswith("model/layers")][::7], ids=lambda m: m.mistake
+)
+def test_a_mutant_leaves_the_forward_as_it_is(mutant: Mutant) -> None:
+    """The numeric side is measured without it, so a changed forward would be no fair trial."""
+    targets = {name for name, value in vars(mutant.module).items() if isinstance(value, type)}
+    case = next(case for case in layer_cases(0) if case.target in targets)
+    right = case.function.value(case.tensors, case.constants)
+    with planted(mutant):
+        np.testing.assert_array_equal(case.function.value(case.tensors, case.constants), right)
+
+
+def test_a_mutant_without_its_place_is_an_error() -> None:
+    nowhere = Mutant("model/layers/dense.py", "nonsense", (("there is no such text", ""),))
+    with pytest.raises(CheckError, match=r"mutants.yml: model/layers/dense.py has 0 places with .* adapt the mutant"):
+        nowhere.source()
+    with pytest.raises(CheckError, match=r"has \d+ places"):
+        Mutant("model/layers/dense.py", "twice", (("params", "x"),)).source()
+    assert LIST.exists()
+
+
+def test_a_survivor_is_reported(trial: MutantCheck) -> None:
+    harmless = Mutant("model/layers/softmax.py", "nothing", (("dx = p * (", "dx = 1.0 * p * ("),))
+    assert trial.check(harmless).survived
+
+
+def test_a_stale_cache_is_seen_by_any_check_of_the_layer() -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.mistake.startswith("stale cache"))
+    with planted(mutant):
+        jax.clear_caches()
+        result = check_layer(Dense(4, 7), (5, 4), seed=11)
+    assert [tensor.name for tensor in result.wrong] == ["W"]
