@@ -31,6 +31,8 @@ SHOWN_PAIRS = 10
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
+    if args.json and not args.json.parent.is_dir():  # now, rather than after the evaluation
+        raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")
     run = RunFolder.open(args.run) if args.run else RunFolder.newest()
     config = run.read_config(args.overrides, OVERRIDABLE)
     device = choose_device(args.device)
@@ -62,18 +64,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "arguments",
         nargs="*",
         metavar="RUN or section.key=value",
-        help=f"folder of a run (default: the newest); options that may differ from it: {', '.join(OVERRIDABLE)}",
+        help=f"folder of a run (default: the newest in runs/); options that may change: {', '.join(OVERRIDABLE)}",
     )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="default: %(default)s")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, each class and each pair, to FILE")
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
-    folders = [argument for argument in args.arguments if "=" not in argument]
+    folders = [argument for argument in args.arguments if "=" not in argument or Path(argument).exists()]
     if len(folders) > 1:
         parser.error(f"one run at a time, got {' and '.join(folders)}")
     args.run = folders[0] if folders else None
-    args.overrides = [argument for argument in args.arguments if "=" in argument]
+    args.overrides = [argument for argument in args.arguments if argument not in folders]
     return args
 
 

@@ -9,6 +9,7 @@ A preset is a section of configs.yml; any option in it can be overridden with se
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,10 @@ def main(argv: Sequence[str]) -> int:
         print(format_summary(summarize(config.model)))
         return 0
 
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config.data, draw=run is None)
     check_data(config, dataset, run)
     run = run or RunFolder.create(config.preset, args.run)
+    quoted = shlex.quote(str(run.path))
     with run.lock(), StopRequest() as stop:
         write_description(run, config, dataset)
         trainer = Trainer(run, config, dataset, device)
@@ -58,9 +60,9 @@ def main(argv: Sequence[str]) -> int:
             trainer.fit(stop)
         except Stopped:
             assert stop.signal is not None
-            print(f"stopped after step {trainer.progress.step}; go on with: python train.py --resume {run.path}")
+            print(f"stopped after step {trainer.progress.step}; go on with: python train.py --resume {quoted}")
             return 128 + stop.signal
-    print(f"done: best top-1 {trainer.progress.best_top1:.2%}; evaluate with: python evaluate.py {run.path}")
+    print(f"done: best top-1 {trainer.progress.best_top1:.2%}; evaluate with: python evaluate.py {quoted}")
     return 0
 
 

@@ -247,11 +247,11 @@ def _decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) 
                 return np.asarray(image.convert("RGB"))  # greyscale becomes three equal channels
     except Exception as error:  # Pillow raises many kinds for broken files, SyntaxError among them
         raise DataError(
-            f"{path}: not a whole JPEG image ({_plainly(error)}). Get the file again, or remove it."
+            f"{path}: not a whole JPEG image ({_plainly(error)}). Get it again, or remove it and its line in the lists."
         ) from error
     raise DataError(
         f"{path}: {width}x{height} pixels, while {first_file} has {size[1]}x{size[0]}; "
-        "all images must have one size. Resize or remove it."
+        "all images must have one size. Resize it, or remove it and its line in the lists."
     )
 
 

@@ -16,6 +16,8 @@ def run_command(main: Callable[[list[str]], None]) -> int:
     try:
         main(sys.argv[1:])
     except DataError as error:
+        if "--debug" in sys.argv:  # every parser of this package declares it
+            raise
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

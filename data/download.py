@@ -228,6 +228,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("dataset", choices=sorted(ARCHIVES), help="what to download")
     parser.add_argument("--to", default="datasets", type=Path, metavar="DIR", help="parent folder (%(default)s)")
     parser.add_argument("--url", help="another server that has the same archive")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     archive = ARCHIVES[options.dataset]
     if options.url:

@@ -303,6 +303,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--val-per-class", type=_at_least(1), default=VAL_PER_CLASS, metavar="N", help="(%(default)s)")
     parser.add_argument("--workers", type=_at_least(1), metavar="N", help="processes (one for each core)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     generate(options.to, options.seed, options.train_per_class, options.val_per_class, options.workers)
     pictures = len(CLASSES) * (options.train_per_class + options.val_per_class)

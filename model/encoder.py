@@ -104,4 +104,4 @@ class Encoder(Composite):
     def _rate(self, i: int) -> float:
         if self.drop_path_rule == "constant":
             return self.block.drop_path
-        return self.block.drop_path * i / max(self.layers - 1, 1)
+        return self.block.drop_path * (i / (self.layers - 1) if self.layers > 1 else 1)

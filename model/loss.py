@@ -5,7 +5,7 @@ Forward    log p  = z - max z - log sum exp(z - max z)                       (CE
            loss   = -1/B sum_b sum_c t_bc log p_bc                           (CE.3)
 Backward   dz     = (p * sum_c t - t) / B                                    (CE.4)
 
-Where CE.4 comes from: dlog p_c / dz_i = delta_ci - p_i, so dloss/dz_i = -1/B sum_c t_c (delta_ci - p_i)
+Where CE.4 comes from: ∂log p_c / ∂z_i = delta_ci - p_i, so dz_i = -1/B sum_c t_c (delta_ci - p_i)
 = (p_i sum_c t_c - t_i) / B, and the targets of a probability distribution sum to 1: p - t. Softmax and logarithm, each
 with a delicate derivative, collapse to a subtraction. Because the logarithm is taken inside (CE.1), logits of 1e4 are
 no trouble: exp sees nothing above 0, and the sum in the logarithm is at least 1.
@@ -65,7 +65,7 @@ class CrossEntropy:
             # A label outside 0..C-1 has no one in its row, so its loss would silently be 0. NaN stops a run instead.
             known = (labels >= 0) & (labels < C)
             targets = jnp.where(known[:, None], targets, jnp.nan)
-        elif labels.shape == (B, C) and not jnp.issubdtype(labels.dtype, jnp.integer):
+        elif labels.shape == (B, C):
             targets = labels.astype(logits.dtype)
         else:
             raise ValueError(

@@ -55,7 +55,7 @@ class AdamW:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        if not callable(self.learning_rate) and self.learning_rate < 0:
+        if not callable(self.learning_rate) and not self.learning_rate >= 0:
             raise ValueError(f"learning_rate must not be negative, got {self.learning_rate}")
         if self.eps < 0 or self.weight_decay < 0:
             raise ValueError(f"eps and weight_decay must not be negative, got {self.eps} and {self.weight_decay}")

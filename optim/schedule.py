@@ -1,6 +1,6 @@
 """Learning rate schedules: functions of the step, the number of updates already made (0 at the first).
 
-Constant        lr(t) = value * min(1, t / warmup_steps)
+Constant        lr(t) = value * min(1, t / warmup_steps), or value without a warmup
 WarmupCosine    lr(t) = peak * t / warmup_steps                            while t < warmup_steps  (SCHED.1)
                 lr(t) = final + (peak - final) * (1 + cos(pi * u)) / 2     after it                (SCHED.2)
                 u     = (t - warmup_steps) / (total_steps - warmup_steps), at most 1
@@ -21,10 +21,18 @@ Schedule = Callable[[jax.Array], jax.Array | float]
 
 @dataclass(frozen=True)
 class Constant:
-    """The same learning rate at every step, after a linear warmup if one is asked for."""
+    """The same learning rate at every step, after a linear warmup if one is asked for.
+
+    Raises:
+        ValueError: the warmup is negative.
+    """
 
     value: float
     warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must not be negative, got {self.warmup_steps}")
 
     def __call__(self, step: jax.Array | int) -> jax.Array:
         if self.warmup_steps == 0:

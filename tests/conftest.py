@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,9 @@ from training.command import run_command
 
 # Tests compile hundreds of small functions once each: the compiler's time is what they spend, not the program's.
 jax.config.update("jax_disable_most_optimizations", True)
+
+# Started in the background of a script, a process inherits that it ignores Ctrl-C, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

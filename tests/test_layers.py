@@ -242,6 +242,7 @@ def test_drop_path_grows_from_zero_to_the_last_block():
     def rates(rule):
         return [block.drop_path for _, block in Encoder(EncoderBlock(D, H, M, drop_path=0.3), 4, rule).body.layers]
 
+    assert Encoder(EncoderBlock(D, H, M, drop_path=0.3), 1).body.layers[0][1].drop_path == 0.3
     assert rates("linear") == pytest.approx([0, 0.1, 0.2, 0.3])
     assert rates("constant") == [0.3] * 4
 
@@ -261,6 +262,9 @@ def test_each_layer_of_a_sequence_draws_its_own_noise():
         (lambda: PositionEmbedding((2, 2), 6, True, "sinusoidal_2d"), "divisible by 4"),
         (lambda: PositionEmbedding((2, 2), 7, True, "sinusoidal_1d"), "divisible by 2"),
         (lambda: PositionEmbedding((2, 2), 6, True, "rotary"), "'rotary'"),
+        (lambda: Patchify((64,), 8, 3), "image_size must be an integer or a tuple of two"),
+        (lambda: Patchify(64, 8.0, 3), "patch_size must be an integer"),
+        (lambda: LayerNorm(D, eps=-1.0), "eps must not be negative"),
         (lambda: GELU("relu"), "'relu'"),
         (lambda: Dropout(1.0), "below 1, got 1.0"),
         (lambda: DropPath(-0.1), "at least 0"),

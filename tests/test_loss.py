@@ -46,7 +46,7 @@ def test_a_label_outside_the_classes_is_not_taken_silently(label):
     assert jnp.isnan(loss)
 
 
-@pytest.mark.parametrize("labels", [jnp.zeros(B), jnp.zeros((B, C), int), jnp.zeros(B + 1, int), jnp.zeros((B, C + 1))])
+@pytest.mark.parametrize("labels", [jnp.zeros(B), jnp.zeros(B + 1, int), jnp.zeros((B, C + 1))])
 def test_other_labels_are_refused(labels):
     with pytest.raises(ValueError, match=r"labels must be \(4,\) integers or \(4, 7\) probabilities"):
         CrossEntropy().forward(normal(1, B, C), labels)

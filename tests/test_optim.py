@@ -99,6 +99,8 @@ def test_one_step_by_hand():
     ("build", "message"),
     [
         (lambda: AdamW(-1.0), "learning_rate"),
+        (lambda: AdamW(float("nan")), "learning_rate"),
+        (lambda: Constant(1.0, -3), "warmup_steps"),
         (lambda: AdamW(beta1=1.0), "beta1"),
         (lambda: AdamW(beta2=-0.1), "beta2"),
         (lambda: AdamW(weight_decay=-1.0), "weight_decay"),

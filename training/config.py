@@ -51,7 +51,12 @@ class DataConfig:
     def folder(self) -> Path:
         """`root`, or where the data set of this name usually lies."""
         usual = {"tiny_imagenet": "datasets/tiny-imagenet-200", "shapes": "datasets/shapes"}
-        return Path(self.root or usual[self.name])
+        return Path(self.root or usual[self.name]).expanduser()
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """`cache`, if it is given."""
+        return Path(self.cache).expanduser() if self.cache else None
 
 
 @dataclass(frozen=True)

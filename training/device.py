@@ -36,7 +36,8 @@ def explained_out_of_memory(options: str) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):  # JAX has one class for all that can go wrong on a device
+        # JAX has one class for all that can go wrong on a device, and a CPU says it otherwise than a GPU.
+        if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise
         told = str(error).partition("\n")[0]
         raise UserError(f"the memory of the device does not suffice: lower {options}. JAX says: {told}") from error

@@ -17,7 +17,7 @@ class MetricsRow(NamedTuple):
     val_top5: float | None  # or among the first five
     learning_rate: float  # of the last step
     images_per_second: float  # in training
-    seconds: float  # since the run began, earlier sessions included
+    seconds: float  # in training and evaluation so far, earlier sessions included
     data_wait: float  # share of training time spent waiting for data, 0 to 1
 
 

@@ -18,14 +18,14 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
     Raises:
         DataError: they are missing or damaged; the message says how to get them.
     """
-    if config.name == "shapes" and not config.folder.exists():
+    if config.name == "shapes" and not (config.folder.exists() and any(config.folder.iterdir())):
         if not draw:
             raise DataError(
                 f"{config.folder}: there is no such folder; name it with data.root=DIR, or draw the shapes again with "
                 f"`python -m data.shapes --to {config.folder}`"
             )
         shapes.generate(config.folder, workers=config.workers, quiet=quiet)
-    return tiny_imagenet.load(config.folder, config.cache, config.workers, quiet)
+    return tiny_imagenet.load(config.folder, config.cache_folder, config.workers, quiet)
 
 
 def check_fit(model: ViT, dataset: Dataset) -> None:

@@ -118,9 +118,10 @@ class TrainingStep:
 def default_chunks(batch_size: int, chunk_size: int | None, platform: str) -> int:
     """Parts that a batch is cut into: by `chunk_size` images, which must divide the batch.
 
-    Where `chunk_size` is None, 16 images or the next smaller divisor on a CPU, the whole batch elsewhere.
+    Where `chunk_size` is None: on a CPU the divisor of the batch from 8 to 32 that is nearest to 16, which was fastest
+    there; the whole batch where there is none, and on other devices.
     """
     if chunk_size is None:
-        largest = 16 if platform == "cpu" else batch_size
-        chunk_size = max(size for size in range(1, min(largest, batch_size) + 1) if batch_size % size == 0)
+        good = [size for size in range(8, 33) if batch_size % size == 0] if platform == "cpu" else []
+        chunk_size = min(good, key=lambda size: abs(size - 16), default=batch_size)
     return batch_size // chunk_size

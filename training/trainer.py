@@ -7,10 +7,13 @@ so a run that was interrupted, at whatever moment, ends with the parameters of o
 
 import dataclasses
 import math
+import shlex
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -70,13 +73,14 @@ class Trainer:
         Raises:
             CheckpointError: the checkpoint is damaged or of another model.
         """
-        if self.run.last.exists():
-            template = jax.eval_shape(self.step.init)
-            state, meta = checkpoint.restore(self.run.last, template)
-            self.progress = _read_progress(self.run.last, meta)
-            self.state: TrainState = jax.device_put(state, self.device)
-        else:
-            self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
+        with explained_out_of_memory("model.layers, model.d_model or model.mlp_dim"):
+            if self.run.last.exists():
+                template = jax.eval_shape(self.step.init)
+                state, meta = checkpoint.restore(self.run.last, template)
+                self.progress = _read_progress(self.run.last, meta)
+                self.state: TrainState = jax.device_put(state, self.device)
+            else:
+                self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
         # Rows past the checkpoint will be made again; so will its own, if the evaluation after it had not ended.
         self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
 
@@ -118,7 +122,8 @@ class Trainer:
                 self.state, metrics = self._compiled(self.state, images, labels)
                 self._unsettled.append(metrics)
                 self.progress.step += 1
-                self._settle(LAG)
+                # Within the clock: a step counts when it is computed, not when it is handed over.
+                self._settle(0 if self._pauses(stop) else LAG)
                 elapsed = time.perf_counter() - began
                 self.progress.epoch_wait += waited
                 self.progress.epoch_seconds += elapsed
@@ -127,9 +132,17 @@ class Trainer:
                 if stop.signal is not None:
                     self.save()
                     raise Stopped
-                every = self.config.train.checkpoint_every
-                if every is not None and self.progress.step % every == 0:
+                if self._saves_here():
                     self.save()
+
+    def _saves_here(self) -> bool:
+        every = self.config.train.checkpoint_every
+        return every is not None and self.progress.step % every == 0
+
+    def _pauses(self, stop: StopRequest) -> bool:
+        """Whether something other than the next step comes after this one."""
+        at_end = self.progress.step % self.steps_per_epoch == 0 or self.progress.step == self.total_steps
+        return at_end or stop.signal is not None or self._saves_here()
 
     def _settle(self, lag: int) -> None:
         """Take in the losses of all steps but the last `lag`, waiting for those that are still computed."""
@@ -176,7 +189,7 @@ class Trainer:
         if result.top1 > self.progress.best_top1:
             self.progress.best_top1 = result.top1
             meta = {"step": self.progress.step, "val_top1": result.top1, "val_loss": result.loss}
-            checkpoint.save(self.run.best, {"params": self.state.params}, meta)
+            self._save_to(self.run.best, {"params": self.state.params}, meta)
         self.progress = Progress(self.progress.step, self.progress.best_top1, self.progress.seconds)
         self._write()
         print(self._describe(row, result), flush=True)
@@ -219,7 +232,16 @@ class Trainer:
         self._write()
 
     def _write(self) -> None:
-        checkpoint.save(self.run.last, self.state, {"progress": dataclasses.asdict(self.progress)})
+        self._save_to(self.run.last, self.state, {"progress": dataclasses.asdict(self.progress)})
+
+    def _save_to(self, path: Path, tree: Any, meta: dict[str, Any]) -> None:
+        try:
+            checkpoint.save(path, tree, meta)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written: {error.strerror}. The checkpoints before it are kept: make room, then go "
+                f"on with `python train.py --resume {shlex.quote(str(self.run.path))}`"
+            ) from error
 
     def _batches(self) -> Generator[tuple[jax.Array, jax.Array], None, None]:
         """The batches of all steps to come, on the device; the next ones are fetched while a step computes."""

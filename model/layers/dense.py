@@ -5,7 +5,7 @@ Backward   dx = dy W^T                                                       (DE
            dW = x^T dy       summed over batch and tokens                    (DENSE.3)
            db = sum(dy)      over batch and tokens                           (DENSE.4)
 
-Why: y_j = sum_i x_i W_ij + b_j, so dy_j/dx_i = W_ij and dy_j/dW_ij = x_i. The chain rule sums over everything that the
+Why: y_j = sum_i x_i W_ij + b_j, so ∂y_j/∂x_i = W_ij and ∂y_j/∂W_ij = x_i. The chain rule sums over everything that the
 variable reaches: x_i reaches every y_j, so dx_i = sum_j dy_j W_ij; W_ij reaches y_j of every token of every image, so
 dW_ij is summed over all of them, and so is db_j. Shapes are a compass: (D_in, D_out) can only come from x^T dy.
 

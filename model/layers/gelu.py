@@ -1,16 +1,16 @@
 """The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415), x times the normal distribution at x.
 
 Exact      y = x * Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2             (GELU.1)
-           dy/dx = Phi(x) + x * phi(x),   phi(x) = exp(-x^2 / 2) / sqrt(2 pi)  (GELU.2)
+           ∂y/∂x = Phi(x) + x * phi(x),   phi(x) = exp(-x^2 / 2) / sqrt(2 pi)  (GELU.2)
 Tanh form  y = x * (1 + t) / 2,   t = tanh(u),   u = c (x + a x^3)           (GELU.3)
-           dy/dx = (1 + t) / 2 + x * (1 - t^2) / 2 * c (1 + 3 a x^2)         (GELU.4)
+           ∂y/∂x = (1 + t) / 2 + x * (1 - t^2) / 2 * c (1 + 3 a x^2)         (GELU.4)
            with c = sqrt(2 / pi), a = 0.044715: within 5e-4 of the exact form everywhere
-Backward   dx = dy * dy/dx                                                   (GELU.5)
+Backward   dx = dy * ∂y/∂x                                                   (GELU.5)
 
-GELU.2 and GELU.4 are the product rule; d erf(z)/dz = 2 exp(-z^2) / sqrt(pi) and d tanh(u)/du = 1 - tanh(u)^2.
+GELU.2 and GELU.4 are the product rule; ∂erf(z)/∂z = 2 exp(-z^2) / sqrt(pi) and ∂tanh(u)/∂u = 1 - tanh(u)^2.
 
 Shapes     x, y, dx, dy all alike, any shape
-Cache      slope = dy/dx: computed in the forward, where the tanh (or erf) is at hand: one array is kept, not two
+Cache      slope = ∂y/∂x: computed in the forward, where the tanh (or erf) is at hand: one array is kept, not two
 """
 
 import math
@@ -27,7 +27,7 @@ SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
 
 class GELUCache(NamedTuple):
-    slope: jax.Array  # dy/dx at x, the shape of x
+    slope: jax.Array  # ∂y/∂x at x, the shape of x
 
 
 @dataclass(frozen=True)

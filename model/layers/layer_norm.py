@@ -7,8 +7,8 @@ Backward   dxhat = dy * gamma                                                (LN
            dgamma = sum(dy * xhat),  dbeta = sum(dy)   over batch and tokens (LN.5)
 
 Where LN.4 comes from: x_i reaches every xhat_j of its token, by three paths. Directly: rstd * dxhat_i. Through the
-mean, which moves every xhat_j by -rstd / D: -rstd * mean(dxhat). Through the variance: dvar/dx_i = 2 (x_i - mean) / D
-and drstd/dvar = -rstd^3 / 2, so xhat_j moves by -xhat_j * xhat_i * rstd / D: -rstd * xhat_i * mean(dxhat * xhat).
+mean, which moves every xhat_j by -rstd / D: -rstd * mean(dxhat). Through the variance: ∂var/∂x_i = 2 (x_i - mean) / D
+and ∂rstd/∂var = -rstd^3 / 2, so xhat_j moves by -xhat_j * xhat_i * rstd / D: -rstd * xhat_i * mean(dxhat * xhat).
 Seen from above, LN.4 projects: what is left of dxhat has no component along the ones and (but for eps) none along xhat,
 because shifting or scaling x does not change xhat.
 
@@ -32,10 +32,18 @@ class LayerNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """Normalize the last axis of width `d_model` to mean 0 and variance 1, then scale by gamma and shift by beta."""
+    """Normalize the last axis of width `d_model` to mean 0 and variance 1, then scale by gamma and shift by beta.
+
+    Raises:
+        ValueError: `eps` is negative.
+    """
 
     d_model: int
     eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not self.eps >= 0:
+            raise ValueError(f"eps must not be negative, got {self.eps}")
 
     def init(self, key: jax.Array) -> Params:
         return {"gamma": jnp.ones(self.d_model), "beta": jnp.zeros(self.d_model)}

@@ -18,7 +18,7 @@ exactly zero.
 
 Shapes     x, y, dx, dy (B, N, D); q, k, v, mixed (B, H, N, K); scores, weights (B, H, N, N); K = D / H
            W_qkv (D, 3D) with columns ordered (3, H, K), b_qkv (3D,); W_out (D, D), b_out (D,)
-Cache      q (already scaled), k, v for MHA.7 and MHA.9, and the caches of the layers inside
+Cache      q (already scaled), k, v, weights for MHA.7 and MHA.9, and the caches of the layers inside
 """
 
 import math

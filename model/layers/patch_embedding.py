@@ -46,6 +46,11 @@ class Patchify:
     channels: int
 
     def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size"):
+            size = getattr(self, name)
+            pair = size if isinstance(size, tuple) else (size, size)
+            if len(pair) != 2 or not all(isinstance(side, int) for side in pair):
+                raise ValueError(f"{name} must be an integer or a tuple of two (height, width), got {size!r}")
         (H, W), (h, w) = height_width(self.image_size), height_width(self.patch_size)
         if min(H, W, h, w) < 1 or H % h or W % w:
             raise ValueError(f"patch_size must divide image_size: {h}x{w} patches do not tile a {H}x{W} image")

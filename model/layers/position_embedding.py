@@ -11,7 +11,8 @@ A copy in the forward is a sum in the backward: one vector feeds all B images, s
 Sinusoidal tables are constants without a gradient; the class token, which has no place in the picture, gets zeros.
 
 Sinusoid   table[pos, 2i] = sin(pos / 10000^(2i/D)),  table[pos, 2i+1] = cos(same)    (POS.6)
-           1-D: pos is the patch's number. 2-D: half of the width encodes its row, the other half its column.
+           1-D: pos is the patch's number. 2-D: D / 2 of the width encode its row, the other D / 2 its column, each by
+           POS.6 with D / 2 for D.
 
 Shapes     x, dx (B, n, D) with n patches; y, dy (B, N, D), N = n + 1 with a class token, else n
            class_token (D,); positions (N, D) where learned

@@ -3,7 +3,7 @@
 Forward    p_i = exp(s_i - max s) / sum_j exp(s_j - max s)                   (SM.1)
 Backward   ds  = p * (dp - sum_j dp_j p_j)                                   (SM.2)
 
-Where SM.2 comes from: the Jacobian is dp_j/ds_i = p_j (delta_ij - p_i), so ds_i = sum_j dp_j p_j (delta_ij - p_i)
+Where SM.2 comes from: the Jacobian is ∂p_j/∂s_i = p_j (delta_ij - p_i), so ds_i = sum_j dp_j p_j (delta_ij - p_i)
 = p_i (dp_i - sum_j dp_j p_j): the gradient minus its p-weighted mean, times p. The Jacobian is never built.
 The shift by the maximum keeps exp from overflowing and cancels in the quotient: p does not depend on it, so it has no
 gradient, and each row of ds sums to zero.
