@@ -67,6 +67,7 @@ MISTAKES = {
     "bias of one row": ("b", lambda g, t, dy: dy[0, 0] * t["gamma"], "not summed: only the first row was counted"),
     "bias of one token": ("b", lambda g, t, dy: (dy * t["gamma"])[:, 2].sum(0), "only token 2 was counted"),
     "token summed over all tokens": ("token", lambda g, t, dy: dy.sum((0, 1)), "dy summed over axis 0 and 1: a wrong"),
+    "the wrong token": ("token", lambda g, t, dy: dy[:, 3].sum(0), "this is dy of token 3 summed over the batch"),
     "gain missing": ("b", lambda g, t, dy: dy.sum((0, 1)), "factor"),
     "gain missing along an axis": ("W", lambda g, t, dy: g / t["gamma"], "axis 1: the factor gamma is missing"),
     "gain twice": ("W", lambda g, t, dy: g * t["gamma"], "axis 1: the factor gamma is there once too often"),

@@ -172,18 +172,25 @@ def _other_sum(evidence: Evidence) -> str | None:
     dy = evidence.others.get("dy")
     if dy is None:
         return None
-    for count in range(dy.ndim + 1):
-        for axes in itertools.combinations(range(dy.ndim), count):
-            total = dy.sum(axis=axes)
-            ratio = _common_ratio(evidence.analytic, total) if total.shape == evidence.shape else None
-            if ratio is not None and not axes:
-                return f"this is dy itself: the derivative through the layer is missing{_times(ratio, evidence)}"
-            if ratio is not None:
-                told = " and ".join(map(str, axes))
-                return (
-                    f"this is dy summed over axis {told}: a wrong sum, or a factor is missing{_times(ratio, evidence)}"
-                )
+    for words, total in _sums(dy):
+        ratio = _common_ratio(evidence.analytic, total) if total.shape == evidence.shape else None
+        if ratio is not None:
+            return f"this is {words}{_times(ratio, evidence)}"
     return None
+
+
+def _sums(dy: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The cotangent, sums of it over some axes, and over the batch at one token."""
+    yield "dy itself: the derivative through the layer is missing", dy
+    for count in range(1, dy.ndim + 1):
+        for axes in itertools.combinations(range(dy.ndim), count):
+            told = " and ".join(map(str, axes))
+            yield f"dy summed over axis {told}: a wrong sum, or a factor is missing", dy.sum(axis=axes)
+    for token in range(dy.shape[1] if dy.ndim == 3 else 0):
+        yield (
+            f"dy of token {token} summed over the batch: a wrong token, or a factor is missing",
+            dy[:, token].sum(axis=0),
+        )
 
 
 def _axis_sets(ndim: int) -> Iterator[tuple[int, ...]]:

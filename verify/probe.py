@@ -179,7 +179,8 @@ def _first_sentence(error: Exception) -> str:
 
 def jit(program: Callable[..., Any], small: bool) -> Any:
     """Compile a program; plainly, where it is small and compiling would take longer than running."""
-    return jax.jit(program, compiler_options=_plain_compiler() if small else None)
+    plain = small and jax.default_backend() == "cpu"
+    return jax.jit(program, compiler_options=_plain_compiler() if plain else None)
 
 
 @lru_cache(maxsize=1)

@@ -63,7 +63,7 @@ def wrong_lines(tensor: TensorResult) -> list[str]:
         if method.verdict == "wrong" and method.numeric is not None:
             at = f"at {method.where}" if method.where is not None else "along a random direction"
             lines.append(
-                f"       {method.method}: worst {at}: analytic {method.analytic:.9g}, numeric {method.numeric:.9g} "
+                f"       {method.method}: worst {at}: analytic {method.analytic:.12g}, numeric {method.numeric:.12g} "
                 f"+- {method.bar_there:.1e}"
             )
         elif method.verdict == "wrong" and method.method == TAYLOR:

@@ -1,0 +1,55 @@
+"""Is the engine as it is ever called wrong? The check at tiny shapes, over many seeds.
+
+    python -m benchmarks.gradcheck_seeds --seeds 100
+
+Each seed draws other parameters, inputs, cotangents and masks. Prints a line a seed and the worst errors of all; exit
+code 1 if anything was wrong. The programs are compiled once for all seeds.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+
+from verify.cases import all_cases
+from verify.check import check_case
+from verify.definitions import definition_results
+from verify.report import worst_errors
+from verify.results import CaseResult
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The gradient check over many seeds.")
+    parser.add_argument("--seeds", type=int, default=100, help="seeds 0 .. N-1 (default: %(default)s)")
+    args = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    everything: list[CaseResult] = []
+    verdicts: Counter[str] = Counter()
+    start = time.perf_counter()
+    for seed in range(args.seeds):
+        results = check(seed)
+        tensors = [tensor for result in results for tensor in result.tensors]
+        verdicts.update(tensor.verdict for tensor in tensors)
+        kinks, odd = sum(t.kinks for t in tensors), [t for t in tensors if t.verdict != "pass"]
+        print(f"seed {seed}: {len(tensors)} tensors, {kinks} corners, {time.perf_counter() - start:.0f} s", flush=True)
+        for tensor in odd:
+            print(f"  {tensor.verdict}: {tensor.case}: {tensor.name}: {tensor.methods}")
+        everything += results
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    coordinates = sum(tensor.checked for result in everything for tensor in result.tensors)
+    print(f"{args.seeds} seeds, {coordinates:,} coordinates, tensors: {counts}")
+    print(worst_errors(everything))
+    return 1 if verdicts["wrong"] else 0
+
+
+def check(seed: int) -> list[CaseResult]:
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda case: check_case(case, seed), all_cases(seed)))
+    return found + definition_results(seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
