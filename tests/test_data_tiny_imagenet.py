@@ -216,11 +216,11 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
     ),
     "a corrupt image": (
         lambda root: (root / "train/n02/images/n02_3.JPEG").write_bytes(b"nonsense"),
-        ["train/n02/images/n02_3.JPEG: not a whole JPEG", "Get the file again"],
+        ["train/n02/images/n02_3.JPEG: not a whole JPEG", "Get it again"],
     ),
     "a corrupt first image": (
         lambda root: (root / "train/n03/images/n03_0.JPEG").write_bytes(b"nonsense"),
-        ["train/n03/images/n03_0.JPEG: not a", "Get the file again"],
+        ["train/n03/images/n03_0.JPEG: not a", "Get it again"],
     ),
     "an empty image": (
         lambda root: (root / "val/images/val_2.JPEG").write_bytes(b""),
