@@ -277,4 +277,4 @@ def _image_size(path: Path) -> tuple[int, int]:
         with Image.open(io.BytesIO(_read(path)), formats=("JPEG",)) as image:
             return image.height, image.width
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a JPEG image ({_plainly(error)}). Get the file again.") from error
+        raise DataError(f"{path}: not a JPEG image ({_plainly(error)}). Get it again.") from error
