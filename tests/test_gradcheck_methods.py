@@ -36,10 +36,10 @@ def noise_of(probe):
 
 def test_richardson_removes_every_even_power() -> None:
     h = 0.5 * 2.0 ** -np.arange(6)[None]
-    values, bars = richardson(3 + 2 * h**2 - h**4 + 5 * h**6, h, np.array([0.0]))
+    values, bars, _ = richardson(3 + 2 * h**2 - h**4 + 5 * h**6, h, np.array([0.0]))
     assert values == pytest.approx([3], abs=1e-14)
     assert bars[0] < 1e-13
-    values, bars = richardson(np.cos(h) / h, h, np.array([0.0]))  # no series in even powers: it has no limit
+    values, bars, _ = richardson(np.cos(h) / h, h, np.array([0.0]))  # no series in even powers: it has no limit
     assert bars[0] > 1
 
 
@@ -57,6 +57,21 @@ def test_the_noise_is_that_of_the_rounding() -> None:
     """A function of size 1e6 is rounded to 1e-10 or so; its smooth part must not be taken for noise."""
     probe = probe_of(lambda x: 1e6 * jnp.cos(x), w=np.ones(4))
     assert 1e-12 < noise_of(probe) < 1e-8
+
+
+def test_a_sharp_place_in_a_small_tensor_is_looked_at_again() -> None:
+    """What is wide is judged by the tensor's own gradient, not by a larger one beside it."""
+    x = {"large": np.array([0.3, 0.4]), "sharp": np.array([1.0, 1.002])}
+
+    def f(x):
+        return 1e6 * jnp.sin(x["large"]) + jnp.tanh(200 * (x["sharp"] - 1))
+
+    def gradient(x, dy):
+        t = jnp.tanh(200 * (x["sharp"] - 1))
+        return {"large": 1e6 * jnp.cos(x["large"]) * dy, "sharp": 200 * (1 - t * t) * dy}
+
+    result = check(f, x, gradient, plan=Plan(methods=("differences",)))
+    assert result.tensors[1].method("differences").worst < 1e-6, str(result)
 
 
 def test_a_noisier_function_has_wider_bars() -> None:

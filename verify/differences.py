@@ -21,7 +21,8 @@ from verify.probe import UNEVEN, Probe
 
 LEVELS = 6  # steps of a sweep
 FIRST = 2  # the largest step is 2^-2 of the tensor's typical size
-REFINE = 14  # halvings for a second look where the first sweep straddles something sharp
+REFINE = (6, 14)  # halvings for a second and a third look, where a sweep straddles something sharp
+ENOUGH = 1e-10  # an error bar of this share of the largest derivative satisfies
 NOISE_POINTS, NOISE_ORDER, NOISE_SPACING = 16, 5, 2.0**-30
 
 
@@ -31,32 +32,42 @@ class Estimates:
 
     values: np.ndarray
     bars: np.ndarray
+    rounding: np.ndarray  # the share of it in the bars
     kinks: np.ndarray  # where the slopes from the left and from the right differ, however small the step
     low: np.ndarray  # the smaller of these two slopes
     high: np.ndarray
 
-    def at(self, i: int) -> tuple[float, float]:
-        return float(self.values[i]), float(self.bars[i])
-
 
 def central_differences(
     probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, *, levels: int = LEVELS, first: int = FIRST,
-    enough: np.ndarray | float = 0.0,
+    groups: np.ndarray | None = None,
 ) -> Estimates:  # fmt: skip
     """The derivatives along `lines` (m,) of the probe.
 
-    `scale` (m,) is the typical size of what is moved: steps are shares of it. `enough` is an error bar that satisfies:
-    only lines above it are looked at again with finer steps.
+    `scale` (m,) is the typical size of what is moved: steps are shares of it. Where truncation makes the error bar
+    wide, or the function has a corner, finer steps are tried; what is wide depends on the largest derivative among
+    those with the same number in `groups` (m,).
     """
     found = _sweep(probe, lines, scale, noise, levels, first)
-    rough = np.flatnonzero((found.bars > enough) & (found.bars > 1e-6 * np.abs(found.values)) | found.kinks)
-    if len(rough):
-        again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + REFINE)
+    for finer in REFINE:
+        wide = found.bars > ENOUGH * _largest(np.abs(found.values), groups)
+        rough = np.flatnonzero(wide & (found.bars > 2 * found.rounding) | found.kinks)
+        if not len(rough):
+            break
+        again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + finer)
         near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough])  # not at the corner
         better = (again.bars < found.bars[rough]) | near
-        for name in ("values", "bars", "kinks", "low", "high"):
+        for name in ("values", "bars", "rounding", "kinks", "low", "high"):
             getattr(found, name)[rough[better]] = getattr(again, name)[better]
     return found
+
+
+def _largest(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """For each line the largest value in its group."""
+    groups = np.zeros(len(values), int) if groups is None else groups
+    largest = np.zeros(int(groups.max(initial=0)) + 1)
+    np.maximum.at(largest, groups, values)
+    return largest[groups]
 
 
 def measure_noise(probe: Probe, line: int) -> float:
@@ -77,19 +88,19 @@ def _sweep(probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, lev
     quotients = (plus - minus) / (2 * h)  # DIFF.1
     # Moving x by h moves it by h and a rounding error of x, which f hands on times its slope.
     noise_lines = np.hypot(noise, probe.eps * scale * np.abs(quotients).max(axis=1))
-    values, bars = richardson(quotients, h, noise_lines)
+    values, bars, rounding = richardson(quotients, h, noise_lines)
     kinks, low, high = _kinks(plus, minus, h, noise_lines)
-    return Estimates(values, bars, kinks, low, high)
+    return Estimates(values, bars, rounding, kinks, low, high)
 
 
-def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From central differences (m, K) at halved steps `h` (m, K): the best extrapolates and their error bars, (m,)
-    each.
+def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From central differences (m, K) at halved steps `h` (m, K): the best extrapolates, their error bars, and the
+    share of rounding in these, (m,) each.
 
     `noise` (m,) is the standard deviation of the rounding errors of the function.
     """
     m, levels = quotients.shape
-    best, bars = quotients[:, -1].copy(), np.full(m, np.inf)
+    best, bars, shares = quotients[:, -1].copy(), np.full(m, np.inf), np.zeros(m)
     previous: list[tuple[np.ndarray, np.ndarray]] = []  # the row above: values (m,) and their coefficients (K,)
     for k in range(levels):
         row = [(quotients[:, k], np.eye(levels)[k])]
@@ -99,12 +110,12 @@ def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple
             coefficients = c_fine + (c_fine - c_coarse) / (4**q - 1)
             row.append((value, coefficients))
             spread = np.maximum(np.abs(value - fine), np.abs(value - coarse))
-            rounding = noise * np.sqrt(np.sum((coefficients / h) ** 2, axis=1) / 2)
-            bar = 2 * spread + 4 * rounding  # DIFF.3
+            rounding = 4 * noise * np.sqrt(np.sum((coefficients / h) ** 2, axis=1) / 2)
+            bar = 2 * spread + rounding  # DIFF.3
             better = bar < bars
-            best[better], bars[better] = value[better], bar[better]
+            best[better], bars[better], shares[better] = value[better], bar[better], rounding[better]
         previous = row
-    return best, bars
+    return best, bars, shares
 
 
 def _kinks(

@@ -155,9 +155,11 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
             note = f"no complex step: the forward {error}"
     differences = None
     if DIFFERENCES in plan.methods:
-        enough = tolerance(DIFFERENCES, probe.eps) * (np.abs(steps.values).max(initial=0.0) if steps else 0.0)
+        groups = np.zeros(probe.n, np.int32)
+        for number, part in enumerate(parts):
+            groups[part.index] = number
         differences = central_differences(
-            probe, index, probe.scale[index], noise, levels=plan.levels, first=plan.first, enough=enough
+            probe, index, probe.scale[index], noise, levels=plan.levels, first=plan.first, groups=groups[index]
         )
         dropped = _contradictions(steps, differences) if steps else 0
         if dropped:
