@@ -1,0 +1,126 @@
+"""The same model in Flax NNX, from its own modules: Conv, MultiHeadAttention, LayerNorm, Linear."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from benchmarks.contestants.contract import Running
+from benchmarks.contestants.conventional import decay_mask
+from benchmarks.contestants.problem import Params, Problem
+from benchmarks.contestants.running import JaxContestant, run_on_jax
+
+
+class Block(nnx.Module):
+    def __init__(self, problem: Problem, dtype: Any, rngs: nnx.Rngs) -> None:
+        D, M = problem.d_model, problem.mlp_dim
+        self.norm1 = nnx.LayerNorm(D, epsilon=problem.norm_eps, dtype=dtype, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(problem.heads, D, decode=False, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(D, epsilon=problem.norm_eps, dtype=dtype, rngs=rngs)
+        self.expand = nnx.Linear(D, M, dtype=dtype, rngs=rngs)
+        self.project = nnx.Linear(M, D, dtype=dtype, rngs=rngs)
+        self.tanh = problem.gelu == "tanh"
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x + self.attention(self.norm1(x))
+        return x + self.project(nnx.gelu(self.expand(self.norm2(x)), approximate=self.tanh))
+
+
+class FlaxViT(nnx.Module):
+    def __init__(self, problem: Problem, rngs: nnx.Rngs) -> None:
+        D, self.dtype = problem.d_model, jnp.dtype(problem.dtype)
+        size = problem.patch_size
+        self.patch = nnx.Conv(problem.channels, D, size, strides=size, padding="VALID", dtype=self.dtype, rngs=rngs)
+        self.class_token = nnx.Param(jnp.zeros(D))
+        self.positions = nnx.Param(jnp.zeros((problem.tokens, D)))
+        self.blocks = nnx.List([Block(problem, self.dtype, rngs) for _ in range(problem.layers)])
+        self.norm = nnx.LayerNorm(D, epsilon=problem.norm_eps, dtype=self.dtype, rngs=rngs)
+        self.head = nnx.Linear(D, problem.num_classes, dtype=self.dtype, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        x = self.patch(images)  # (B, rows, columns, D)
+        B, D = len(images), x.shape[-1]
+        x = x.reshape(B, -1, D)
+        token = jnp.broadcast_to(self.class_token[...].astype(self.dtype), (B, 1, D))
+        x = jnp.concatenate([token, x], axis=1) + self.positions[...].astype(self.dtype)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x)[:, 0]).astype(jnp.float32)
+
+
+def build(name: str, problem: Problem, params: Params) -> Running:
+    return run_on_jax(problem, lambda platform: contestant(problem, params))
+
+
+def contestant(problem: Problem, params: Params) -> JaxContestant:
+    """Split once and merged within `jax.jit`: what Flax's guide on performance advises, as `nnx.jit` walks the modules
+    in Python at each call."""
+    model = FlaxViT(problem, nnx.Rngs(0))
+    state = nnx.state(model, nnx.Param)
+    nnx.replace_by_pure_dict(state, from_engine(params, problem))
+    nnx.update(model, state)
+    adamw = optax.adamw(
+        problem.learning_rate,
+        b1=problem.beta1,
+        b2=problem.beta2,
+        eps=problem.adam_eps,
+        weight_decay=problem.weight_decay,
+        mask=decay_mask,
+    )
+    graph, start = nnx.split((model, nnx.Optimizer(model, adamw, wrt=nnx.Param)))
+
+    def step(state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array]:
+        model, optimizer = nnx.merge(graph, state)
+
+        def loss_of(model: FlaxViT) -> jax.Array:
+            return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
+
+        loss, grads = nnx.value_and_grad(loss_of)(model)
+        optimizer.update(model, grads)
+        return nnx.state((model, optimizer)), loss
+
+    def logits(state: Any, images: jax.Array) -> jax.Array:
+        model, _ = nnx.merge(graph, state)
+        return model(images)
+
+    return JaxContestant(start, step, logits)
+
+
+def from_engine(params: Params, problem: Problem) -> Params:
+    """The engine's parameters in Flax's names and shapes, heads in an axis of their own."""
+    D, H = problem.d_model, problem.heads
+
+    def linear(dense: Params) -> Params:
+        return {"kernel": dense["W"], "bias": dense["b"]}
+
+    def norm(layer_norm: Params) -> Params:
+        return {"scale": layer_norm["gamma"], "bias": layer_norm["beta"]}
+
+    def attention(params: Params) -> Params:
+        W = params["qkv"]["W"].reshape(D, 3, H, D // H)
+        b = params["qkv"]["b"].reshape(3, H, D // H)
+        out = {"kernel": params["out"]["W"].reshape(H, D // H, D), "bias": params["out"]["b"]}
+        projections = {name: {"kernel": W[:, i], "bias": b[i]} for i, name in enumerate(("query", "key", "value"))}
+        return projections | {"out": out}
+
+    def block(params: Params) -> Params:
+        inner, feed_forward = params["attention"], params["feed_forward"]
+        return {
+            "norm1": norm(inner["norm"]),
+            "attention": attention(inner["attention"]),
+            "norm2": norm(feed_forward["norm"]),
+            "expand": linear(feed_forward["feed_forward"]["expand"]),
+            "project": linear(feed_forward["feed_forward"]["project"]),
+        }
+
+    patch = params["patch_embedding"]["project"]
+    return {
+        "patch": {"kernel": patch["W"].reshape(*problem.patch_size, problem.channels, D), "bias": patch["b"]},
+        "class_token": params["position_embedding"]["class_token"],
+        "positions": params["position_embedding"]["positions"],
+        "blocks": {i: block(params["encoder"][f"block_{i}"]) for i in range(problem.layers)},
+        "norm": norm(params["norm"]),
+        "head": linear(params["head"]),
+    }

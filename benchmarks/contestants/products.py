@@ -1,0 +1,52 @@
+"""How fast this machine multiplies large matrices: what the floor under a step is computed from."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.contestants.contract import Running
+from benchmarks.contestants.problem import Params, Problem
+from training.device import choose_device
+
+SQUARE = 2048
+ENOUGH = 5e10  # floating-point operations in one measurement
+
+
+def build(name: str, problem: Problem, params: Params) -> Running:
+    device = choose_device(problem.device)
+    operands = {}
+    for shape in sizes(problem):
+        rows, inner, columns = shape
+        rng = np.random.default_rng(0)
+        pair = (rng.normal(size=(rows, inner)), rng.normal(size=(inner, columns)))
+        operands[shape] = [jax.device_put(jnp.asarray(x, problem.dtype), device) for x in pair]
+    product = jax.jit(jnp.matmul)
+
+    def seconds(shape: tuple[int, int, int]) -> float:
+        a, b = operands[shape]
+        repeats = max(1, round(ENOUGH / operations(shape) * (1 if device.platform == "cpu" else 100)))
+        began = time.perf_counter()
+        jax.block_until_ready([product(a, b) for _ in range(repeats)][-1])
+        return (time.perf_counter() - began) / repeats
+
+    return Running(
+        step=lambda: {"x".join(map(str, shape)): seconds(shape) for shape in operands},
+        forward=None,
+        compile_seconds=None,
+        temp_bytes=None,
+        device_peak=lambda: None,
+        version=f"JAX {jax.__version__}",
+        device=device.device_kind,
+    )
+
+
+def sizes(problem: Problem) -> list[tuple[int, int, int]]:
+    """(rows, inner, columns): the first product of the feed-forward over the whole batch, and a large square one."""
+    return [(problem.batch * problem.tokens, problem.d_model, problem.mlp_dim), (SQUARE, SQUARE, SQUARE)]
+
+
+def operations(shape: tuple[int, int, int]) -> int:
+    rows, inner, columns = shape
+    return 2 * rows * inner * columns

@@ -1,0 +1,117 @@
+"""Outcomes as text."""
+
+import datetime
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.contestants import PRODUCTS, REFERENCE
+from benchmarks.contestants.operations import forward_operations, step_operations
+from benchmarks.contestants.problem import Problem
+from benchmarks.contestants.team import Outcome
+
+HEADINGS = (
+    "contestant", "median", "fastest", "slowest", "spread", "ratio", "floor", "compile", "temp MiB", "peak MiB",
+    "forward", "images/s",
+)  # fmt: skip
+
+
+def machine() -> str:
+    """Processor, cores, memory, Python, date."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    today = datetime.date.today().isoformat()
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}, {today}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def describe(problem: Problem) -> str:
+    (H, W), (h, w) = problem.image_size, problem.patch_size
+    return (
+        f"{problem.dtype} on {problem.device}: batch {problem.batch}, images {H}x{W}, patches {h}x{w}, "
+        f"{problem.tokens} tokens, width {problem.d_model}, {problem.heads} heads, {problem.layers} layers, "
+        f"{problem.num_classes} classes"
+    )
+
+
+def speed(outcomes: Sequence[Outcome]) -> float | None:
+    """Operations a second of the fastest of the matrix products, in the median; None where none was measured."""
+    rates = [rate for outcome in outcomes for rate in product_rates(outcome).values()]
+    return max(rates, default=None)
+
+
+def product_rates(outcome: Outcome) -> dict[str, float]:
+    rates = {}
+    for size, seconds in outcome.products.items():
+        rows, inner, columns = map(int, size.split("x"))
+        rates[size] = 2 * rows * inner * columns / statistics.median(seconds)
+    return rates
+
+
+def floor_lines(problem: Problem, outcomes: Sequence[Outcome]) -> list[str]:
+    """What the machine can do, and what the step needs of it."""
+    lines = [
+        f"product {size} in {problem.dtype}: {rate / 1e9:,.0f} GFLOP/s"
+        for outcome in outcomes
+        for size, rate in product_rates(outcome).items()
+    ]
+    needed, whole = step_operations(problem), step_operations(problem, whole=True)
+    line = (
+        f"products of a step: {needed / 1e9:,.1f} GFLOP must be done ({whole / 1e9:,.1f} with a whole last block); "
+        f"forward alone {forward_operations(problem) / 1e9:,.1f}"
+    )
+    rate = speed(outcomes)
+    return [*lines, line + (f"; floor of a step {needed / rate:.3f} s" if rate else "")]
+
+
+def table(problem: Problem, outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each contestant: seconds a step, against the reference's median and against the floor."""
+    rate = speed(outcomes)
+    floor = step_operations(problem) / rate if rate else None
+    base = next((statistics.median(o.steps) for o in outcomes if o.name == REFERENCE and o.steps), None)
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    absent = []
+    for outcome in outcomes:
+        if outcome.note is not None:
+            absent.append(f"{outcome.name}: {outcome.note}")
+        elif outcome.name != PRODUCTS:
+            rows.append(_row(problem, outcome, base, floor))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+    return lines + absent
+
+
+def _row(problem: Problem, outcome: Outcome, base: float | None, floor: float | None) -> tuple[str, ...]:
+    median = statistics.median(outcome.steps)
+    forward = statistics.median(outcome.forwards) if outcome.forwards else None
+    on_gpu = problem.device == "gpu"
+    return (
+        outcome.name,
+        f"{median:.4f}",
+        f"{min(outcome.steps):.4f}",
+        f"{max(outcome.steps):.4f}",
+        f"{(max(outcome.steps) - min(outcome.steps)) / median:.0%}",
+        f"{base / median:.2f}" if base else "-",
+        f"{median / floor:.2f}" if floor else "-",
+        "-" if outcome.compile_seconds is None else f"{outcome.compile_seconds:.1f}",
+        mebibytes(outcome.temp_bytes),
+        mebibytes(outcome.device_peak_bytes if on_gpu else outcome.peak_bytes),
+        f"{forward:.4f}" if forward else "-",
+        f"{problem.batch / forward:,.0f}" if forward else "-",
+    )
+
+
+def mebibytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:,.0f}"

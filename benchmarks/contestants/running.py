@@ -1,0 +1,57 @@
+"""What a contestant hands over once it is built, and the common half of all that run on JAX."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.contestants.contract import Running
+from benchmarks.contestants.problem import Problem
+from training.device import choose_device
+
+
+@dataclass(frozen=True)
+class JaxContestant:
+    """Pure functions of a contestant on JAX; `state` may be any tree."""
+
+    state: Any
+    step: Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]  # state, images, labels -> state, loss
+    logits: Callable[[Any, jax.Array], jax.Array]  # state, images -> (B, C)
+
+
+def run_on_jax(problem: Problem, build: Callable[[str], JaxContestant]) -> Running:
+    """Compile the step that `build(platform)` describes, with the old state's buffers donated to the new one's."""
+    device = choose_device(problem.device)
+    contestant = build(device.platform)
+    images, labels = jax.device_put(problem.inputs(), device)
+    # A copy of each array: two places of the state may share one, and no buffer can be donated twice.
+    state = jax.tree.map(lambda leaf: jax.device_put(np.array(leaf), device), contestant.state)
+    began = time.perf_counter()
+    step = jax.jit(contestant.step, donate_argnums=0).lower(state, images, labels).compile()
+    compile_seconds = time.perf_counter() - began
+    analysis = step.memory_analysis()
+    logits = jax.jit(contestant.logits)
+
+    def run_step() -> jax.Array:
+        nonlocal state
+        state, loss = jax.block_until_ready(step(state, images, labels))
+        return loss
+
+    def run_forward() -> None:
+        jax.block_until_ready(logits(state, images))
+
+    def device_peak() -> int | None:
+        return (device.memory_stats() or {}).get("peak_bytes_in_use")
+
+    return Running(
+        step=run_step,
+        forward=run_forward,
+        compile_seconds=compile_seconds,
+        temp_bytes=int(analysis.temp_size_in_bytes) if analysis else None,
+        device_peak=device_peak,
+        version=f"JAX {jax.__version__}",
+        device=device.device_kind,
+    )

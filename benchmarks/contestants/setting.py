@@ -1,0 +1,65 @@
+"""From a preset to the problem that all contestants solve, and to the parameters that all start from."""
+
+import jax
+import numpy as np
+
+from benchmarks.contestants.own import own_model
+from benchmarks.contestants.problem import Params, Problem
+from model.layers.patch_embedding import height_width
+from training.config import Config
+from training.errors import UserError
+
+PLAIN: dict[str, dict[str, object]] = {
+    "model": {
+        "norm": "pre", "final_norm": True, "pooling": "class_token", "class_token": True, "positions": "learned",
+        "patch_norm_before": False, "patch_norm_after": False, "qkv_bias": True, "dropout": 0.0,
+        "embedding_dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0,
+    },
+    "loss": {"label_smoothing": 0.0},
+    "optim": {"schedule": "constant", "warmup": 0.0, "max_grad_norm": None},
+    "data": {"flip": False, "crop_padding": 0},
+}  # fmt: skip
+"""What the contestants have in common; nothing else is written for all of them."""
+
+
+def problem_of(config: Config, device: str, dtype: str) -> Problem:
+    """Raises UserError where the configuration asks for more than all contestants do, naming what to set."""
+    asked = []
+    for section, options in PLAIN.items():
+        for key, value in options.items():
+            if getattr(getattr(config, section), key) != value:
+                shown = "null" if value is None else str(value).lower()
+                asked.append(f"{section}.{key}={shown}")
+    if asked:
+        raise UserError(f"the contestants are plain; compare with {' '.join(asked)}, or take the preset baseline")
+    model, optim = config.model, config.optim
+    return Problem(
+        image_size=height_width(model.image_size),
+        patch_size=height_width(model.patch_size),
+        channels=model.channels,
+        d_model=model.d_model,
+        heads=model.heads,
+        layers=model.layers,
+        mlp_dim=model.mlp_dim,
+        num_classes=model.num_classes,
+        gelu=model.gelu,
+        norm_eps=model.eps,
+        batch=config.train.batch_size,
+        chunk_size=config.train.chunk_size,
+        learning_rate=optim.learning_rate,
+        beta1=optim.beta1,
+        beta2=optim.beta2,
+        adam_eps=optim.eps,
+        weight_decay=optim.weight_decay,
+        device=device,
+        dtype=dtype,
+        seed=config.train.seed,
+    )
+
+
+def draw_params(problem: Problem) -> Params:
+    """The engine's initial parameters, all moved a little: what is zero at the start (head, biases) would hide a
+    conversion that mixes it up."""
+    start = own_model(problem).init(jax.random.key(problem.seed))
+    rng = np.random.default_rng(problem.seed + 1)
+    return jax.tree.map(lambda leaf: np.asarray(leaf + 0.02 * rng.normal(size=leaf.shape), np.float32), start)

@@ -1,0 +1,169 @@
+"""One training step, this engine's against what autodiff and other frameworks make of the same model.
+
+    python -m benchmarks.step [PRESET] [section.key=value ...] [--device cpu|gpu] [--dtype float32|bfloat16]
+                              [--only NAME,...] [--rounds N] [--scaling] [--json FILE]
+
+All do the same work on the same batch from the same parameters: forward, cross entropy, backward, AdamW; nothing is
+augmented. That it is the same work is shown by the losses of the first steps, which must agree. Each contestant has a
+process of its own and they take turns (A B C A B C ...), so a machine whose speed drifts is fair to all. Other
+frameworks are optional: `pip install -r requirements-bench.txt`.
+
+median ... slowest   seconds a step
+spread               (slowest - fastest) / median
+ratio                the engine's median over this one's: below 1 the engine is faster
+floor                the median over the time that the matrix products need which must be done, at the speed of a large
+                     product measured in the same turns
+compile              seconds of a first start: lowering and compiling the step; of torch.compile its first forward and
+                     backward pass
+temp MiB             what the compiled step needs beyond its arguments and results, in XLA's analysis
+peak MiB             on a CPU the most memory of the process while it stepped; on a GPU the most of the device's
+forward, images/s    seconds for the logits of the batch
+
+With --scaling, the engine against the conventional step at other numbers of tokens, images and layers.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from benchmarks.contestants import CONTESTANTS, PRODUCTS
+from benchmarks.contestants.operations import step_operations
+from benchmarks.contestants.problem import Problem
+from benchmarks.contestants.report import describe, floor_lines, machine, table
+from benchmarks.contestants.setting import draw_params, problem_of
+from benchmarks.contestants.team import Outcome, largest_difference, measure
+from training.command import run_command
+from training.config import load_config
+from training.device import choose_device
+from training.errors import UserError
+from training.files import replace_text
+
+WARMUP = 4  # steps before the clock counts; their losses are compared: before an update, and after one, two and three
+TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}  # relative, of these losses
+SPINNING = 0.02  # processor time while waiting, as a share of the measured time, that is worth a warning
+FAILED = 1  # exit code: losses disagree, or a contestant ended with an error
+
+
+def main(argv: Sequence[str]) -> int:
+    args = _parse(argv)
+    if args.rounds < 1:
+        raise UserError(f"--rounds {args.rounds}: must be at least 1")
+    names = _chosen(args.only, ["engine", "conventional"] if args.scaling else list(CONTESTANTS))
+    problem = problem_of(load_config(args.preset, args.overrides), args.device, args.dtype)
+    choose_device("cpu")  # for what this process itself draws: a GPU is left to the contestants
+    print(machine())
+    if args.scaling:
+        good, report = _scaling(problem, names, args.rounds)
+    else:
+        good, report = _contest(problem, names, args.rounds)
+    if args.json:
+        replace_text(args.json, json.dumps({"machine": machine(), **report}, indent=1) + "\n")
+    return 0 if good else FAILED
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    about = "\n".join(f"  {name:17} {entry.about}" for name, entry in CONTESTANTS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.step",
+        description=__doc__,
+        epilog=f"contestants:\n{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("preset", nargs="?", default="baseline")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--dtype", choices=tuple(TOLERANCE), default="float32", help="of the computation")
+    parser.add_argument("--only", metavar="NAME,...", help="these contestants; the matrix products always run")
+    parser.add_argument("--rounds", type=int, default=9, help="timed steps of each (default: %(default)s)")
+    parser.add_argument("--scaling", action="store_true", help="other numbers of tokens, images and layers")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything measured to a file")
+    parser.add_argument("--debug", action="store_true")
+    return parser.parse_args(argv)
+
+
+def _chosen(only: str | None, usual: list[str]) -> list[str]:
+    names = only.split(",") if only else usual
+    for name in names:
+        if name not in CONTESTANTS:
+            raise UserError(f"--only {name}: there is no such contestant; there are {', '.join(CONTESTANTS)}")
+    return [PRODUCTS, *(name for name in dict.fromkeys(names) if name != PRODUCTS)]
+
+
+def _contest(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dict]:
+    """Print one contest; returns whether all that are installed computed the same, and what the file is to hold."""
+    outcomes = measure(problem, draw_params(problem), names, rounds, WARMUP)
+    versions = dict.fromkeys(outcome.version for outcome in outcomes if outcome.version)
+    devices = dict.fromkeys(outcome.device for outcome in outcomes if outcome.device)
+    print(f"{', '.join(versions)} on {', '.join(devices)}")
+    print(describe(problem), f"{rounds} rounds in turn", sep="; ")
+    print(*floor_lines(problem, outcomes), "", *table(problem, outcomes), "", sep="\n")
+    _print_losses(problem, outcomes)
+    _print_spinning(outcomes)
+    return _good(problem, outcomes), {"problem": problem.to_json(), "outcomes": [asdict(outcome) for outcome in outcomes]}
+
+
+def _print_losses(problem: Problem, outcomes: Sequence[Outcome]) -> None:
+    differences = largest_difference(outcomes)
+    print("losses of the first steps, and how far they are from the first line's, relative")
+    for outcome in outcomes:
+        if outcome.note is None and outcome.losses:
+            difference = differences.get(outcome.name, 0.0)
+            verdict = "" if difference <= TOLERANCE[problem.dtype] else "   NOT THE SAME COMPUTATION"
+            losses = "".join(f"{loss:11.6f}" for loss in outcome.losses)
+            print(f"{outcome.name:17}{losses}{difference:10.1e}{verdict}")
+
+
+def _good(problem: Problem, outcomes: Sequence[Outcome]) -> bool:
+    """Whether all losses agree, and no contestant ended with an error."""
+    differences = largest_difference(outcomes).values()
+    agree = all(difference <= TOLERANCE[problem.dtype] for difference in differences)
+    return agree and not any(outcome.fell for outcome in outcomes)
+
+
+def _print_spinning(outcomes: Sequence[Outcome]) -> None:
+    measured = sum(sum(outcome.steps) + sum(outcome.forwards) for outcome in outcomes)
+    for outcome in outcomes:
+        if outcome.idle_cpu > SPINNING * measured:
+            print(f"{outcome.name} kept a processor busy for {outcome.idle_cpu:.1f} s while others had their turn")
+
+
+def cases(problem: Problem) -> list[tuple[str, Problem]]:
+    """One thing at a time: patches of 8, 4 and 2 pixels, 16 to 512 images, 2 to 16 layers."""
+    patches = [(f"patch {side}", replace(problem, patch_size=(side, side), batch=4)) for side in (8, 4, 2)]
+    batches = [(f"batch {size}", replace(problem, batch=size)) for size in (16, 32, 64, 128, 256, 512)]
+    depths = [(f"layers {layers}", replace(problem, layers=layers, batch=16)) for layers in (2, 4, 8, 16)]
+    return [(name, replace(case, chunk_size=None)) for name, case in patches + batches + depths]
+
+
+def _scaling(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dict]:
+    """Each case in processes of its own. Milliseconds an image stand beside the operations that must be done."""
+    good, report = True, []
+    contestants = [name for name in names if name != PRODUCTS]
+    columns = "".join(f"{name:>18}" for name in contestants)
+    print(f"milliseconds an image, and GFLOP/s of what must be done; median of {rounds} rounds")
+    print(f"{'':12}{'tokens':>8}{'batch':>8}{'GFLOP/image':>13}{columns}{'ratio':>8}")
+    for name, case in cases(problem):
+        outcomes = measure(case, draw_params(case), contestants, rounds, WARMUP)
+        print(_scaling_line(name, case, outcomes), flush=True)
+        if not _good(case, outcomes):
+            good = False
+            _print_losses(case, outcomes)
+        report.append({"case": name, "problem": case.to_json(), "outcomes": [asdict(outcome) for outcome in outcomes]})
+    return good, {"cases": report}
+
+
+def _scaling_line(name: str, case: Problem, outcomes: Sequence[Outcome]) -> str:
+    operations = step_operations(case) / case.batch
+    medians = [statistics.median(outcome.steps) / case.batch if outcome.note is None else None for outcome in outcomes]
+    cells = "".join(f"{m * 1e3:10.2f} {operations / m / 1e9:7.0f}" if m else f"{'-':>18}" for m in medians)
+    ratio = f"{medians[0] / medians[-1]:8.2f}" if medians[0] and medians[-1] else f"{'-':>8}"
+    notes = "".join(f"  {outcome.name}: {outcome.note}" for outcome in outcomes if outcome.note is not None)
+    return f"{name:12}{case.tokens:8}{case.batch:8}{operations / 1e9:13.2f}{cells}{ratio}{notes}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
