@@ -3,7 +3,6 @@
 Products in float32 or bfloat16; layer norms, softmax and loss in float32, as is the custom.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -49,20 +48,29 @@ def loss_of(params: Params, images: jax.Array, labels: jax.Array, problem: Probl
 
 def forward(params: Params, images: jax.Array, problem: Problem) -> jax.Array:
     """Logits (B, C) of images (B, H, W, C)."""
-    B = len(images)
     dtype = jnp.bfloat16 if problem.dtype == "bfloat16" else images.dtype
+    x = embed(params, images, problem, dtype)
+    for block in params["blocks"]:
+        x = encoder_block(block, x, problem, dtype)
+    x = layer_norm(params["norm"], x, problem.norm_eps)
+    return dense(params["head"], x[:, 0], dtype).astype(params["norm"]["scale"].dtype)
+
+
+def embed(params: Params, images: jax.Array, problem: Problem, dtype: Any) -> jax.Array:
+    """Tokens (B, N, D): patches behind a class token, with positions."""
+    B = len(images)
     (H, W), (h, w) = problem.image_size, problem.patch_size
     patches = images.reshape(B, H // h, h, W // w, w, -1).swapaxes(2, 3).reshape(B, problem.patches, -1)
     x = dense(params["patch"], patches, dtype)
     token = jnp.broadcast_to(params["class_token"], (B, 1, problem.d_model))
-    x = jnp.concatenate([token.astype(dtype), x], axis=1) + params["positions"].astype(dtype)
-    norm = partial(layer_norm, eps=problem.norm_eps)
-    for block in params["blocks"]:
-        x = x + attention(block["attention"], norm(block["norm1"], x), problem.heads, dtype)
-        hidden = jax.nn.gelu(dense(block["expand"], norm(block["norm2"], x), dtype), approximate=problem.gelu == "tanh")
-        x = x + dense(block["project"], hidden, dtype)
-    x = norm(params["norm"], x)
-    return dense(params["head"], x[:, 0], dtype).astype(params["norm"]["scale"].dtype)
+    return jnp.concatenate([token.astype(dtype), x], axis=1) + params["positions"].astype(dtype)
+
+
+def encoder_block(params: Params, x: jax.Array, problem: Problem, dtype: Any) -> jax.Array:
+    normed = layer_norm(params["norm1"], x, problem.norm_eps)
+    x = x + attention(params["attention"], normed, problem.heads, dtype)
+    hidden = dense(params["expand"], layer_norm(params["norm2"], x, problem.norm_eps), dtype)
+    return x + dense(params["project"], jax.nn.gelu(hidden, approximate=problem.gelu == "tanh"), dtype)
 
 
 def dense(params: Params, x: jax.Array, dtype: Any) -> jax.Array:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from benchmarks.contestants import REFERENCE
 from benchmarks.contestants.problem import Params, Problem, save_params
 
@@ -180,7 +182,8 @@ def largest_difference(outcomes: Sequence[Outcome]) -> dict[str, float]:
         return {}
     reference = next((outcome for outcome in ran if outcome.name == REFERENCE), ran[0])
     return {
-        outcome.name: max(abs(a - b) / abs(b) for a, b in zip(outcome.losses, reference.losses, strict=True))
+        # Of NumPy, whose maximum keeps a nan: Python's would drop it.
+        outcome.name: float(np.max(np.abs(np.array(outcome.losses) / np.array(reference.losses) - 1)))
         for outcome in ran
         if outcome is not reference
     }
