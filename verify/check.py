@@ -88,8 +88,7 @@ class Checker:
     def check(self, fresh: bool = False) -> CaseResult:
         start = time.perf_counter()
         rng = self.case.random(self.seed)
-        w = self.cotangent if self.case.gradients is None else 1.0
-        probe = Probe(self.case, rng, w=w, any_float=self.plan.any_float, fresh=fresh)
+        probe = Probe(self.case, rng, w=self.cotangent, any_float=self.plan.any_float, fresh=fresh)
         parts, analytic = parts_of(probe), analytic_gradient(probe)
         if self._numeric is None:
             self._numeric = measure(probe, parts, analytic, rng, self.plan)

@@ -228,7 +228,7 @@ def _job(case: Case, seed: int) -> Job | None:
     rng = case.random(seed)
     if not any(name not in INPUTS for name in case.tensors):
         return None
-    probe = Probe(case, rng, w=None if case.gradients is None else 1.0)
+    probe = Probe(case, rng)
     parts = [part for part in parts_of(probe) if part.name not in INPUTS]
     part_of = np.full(probe.n, -1, np.int32)
     for number, part in enumerate(parts):

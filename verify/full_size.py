@@ -100,7 +100,8 @@ def _programs(model: ViT, loss: CrossEntropy) -> _Programs:
 
 @dataclass(frozen=True)
 class FromStage:
-    """The loss as a function of the parameters of some layers in a row, computed from their input on.
+    """The loss as a function of the parameters of some layers in a row, computed from their input on: what each image
+    adds to it, (B,).
 
     `layers` are the paths and layers from here to the end, the first `own` of which hold the tensors of the case.
     Constants: the input `x` (unless the images are a tensor of the case), `labels`, and for each path `params` and
@@ -119,8 +120,9 @@ class FromStage:
             else:
                 params = constants["params"][path]
             x, _ = layer.forward(params, x, constants["keys"].get(path))
-        value, _ = self.loss.forward(x, constants["labels"])
-        return value
+        # A loss for each image: the images that a step does not reach cancel before the sum, and bring no rounding.
+        losses, _ = jax.vmap(lambda z, label: self.loss.forward(z[None], label[None]))(x, constants["labels"])
+        return losses / len(x)
 
     def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
         raise CheckError("a stage has no gradient of its own: the case brings that of the whole model")
@@ -162,7 +164,7 @@ def stage_cases(point: Point) -> Iterator[Case]:
         } | ({"x": inputs[group[0].path][0]} if i else {})
         function = FromStage(tuple((p.path, p.layer) for p in [*group, *rest]), len(group), point.loss)
         if i == 0:
-            _require_same(point.value(), float(jit(function.value, False)(tensors, constants)))
+            _require_same(point.value(), float(jit(function.value, False)(tensors, constants).sum()))
         yield Case(
             f"model, {group[0].path} to the loss", function, tensors, constants,
             model_sizes(point.model, len(point.images)), regions(tensors), "ViT",

@@ -36,7 +36,8 @@ class NotAnalyticError(Exception):
 
 
 class Probe:
-    """The programs of one case. `w` is the cotangent, by default drawn from `rng`.
+    """The programs of one case. `w` is the cotangent: ones for a case that brings its gradients, else by default
+    drawn from `rng`.
 
     Raises:
         PrecisionError: the point or the output is not float64, or float64 is narrowed on the way, unless `any_float`.
@@ -62,6 +63,8 @@ class Probe:
         layout: Layout = tuple(self.shapes.items())
         output = _output(case.function, layout, flat, case.constants, any_float)
         self.output_shape = output.shape
+        if case.gradients is not None:
+            w = np.ones(output.shape)
         self.w = np.asarray(rng.normal(size=output.shape) if w is None else w, self.dtype)
         if self.w.shape != output.shape:
             raise CheckError(f"{case.name}: the cotangent has shape {self.w.shape}, the output {output.shape}")
