@@ -6,8 +6,9 @@
     python gradcheck.py --checkpoint runs/demo-20260101-120000       at trained weights, on real images
     python gradcheck.py --mutants               plant known mistakes, one at a time: each must be caught
 
-docs/gradcheck.md explains what is measured and how far it can be trusted. Exit code: 0 all pass; 1 a gradient is wrong
-or a mutant survived; 2 bad usage, nothing checked, or something could not be decided.
+docs/gradcheck.md explains what is measured and how far it can be trusted. Exit code: 0 all pass, as far as a budget
+went; 1 a gradient is wrong or a mutant survived; 2 bad usage, nothing checked, something could not be decided, or a
+report could not be written; 130 interrupted.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +32,9 @@ from tqdm import tqdm
 from data.augment import normalize
 from model.loss import CrossEntropy
 from training import checkpoint
-from training.command import run_command
-from training.config import describe_options, load_config, preset_names
-from training.device import CHOICES, choose_device, describe_device
+from training.command import BAD_INPUT, leaving_at_once, preset_parser, run_command
+from training.config import load_config, preset_names
+from training.device import choose_device, describe_device
 from training.errors import UserError
 from training.files import replace_text
 from training.interrupt import StopRequest
@@ -50,33 +52,62 @@ from verify.measure import Plan
 from verify.mutants import MutantCheck, MutantResult, load_mutants
 from verify.page import Report, to_html, to_json
 from verify.precision import compare_precisions, precision_lines
-from verify.report import HEADER, case_lines, findings, mutant_lines, summary, worst_errors
+from verify.report import HEADER, case_lines, findings, mutant_lines, precision_summary, summary, worst_errors
 from verify.results import INCONCLUSIVE, PASS, WRONG, CaseResult
 
 EXIT = {PASS: 0, WRONG: 1, INCONCLUSIVE: 2}
 SAVE_SECONDS = 30.0
+BATCH = COORDINATES = 2  # of a full-size check, where it is not told
+SEEDS = 2**32  # as many as JAX tells apart
 
 
 def main(argv: Sequence[str]) -> int:
+    start = time.perf_counter()
     args = parse_arguments(argv)
-    device = choose_device(args.device)
+    for option, path in (("--json", args.json), ("--html", args.html), ("--state", args.state)):
+        if path is not None:  # now, rather than after hours
+            assert_writable(option, path)
+    with leaving_at_once("interrupted"):
+        device = choose_device(args.device)
+        try:
+            point = load_point(args)
+            jax.config.update("jax_enable_x64", True)
+            kind = "float32" if args.float32 else "float64"
+            print(f"device  {describe_device(device)}; {kind}; seed {args.seed}\n", flush=True)
+            report = Report(command_line(args), describe_device(device), args.seed, 0.0, PASS, "")
+            report.versions = {"python": sys.version.split()[0], "jax": jax.__version__, "numpy": np.__version__}
+            code = check(args, point, report, start)
+        except CheckError as error:
+            raise UserError(str(error)) from error
+        report.seconds = time.perf_counter() - start
+        written = write_report(args, report)
+        return code or written
+
+
+def assert_writable(option: str, path: Path) -> None:
+    """Raises UserError where a file cannot take this name. Whatever is there stays as it is."""
     try:
-        point = load_point(args)
-        jax.config.update("jax_enable_x64", True)
-        kind = "float32" if args.float32 else "float64"
-        print(f"device  {describe_device(device)}; {kind}; seed {args.seed}\n", flush=True)
-        report = Report(command_line(args), describe_device(device), args.seed, 0.0, PASS, "")
-        report.versions = {"python": sys.version.split()[0], "jax": jax.__version__, "numpy": np.__version__}
-        start = time.perf_counter()
-        code = check(args, point, report, start)
-    except CheckError as error:
-        raise UserError(str(error)) from error
-    report.seconds = time.perf_counter() - start
-    if args.json:
-        replace_text(args.json, to_json(report))
-    if args.html:
-        replace_text(args.html, to_html(report))
-        print(f"report  {args.html}")
+        if not path.parent.is_dir():
+            raise UserError(f"{option} {path}: there is no folder {path.parent}; make it first")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{option} {path}: this is a {'folder' if path.is_dir() else 'device'}; name a file")
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UserError(f"{option} {path}: it cannot be written: {error.strerror}") from error
+
+
+def write_report(args: argparse.Namespace, report: Report) -> int:
+    """Write the files that were asked for; one that fails is told, and does not keep the other from being written."""
+    code = 0
+    for option, path, text in (("--json", args.json, to_json), ("--html", args.html, to_html)):
+        if path is None:
+            continue
+        try:
+            replace_text(path, text(report))
+            print(f"report  {path}")
+        except OSError as error:
+            print(f"error: {option} {path}: not written: {error.strerror}", file=sys.stderr)
+            code = BAD_INPUT
     return code
 
 
@@ -87,23 +118,35 @@ def check(args: argparse.Namespace, point: Point | None, report: Report, start: 
     if args.precision:
         report.precision = compare_precisions(point or random_point(tiny_model(), CrossEntropy(), args.seed, 3))
         print("\n".join(precision_lines(report.precision, every=True)))
+        report.verdict = "compared"  # there is no bar that lower precision has to reach
+        report.summary = precision_summary(report.precision, time.perf_counter() - start, args.seed)
+        print(f"\n{report.summary}")
         return 0
     if args.exhaustive:
         assert point is not None
-        return check_exhaustively(args, point, report)
+        return check_exhaustively(args, point, report, start)
     print(HEADER, flush=True)
     results: list[CaseResult] = []
     for result in check_tiny(args) if point is None else check_full_size(args, point):
         print("\n".join(case_lines(result)), flush=True)
         results.append(result)
     if not results:
-        raise UserError(f"--only {args.only}: no case has this in its name; without it all of them are checked")
+        raise no_such_case(args)
     if point is not None and not args.only:
         report.precision = compare_precisions(point)
         print("\n" + "\n".join(precision_lines(report.precision, every=False)))
     report.results = results
     report.verdict = overall(results)
     return conclude(args, report, time.perf_counter() - start)
+
+
+def selected(args: argparse.Namespace, name: str) -> bool:
+    """Whether --only TEXT, in capitals or not, is in this name."""
+    return args.only.casefold() in name.casefold()
+
+
+def no_such_case(args: argparse.Namespace) -> UserError:
+    return UserError(f"--only {args.only}: no case has this in its name; without it all of them are checked")
 
 
 def overall(results: Sequence[CaseResult]) -> str:
@@ -114,21 +157,22 @@ def overall(results: Sequence[CaseResult]) -> str:
 
 def conclude(args: argparse.Namespace, report: Report, seconds: float) -> int:
     """Print what was found, and how to find it again."""
-    report.summary = summary(report.results, seconds, args.seed)
+    report.summary = summary(report.results, seconds, args.seed, report.coverage)
     print("\n" + "\n".join([*findings(report.results), worst_errors(report.results), report.summary]))
     if report.verdict == WRONG:
         args.only = next(result.name for result in report.results if result.wrong)
+        args.budget = args.state = None  # the state is of a check of more than this case
         print(f"again: {command_line(args)}")
     return EXIT[report.verdict]
 
 
 def check_tiny(args: argparse.Namespace) -> Iterator[CaseResult]:
     """Every layer, the loss, the model and the optimizer, at shapes at which every coordinate can be checked."""
-    cases = [case for case in all_cases(args.seed) if args.only in case.name]
+    cases = [case for case in all_cases(args.seed) if selected(args, case.name)]
     if args.float32:
         cases = [replace(case, tensors={n: a.astype(np.float32) for n, a in case.tensors.items()}) for case in cases]
     yield from check_together(cases, args.seed, Plan(any_float=args.float32, curves=46 if args.html else 0))
-    yield from (result for result in definition_results(args.seed) if args.only in result.name)
+    yield from (result for result in definition_results(args.seed) if selected(args, result.name))
 
 
 def check_together(cases: Iterable[Case], seed: int, plan: Plan) -> Iterator[CaseResult]:
@@ -144,12 +188,12 @@ def check_full_size(args: argparse.Namespace, point: Point) -> Iterator[CaseResu
     layers = Plan(args.coordinates, levels=8, first=-2, curves=curves)
     stages = Plan(args.coordinates, levels=8, first=-6, curves=curves)
     for cases, plan in ((full_size_layer_cases(point), layers), (stage_cases(point), stages)):
-        yield from check_together([case for case in cases if args.only in case.name], args.seed, plan)
+        yield from check_together([case for case in cases if selected(args, case.name)], args.seed, plan)
 
 
 def check_mutants(args: argparse.Namespace, report: Report) -> int:
     """Plant the mutants one at a time. The checks must pass without them, and fail with each."""
-    mutants = [m for m in load_mutants() if args.only in f"{m.file}: {m.mistake}"]
+    mutants = [m for m in load_mutants() if selected(args, f"{m.file}: {m.mistake}")]
     if not mutants:
         raise UserError(f"--only {args.only}: no mutant has this in its file or its mistake")
     trial = MutantCheck([*layer_cases(args.seed), *loss_cases(args.seed)], args.seed)
@@ -171,104 +215,174 @@ def check_mutants(args: argparse.Namespace, report: Report) -> int:
     return EXIT[report.verdict]
 
 
-def check_exhaustively(args: argparse.Namespace, point: Point, report: Report) -> int:
+def check_exhaustively(args: argparse.Namespace, point: Point, report: Report, start: float) -> int:
     """Every coordinate of every parameter, layer by layer and end to end, until it is done, out of time or stopped."""
-    cases = [c for c in [*full_size_layer_cases(point), *stage_cases(point)] if args.only in c.name]
-    whole = ExhaustiveCheck(cases, args.seed, fingerprint(args, point))
-    what = Path(args.checkpoint).name if args.checkpoint else args.arguments[0]
-    state = args.state or RUNS / f"gradcheck-{what}-seed{args.seed}.json"
-    state.parent.mkdir(parents=True, exist_ok=True)
-    if whole.resume(state):
-        print(f"going on from {state}: {whole.done:,} of {whole.coordinates:,} coordinates are checked")
-    print(f"{whole.coordinates:,} coordinates, of each layer by itself and end to end: {whole.passes:,} forward passes")
+    state = args.state or default_state(args)
+    kept = f"{state} stays as it is" if state.exists() else "there is nothing to save"
     # A call keeps one core of a CPU busy; an accelerator is filled by each, and one more hides the host's share.
     workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 2
-    seconds = whole.estimate(workers) * (1 - whole.done / whole.coordinates)
-    print(f"about {format_seconds(seconds)} on this device" + (f"; --budget {args.budget}" if args.budget else ""))
-    limit = parse_budget(args.budget) if args.budget else float("inf")
-    start = saved = time.perf_counter()
-    with (
-        StopRequest() as stop,
-        tqdm(total=whole.coordinates, initial=whole.done, unit=" coordinates", disable=None) as bar,
-    ):
+    with leaving_at_once(f"interrupted before the first coordinate: {kept}"):
+        whole = prepare(args, point, state, workers)
+    first = whole.position
+    limit = float("inf") if args.budget is None else parse_budget(args.budget)
+    if time.perf_counter() - start > limit:
+        print("the start took all of the budget: only the least is checked, a chunk of coordinates")
+    sys.stdout.flush()
+    saved = time.perf_counter()
+    with StopRequest() as stop:
+        with tqdm(total=whole.coordinates, initial=whole.done, unit=" coordinates", disable=None) as bar:
 
-        def show(count: int) -> None:
-            nonlocal saved
-            bar.update(count)
-            bar.set_postfix_str(f"{whole.wrong} wrong", refresh=False)
-            if time.perf_counter() - saved > SAVE_SECONDS:
-                replace_text(state, whole.state())
-                saved = time.perf_counter()
+            def over() -> bool:
+                out_of_time = time.perf_counter() - start > limit and whole.position > first
+                return stop.signal is not None or out_of_time
 
-        whole.run(lambda: stop.signal is not None or time.perf_counter() - start > limit, show, workers)
-    report.results = whole.results()
+            def show(count: int) -> None:
+                nonlocal saved
+                bar.update(count)
+                bar.set_postfix_str(f"{whole.wrong} wrong", refresh=False)
+                if time.perf_counter() - saved > SAVE_SECONDS:
+                    replace_text(state, whole.state())
+                    saved = time.perf_counter()
+
+            whole.run(over, show, workers)
+        if not whole.finished:
+            replace_text(state, whole.state())
+    report.results, report.coverage = whole.results(), whole.coverage()
     print(HEADER + "\n" + "\n".join(line for result in report.results for line in case_lines(result)))
     report.verdict = overall(report.results)
     code = conclude(args, report, time.perf_counter() - start)
-    share = f"{whole.done:,} of {whole.coordinates:,} coordinates ({whole.done / whole.coordinates:.3%})"
-    print(f"covered {share}, chosen at random")
+    print(f"covered {report.coverage.share}, chosen at random")
     if whole.finished:
         state.unlink(missing_ok=True)
         return code
-    replace_text(state, whole.state())
     print(f"go on with the same command: {state}")
-    return 128 + stop.signal if stop.signal is not None and code == 0 else code
+    return 128 + stop.signal if stop.signal is not None and report.verdict != WRONG else code
+
+
+def prepare(args: argparse.Namespace, point: Point, state: Path, workers: int) -> ExhaustiveCheck:
+    """Build and compile the cases, take up what was saved, and say how much there is to do."""
+    cases = [c for c in [*full_size_layer_cases(point), *stage_cases(point)] if selected(args, c.name)]
+    if not cases:
+        raise no_such_case(args)
+    whole = ExhaustiveCheck(cases, args.seed, fingerprint(args, point))
+    if whole.resume(state):
+        print(f"going on from {state}: {whole.done:,} of {whole.coordinates:,} coordinates are checked")
+    print(f"{whole.coordinates:,} coordinates, of each layer by itself and end to end: {whole.passes:,} forward passes")
+    seconds = whole.estimate(workers) * (1 - whole.done / whole.coordinates)
+    budget = "" if args.budget is None else f"; --budget {args.budget}, the start included"
+    print(f"about {format_seconds(seconds)} on this device{budget}", flush=True)
+    return whole
+
+
+def default_state(args: argparse.Namespace) -> Path:
+    """Where an exhaustive check keeps its place if it is not told: in the folder of the runs, which is made for it."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    what = Path(args.checkpoint).name if args.checkpoint else args.arguments[0]
+    words = [what, *re.findall(r"\w+", args.only.casefold())]
+    path = RUNS / f"gradcheck-{'-'.join(words)[:150]}-seed{args.seed}.json"
+    assert_writable("--state", path)
+    return path
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="gradcheck.py",
-        description="Check every hand-derived gradient of this project against derivatives that are measured.",
-        epilog=f"presets: {', '.join(preset_names())}\n\noptions (section.key=default):\n{describe_options()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = preset_parser(
+        "gradcheck.py",
+        "Check every hand-derived gradient of this project against derivatives that are measured.",
+        default="every layer at tiny shapes",
     )
     parser.add_argument(
-        "arguments",
-        nargs="*",
-        metavar="PRESET or section.key=value",
-        help="a section of configs.yml, then options that override it (default: every layer at tiny shapes)",
+        "--checkpoint", metavar="RUN", type=named_folder, help="check at the weights and images of a training run"
     )
-    parser.add_argument("--checkpoint", metavar="RUN", help="check at the weights and images of a training run")
     parser.add_argument("--exhaustive", action="store_true", help="every coordinate of every parameter, at full size")
     parser.add_argument(
-        "--budget", metavar="TIME", help="stop the exhaustive check after this long, as in 10m or 2h30m"
+        "--budget",
+        metavar="TIME",
+        help="stop the exhaustive check this long after the command began, as in 10m or 2h30m",
     )
-    parser.add_argument("--state", metavar="FILE", type=Path, help="where the exhaustive check keeps its place")
+    parser.add_argument("--state", metavar="FILE", type=named_file, help="where the exhaustive check keeps its place")
     parser.add_argument("--mutants", action="store_true", help="plant known mistakes and see each of them caught")
     parser.add_argument("--precision", action="store_true", help="only compare float32 and bfloat16 with float64")
     parser.add_argument("--only", metavar="TEXT", default="", help="only the cases (mutants) whose name contains TEXT")
     parser.add_argument("--seed", type=int, default=0, help="of every random number (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=2, help="images in a full-size check (default: %(default)s)")
+    parser.add_argument("--batch", type=int, help=f"images in a full-size check (default: {BATCH})")
     parser.add_argument(
-        "--coordinates", type=int, default=2, help="to sample of each tensor at full size (default: %(default)s)"
+        "--coordinates", type=int, help=f"to sample of each tensor at full size (default: {COORDINATES})"
     )
     parser.add_argument("--float32", action="store_true", help="check in float32 all the same, at tiny shapes")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything to FILE")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with tables and curves to FILE")
-    parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    args = parser.parse_intermixed_args(argv)
-    full_size = bool(args.arguments or args.checkpoint)
-    if args.exhaustive and not full_size:
-        parser.error("--exhaustive: name a PRESET; at tiny shapes every coordinate is checked anyway")
-    if args.mutants and (full_size or args.exhaustive):
-        parser.error("--mutants are planted at tiny shapes: leave PRESET, --checkpoint and --exhaustive out")
-    if args.float32 and (full_size or args.mutants):
-        parser.error("--float32 goes with the check at tiny shapes; at full size --precision compares it with float64")
-    if (args.budget or args.state) and not args.exhaustive:
-        parser.error("--budget and --state belong to --exhaustive")
-    if args.seed < 0 or args.batch < 1 or args.coordinates < 1:
-        parser.error("--seed must be at least 0, --batch and --coordinates at least 1")
-    if args.budget:
+    parser.add_argument("--json", metavar="FILE", type=named_file, help="write everything to FILE")
+    parser.add_argument("--html", metavar="FILE", type=named_file, help="write a page with tables and curves to FILE")
+    args = parser.parse_intermixed_args(with_negative_budget(argv))
+    for refused, message in contradictions(args):
+        if refused:
+            parser.error(message)
+    args.batch, args.coordinates = args.batch or BATCH, args.coordinates or COORDINATES
+    if args.budget is not None:
         parse_budget(args.budget)
     return args
+
+
+def contradictions(args: argparse.Namespace) -> tuple[tuple[bool, str], ...]:
+    """What cannot be done, or would have no effect: an option that is given is used or refused."""
+    full_size = bool(args.arguments or args.checkpoint)
+    sampled = full_size and not (args.exhaustive or args.precision)
+    return (
+        (
+            args.exhaustive and not full_size,
+            "--exhaustive: name a PRESET; at tiny shapes every coordinate is checked anyway",
+        ),
+        (
+            args.mutants and (full_size or args.exhaustive),
+            "--mutants are planted at tiny shapes: leave PRESET, --checkpoint and --exhaustive out",
+        ),
+        (
+            args.precision and bool(args.exhaustive or args.mutants or args.only),
+            "--precision compares whole gradients, and only that: leave --exhaustive, --mutants and --only out",
+        ),
+        (
+            args.float32 and (full_size or args.mutants or args.precision),
+            "--float32 goes with the check at tiny shapes; at full size --precision compares it with float64",
+        ),
+        (
+            not args.exhaustive and (args.budget is not None or args.state is not None),
+            "--budget and --state belong to --exhaustive",
+        ),
+        (args.batch is not None and not full_size, "--batch belongs to a full-size check: name a PRESET"),
+        (
+            args.coordinates is not None and not sampled,
+            "--coordinates belongs to a full-size check of a sample: name a PRESET, and no --exhaustive or --precision",
+        ),
+        (any(n is not None and n < 1 for n in (args.batch, args.coordinates)), "--batch and --coordinates: at least 1"),
+        (not 0 <= args.seed < SEEDS, f"--seed must be from 0 to {SEEDS - 1}"),
+        (args.json is not None and args.json == args.html, "--json and --html: name two files"),
+    )
+
+
+def named_file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("name a file; this is empty")
+    return Path(text)
+
+
+def named_folder(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("name the folder of a run; this is empty")
+    return text
+
+
+def with_negative_budget(argv: Sequence[str]) -> list[str]:
+    """`--budget -5s` as `--budget=-5s`: argparse would take -5s for an option, and not say what is wrong with it."""
+    words = list(argv)
+    for i in range(len(words) - 1, 0, -1):
+        if words[i - 1] == "--budget" and re.match(r"-[\d.]", words[i]):
+            words[i - 1 : i + 1] = [f"--budget={words[i]}"]
+    return words
 
 
 def parse_budget(text: str) -> float:
     """`90s`, `10m`, `2h30m` -> seconds. Raises UserError for anything else."""
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
     if not text or not match:
-        raise UserError(f"--budget {text}: write it like 90s, 10m or 2h30m")
+        raise UserError(f"--budget {shlex.quote(text)}: write it like 90s, 10m or 2h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
 
@@ -303,6 +417,8 @@ def trained_point(args: argparse.Namespace) -> Point:
     params, _ = checkpoint.restore(path, template, part="params")
     dataset = load_dataset(config.data)
     check_fit(config.model, dataset)
+    if args.batch > len(dataset.val.labels):
+        raise UserError(f"--batch {args.batch}: there are {len(dataset.val.labels)} validation images")
     rng = np.random.default_rng(args.seed)
     chosen = np.sort(rng.choice(len(dataset.val.labels), size=args.batch, replace=False))
     classes = run.read_classes()
@@ -323,13 +439,14 @@ def command_line(args: argparse.Namespace) -> str:
     words += [f"--{name}" for name in ("exhaustive", "mutants", "precision", "float32") if getattr(args, name)]
     words += ["--only", args.only] if args.only else []
     if args.arguments or args.checkpoint:
-        words += ["--batch", str(args.batch), "--coordinates", str(args.coordinates)]
+        words += ["--batch", str(args.batch)]
+        words += [] if args.exhaustive or args.precision else ["--coordinates", str(args.coordinates)]
     return shlex.join([*words, "--seed", str(args.seed)])
 
 
 def fingerprint(args: argparse.Namespace, point: Point) -> str:
     """Of everything that an exhaustive check depends on: the point, the seed, and the source of the layers."""
-    digest = hashlib.sha256(repr((point.model, point.loss, args.seed, args.batch, args.only)).encode())
+    digest = hashlib.sha256(repr((point.model, point.loss, args.seed, args.batch, args.only.casefold())).encode())
     for array in (*point.params.values(), point.images, point.labels):
         digest.update(np.ascontiguousarray(array).tobytes())
     for file in sorted(Path(__file__).with_name("model").rglob("*.py")):

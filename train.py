@@ -17,9 +17,9 @@ from pathlib import Path
 import jax
 
 from data.tiny_imagenet import Dataset
-from training.command import run_command
-from training.config import Config, describe_options, load_config, preset_names
-from training.device import CHOICES, choose_device, describe_device
+from training.command import preset_parser, run_command
+from training.config import Config, load_config
+from training.device import choose_device, describe_device
 from training.errors import UserError
 from training.interrupt import StopRequest
 from training.run_folder import Classes, RunFolder
@@ -67,23 +67,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="train.py",
-        description="Train a Vision Transformer with hand-derived gradients.",
-        epilog=f"presets: {', '.join(preset_names())}\n\noptions (section.key=default):\n{describe_options()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "arguments",
-        nargs="*",
-        metavar="PRESET or section.key=value",
-        help=f"a section of configs.yml (default: {DEFAULT_PRESET}), then options that override it",
-    )
+    parser = preset_parser("train.py", "Train a Vision Transformer with hand-derived gradients.", DEFAULT_PRESET)
     parser.add_argument("--run", metavar="DIR", type=Path, help="the run's folder (default: runs/<preset>-<date-time>)")
     parser.add_argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run")
-    parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--summary", action="store_true", help="print layers, shapes, parameters and FLOPs, and leave")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
     if args.resume and args.run:
         parser.error("--resume DIR names the folder of the run already: leave --run out")

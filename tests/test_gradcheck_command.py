@@ -1,7 +1,12 @@
 """gradcheck.py as it is used: exit codes, files, and one line for bad input."""
 
+import errno
 import json
+import os
 import re
+import shlex
+import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +14,8 @@ import pytest
 
 import gradcheck
 from tests.conftest import Ended
+from tests.tiny_runs import start_python
+from training.files import replace_text
 from verify.mutants import load_mutants, planted
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -36,7 +43,7 @@ def test_a_right_layer_ends_with_0(call: Call) -> None:
     ended = call(gradcheck.main, "--only", "softmax", "--seed", "3", "--device", "cpu")
     assert (ended.code, ended.err) == (0, "")
     assert re.search(r"^  x +3 x 2 x 7 x 9 +\de-1\d +\de-1\d +2\.00 +\(.*\) +pass$", ended.out, re.MULTILINE)
-    assert "1 cases, 1 tensors, 378 coordinates: all pass" in ended.out
+    assert "2 cases, 2 tensors, 756 coordinates: all pass" in ended.out
     assert "seed 3" in ended.out
 
 
@@ -60,7 +67,7 @@ def test_a_wrong_layer_ends_with_1_and_says_where_and_how_to_see_it_again(call: 
 def test_the_optimizer_is_checked_against_its_definition(call: Call) -> None:
     ended = call(gradcheck.main, "--only", "AdamW", "--device", "cpu")
     assert ended.code == 0
-    assert "2 cases" in ended.out
+    assert "3 cases" in ended.out
     mutant = next(m for m in load_mutants() if m.mistake == "eps is inside the root")
     with planted(mutant):
         assert call(gradcheck.main, "--only", "AdamW", "--device", "cpu").code == 1
@@ -76,6 +83,10 @@ def test_the_optimizer_is_checked_against_its_definition(call: Call) -> None:
         (("demo", "model.no_such=2"), "no_such"),
         (("--checkpoint", "no/such/run"), "no/such/run: there is no such folder"),
         (("demo", "--exhaustive", "--budget", "soon"), "write it like 90s, 10m or 2h30m"),
+        (("demo", "--exhaustive", "--budget", "-5s"), "--budget -5s: write it like 90s"),
+        (("demo", "--exhaustive", "--budget", ""), "--budget '': write it like 90s"),
+        ((*SMALL, "--exhaustive", "--only", "no such layer"), "--only no such layer: no case has this in its name"),
+        ((*SMALL, "--exhaustive", "--only", "GELU"), "have no parameters"),
         (("--mutants", "--only", "no such mistake"), "no mutant has this"),
     ],
 )
@@ -84,16 +95,77 @@ def test_bad_input_is_one_line_and_2(call: Call, argv: tuple[str, ...], message:
 
 
 @pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--exhaustive", "--exhaustive: name a PRESET"),
+        ("--budget 10m", "--budget and --state belong to --exhaustive"),
+        ("--budget ''", "--budget and --state belong to --exhaustive"),
+        ("--state s.json", "--budget and --state belong to --exhaustive"),
+        ("demo --exhaustive --state ''", "--state: name a file"),
+        ("--checkpoint ''", "--checkpoint: name the folder of a run"),
+        ("--json ''", "--json: name a file"),
+        ("--html ''", "--html: name a file"),
+        ("--json a --html a", "--json and --html: name two files"),
+        ("demo --mutants", "--mutants are planted at tiny shapes"),
+        ("demo --float32", "--float32 goes with the check at tiny shapes"),
+        ("--mutants --float32", "--float32 goes with the check at tiny shapes"),
+        ("--precision --float32", "--float32 goes with the check at tiny shapes"),
+        ("demo --precision --exhaustive", "--precision compares whole gradients"),
+        ("--precision --mutants", "--precision compares whole gradients"),
+        ("--precision --only head", "--precision compares whole gradients"),
+        ("--batch 2", "--batch belongs to a full-size check"),
+        ("--precision --batch 2", "--batch belongs to a full-size check"),
+        ("--coordinates 2", "--coordinates belongs to a full-size check of a sample"),
+        ("demo --exhaustive --coordinates 2", "--coordinates belongs to a full-size check of a sample"),
+        ("demo --precision --coordinates 2", "--coordinates belongs to a full-size check of a sample"),
+        ("demo --batch 0", "--batch and --coordinates: at least 1"),
+        ("demo --coordinates -3", "--batch and --coordinates: at least 1"),
+        ("--seed -1", "--seed must be from 0 to 4294967295"),
+        ("--seed 4294967296", "--seed must be from 0 to 4294967295"),
+        ("--no-such-option", "unrecognized arguments"),
+    ],
+)
+def test_arguments_that_would_have_no_effect_are_2(
+    call: Call, capfd: pytest.CaptureFixture[str], argv: str, message: str
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        call(gradcheck.main, *shlex.split(argv))
+    assert error.value.code == 2
+    assert message in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
     "argv",
     [
-        ("--exhaustive",), ("--budget", "10m"), ("demo", "--mutants"), ("demo", "--float32"), ("--seed", "-1"),
-        ("demo", "--batch", "0"), ("--no-such-option",),
+        "--only 'dense, images' --seed 3",
+        "--float32",
+        "--mutants --only gelu.py",
+        "--precision",
+        "demo model.layers=1 --coordinates 5",
+        "demo --precision --batch 3",
+        "demo --exhaustive --budget 2h --state s.json",
+        "--checkpoint 'runs/a b'",
     ],
-)  # fmt: skip
-def test_arguments_that_do_not_go_together_are_2(call: Call, argv: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit) as error:
-        call(gradcheck.main, *argv)
-    assert error.value.code == 2
+)
+def test_the_command_in_the_report_does_the_same_again(argv: str) -> None:
+    args = gradcheck.parse_arguments(shlex.split(argv))
+    again = shlex.split(gradcheck.command_line(args))
+    assert again[:2] == ["python", "gradcheck.py"]
+    assert gradcheck.parse_arguments(again[2:]) == args
+
+
+def test_the_largest_seed_is_a_seed(call: Call) -> None:
+    ended = call(
+        gradcheck.main, *SMALL, "model.dropout=0.1", "--only", "head", "--seed", str(2**32 - 1), "--device", "cpu"
+    )
+    assert (ended.code, ended.err) == (0, ""), ended
+
+
+@pytest.mark.parametrize(("only", "found"), [("SoftMax", "softmax   "), ("adamw", "AdamW")])
+def test_capitals_make_no_difference_to_only(call: Call, only: str, found: str) -> None:
+    ended = call(gradcheck.main, "--only", only, "--device", "cpu")
+    assert ended.code == 0
+    assert found in ended.out
 
 
 def test_budgets() -> None:
@@ -123,17 +195,81 @@ def test_a_preset_is_checked_layer_by_layer_and_end_to_end(call: Call, tmp_path:
 
 def test_exhaustively_with_a_budget_and_on(call: Call, tmp_path: Path) -> None:
     arguments = (*SMALL, "--exhaustive", "--state", "state.json", "--device", "cpu")
-    ended = call(gradcheck.main, *arguments, "--budget", "0s")
-    assert "covered 0 of" in ended.out
-    assert ended.code == 2, "nothing checked"
-    assert (tmp_path / "state.json").exists()
+    ended = call(gradcheck.main, *arguments, "--budget", "0s", "--json", "r.json", "--html", "r.html")
+    assert ended.code == 0, ended
+    assert "the start took all of the budget" in ended.out
+    assert re.search(r"^covered 64 of 1,\d+ coordinates \(3\.\d+%\), chosen at random$", ended.out, re.MULTILINE)
+    found = re.search(
+        r"coordinates: all pass so far; (\d+) of (\d+) tensors have not been reached yet; "
+        r"(\d+) of (\d+) cases not at all",
+        ended.out,
+    )
+    assert found, ended.out
+    coverage = json.loads((tmp_path / "r.json").read_text())["coverage"]
+    counts = [len(coverage["unreached"]), coverage["tensors"], len(coverage["unreached_cases"]), coverage["cases"]]
+    assert [int(number) for number in found.groups()] == counts
+    page = (tmp_path / "r.html").read_text()
+    assert "<title>Gradient check: pass so far</title>" in page
+    assert found.group() in page
+
+    saved = json.loads((tmp_path / "state.json").read_text())
+    assert saved["position"] == 1
     ended = call(gradcheck.main, *arguments)
     assert ended.code == 0, ended
-    assert re.search(r"going on from state.json: 0 of [\d,]+ coordinates", ended.out)
+    assert re.search(r"going on from state.json: 64 of [\d,]+ coordinates", ended.out)
     assert re.search(r"([\d,]+) coordinates, of each layer by itself and end to end: \1 forward passes", ended.out)
     assert re.search(r"about \d+:\d\d on this device", ended.out)
     assert "(100.000%), chosen at random" in ended.out
+    assert "all pass. " in ended.out
+    assert "so far" not in ended.out
     assert not (tmp_path / "state.json").exists()
+
+
+def test_a_budget_counts_from_the_start_of_the_command(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that takes an hour, by the clock of this test, leaves nothing of half an hour."""
+    now = time.perf_counter
+    late = iter([now()])
+    monkeypatch.setattr(gradcheck.time, "perf_counter", lambda: next(late, now() + 3600))
+    ended = call(gradcheck.main, *SMALL, "--exhaustive", "--only", "head", "--budget", "30m", "--device", "cpu")
+    assert "the start took all of the budget" in ended.out
+    assert "covered 64 of" in ended.out
+
+
+def test_without_a_name_the_state_is_kept_with_the_runs(call: Call, tmp_path: Path) -> None:
+    arguments = (*SMALL, "--exhaustive", "--budget", "0s", "--device", "cpu")
+    for more in ((), ("--only", "head (Dense)")):  # neither takes up, nor refuses, what the other saved
+        assert call(gradcheck.main, *arguments, *more).code == 0
+    found = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert found == {"gradcheck-demo-seed0.json"}  # the head has less than a chunk, so that one is done
+    ended = call(gradcheck.main, *SMALL, "--exhaustive", "--seed", "1", "--state", "runs/gradcheck-demo-seed0.json")
+    assert_refused(ended, "of another check")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_ctrl_c_while_it_starts_is_one_line_and_130(programs: Path, tmp_path: Path, resumed: bool) -> None:
+    """However often it comes: threads that compile are not waited for, and do not make Python abort."""
+    script = textwrap.dedent("""
+        import os, signal, sys, threading, time
+        import gradcheck
+        from training.command import run_command
+
+        def compiling(cases, seed, fingerprint):
+            threading.Thread(target=time.sleep, args=(60,)).start()  # Python would wait for it at the end
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+        gradcheck.ExhaustiveCheck = compiling
+        sys.exit(run_command(gradcheck.main))
+    """)
+    state = tmp_path / "state.json"
+    if resumed:
+        state.write_text("{}")
+    arguments = (*SMALL, "--exhaustive", "--state", state, "--device", "cpu")
+    with start_python("-c", script, *arguments, cache=programs, cwd=tmp_path) as process:
+        _, err = process.communicate(timeout=50)
+    kept = f"{state} stays as it is" if resumed else "there is nothing to save"
+    assert (process.returncode, err) == (130, f"interrupted before the first coordinate: {kept}\n")
 
 
 def test_at_trained_weights_and_real_images(call: Call, finished: Path) -> None:
@@ -141,13 +277,21 @@ def test_at_trained_weights_and_real_images(call: Call, finished: Path) -> None:
     assert (ended.code, ended.err) == (0, ""), ended
     assert re.search(rf"^{finished}/best.npz on validation images \d+, \d+$", ended.out, re.MULTILINE)
     assert "head (Dense)" in ended.out
+    ended = call(gradcheck.main, "--checkpoint", finished, "--device", "cpu", "--batch", "37")
+    assert_refused(ended, "--batch 37: there are 36 validation images")
 
 
-def test_precision_alone(call: Call) -> None:
-    ended = call(gradcheck.main, "--precision", "--device", "cpu")
+def test_precision_alone(call: Call, tmp_path: Path) -> None:
+    ended = call(gradcheck.main, "--precision", "--device", "cpu", "--html", "p.html", "--json", "p.json")
     assert ended.code == 0
     assert re.search(r"qkv/b keys|qkv/b ", ended.out)
     assert "all parameters" in ended.out
+    found = re.search(r"^\d+ gradients, error of all parameters against float64: float32 \d\.\de-0\d", ended.out, re.M)
+    assert found, ended.out
+    page = (tmp_path / "p.html").read_text()
+    assert found.group() in page
+    assert "Every tensor" not in page
+    assert page.count("<tr>") == len(json.loads((tmp_path / "p.json").read_text())["precision"]) + 1
 
 
 def test_float32_is_possible_when_asked_for(call: Call) -> None:
@@ -165,3 +309,52 @@ def test_mutants_are_planted_and_caught(call: Call, tmp_path: Path) -> None:
     assert "by complex step, differences" in ended.out
     assert "6 of 6 planted mistakes caught" in (tmp_path / "m.html").read_text()
     assert all(mutant["caught"] for mutant in json.loads((tmp_path / "m.json").read_text())["mutants"])
+
+
+# Files.
+
+
+@pytest.mark.parametrize("option", ["--json", "--html", "--state"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_check(call: Call, tmp_path: Path, option: str) -> None:
+    arguments = (*SMALL, "--exhaustive") if option == "--state" else ("--only", "softmax")
+    (tmp_path / "folder").mkdir()
+    for path, why in (
+        ("none/r.json", "there is no folder none; make it first"),
+        ("folder", "this is a folder; name a file"),
+        ("/dev/null", "this is a device; name a file"),
+        ("/proc/r.json", "it cannot be written: "),
+        ("x" * 300, "it cannot be written: File name too long"),
+    ):
+        ended = call(gradcheck.main, *arguments, option, path)
+        assert_refused(ended, f"^error: {option} {path}: {why}")
+        assert ended.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused_before_the_check(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    ended = call(gradcheck.main, "--only", "softmax", "--json", "closed/r.json")
+    assert_refused(ended, "--json closed/r.json: it cannot be written: Permission denied")
+
+
+def test_what_is_there_stays_until_the_check_is_over(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("before")
+    assert call(gradcheck.main, "--only", "no such layer", "--json", "r.json").code == 2
+    assert (tmp_path / "r.json").read_text() == "before"
+
+
+def test_one_file_that_fails_does_not_take_the_other_with_it(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        if path.suffix == ".json":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        replace_text(path, text)
+
+    monkeypatch.setattr(gradcheck, "replace_text", full)
+    ended = call(gradcheck.main, "--only", "softmax", "--json", "r.json", "--html", "r.html", "--device", "cpu")
+    assert (ended.code, ended.err) == (2, "error: --json r.json: not written: No space left on device\n")
+    assert "report  r.html" in ended.out
+    assert "softmax" in (tmp_path / "r.html").read_text()

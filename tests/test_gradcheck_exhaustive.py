@@ -15,6 +15,7 @@ from verify.exhaustive import CHUNK, ExhaustiveCheck, Tally
 from verify.full_size import Point, full_size_layer_cases, random_point, stage_cases
 from verify.precision import compare_precisions, precision_lines
 from verify.probe import jit
+from verify.report import summary
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -146,6 +147,38 @@ def test_a_state_of_another_check_or_a_damaged_one_is_refused(cases: list, tmp_p
         state.write_text(damaged)
         with pytest.raises(CheckError, match=r"damaged.*delete it"):
             ExhaustiveCheck(cases, 0, "test").resume(state)
+
+
+def test_what_was_not_reached_is_named_and_has_not_passed(cases: list) -> None:
+    check = run(ExhaustiveCheck(cases, 0, "test"), chunks=1)
+    found = check.coverage()
+    assert (found.done, found.coordinates, found.cases, found.finished) == (check.done, check.coordinates, 2, False)
+    reached = {f"{result.name}: {tensor.name}" for result in check.results() for tensor in result.tensors}
+    assert reached.isdisjoint(found.unreached)
+    assert len(reached) + len(found.unreached) == found.tensors
+    assert [*found.unreached_cases, *(result.name for result in check.results())] == [case.name for case in cases]
+    told = summary(check.results(), 1.0, 0, found)
+    assert f"all pass so far; {len(found.unreached)} of {found.tensors} tensors have not been reached yet" in told
+    assert "; 1 of 2 cases not at all" in told
+    run(check)
+    found = check.coverage()
+    assert (found.finished, found.unreached, found.unreached_cases) == (True, [], [])
+    assert "so far" not in summary(check.results(), 1.0, 0, found)
+
+
+def test_a_case_tells_which_of_its_tensors_were_not_reached(cases: list) -> None:
+    check = run(ExhaustiveCheck([cases[1]], 0, "test"), chunks=1)
+    (result,) = check.results()
+    missing = [name.partition(": ")[2] for name in check.coverage().unreached]
+    assert missing
+    assert result.note == f"not reached yet: {', '.join(missing)}"
+
+
+def test_nothing_checked_is_nothing_known(cases: list) -> None:
+    check = ExhaustiveCheck(cases, 0, "test")
+    told = summary(check.results(), 1.0, 0, check.coverage())
+    assert "nothing known so far" in told
+    assert "pass" not in told
 
 
 def test_one_wrong_coordinate_is_found_and_named(cases: list) -> None:

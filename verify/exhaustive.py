@@ -117,6 +117,33 @@ class Job:
 Measured = tuple[Job, np.ndarray, np.ndarray, np.ndarray]  # coordinates, derivatives and error bars
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How far an exhaustive check has come. What is unreached has passed nothing."""
+
+    done: int  # coordinates
+    coordinates: int
+    tensors: int
+    cases: int
+    unreached: list[str]  # tensors of which no coordinate was checked, as `case: tensor`
+    unreached_cases: list[str]  # cases with nothing but such tensors
+
+    @property
+    def finished(self) -> bool:
+        return self.done == self.coordinates
+
+    @property
+    def share(self) -> str:
+        return f"{self.done:,} of {self.coordinates:,} coordinates ({self.done / self.coordinates:.3%})"
+
+    @property
+    def missing(self) -> str:
+        if not self.unreached:
+            return "every tensor has been reached"
+        cases = f"; {len(self.unreached_cases)} of {self.cases} cases not at all" if self.unreached_cases else ""
+        return f"{len(self.unreached):,} of {self.tensors:,} tensors have not been reached yet{cases}"
+
+
 class ExhaustiveCheck:
     """All coordinates of all parameters of these cases. `position` chunks of `order` have been checked."""
 
@@ -126,7 +153,7 @@ class ExhaustiveCheck:
         with ThreadPoolExecutor() as pool:
             self.jobs = [job for job in pool.map(lambda case: _job(case, seed), cases) if job is not None]
         if not self.jobs:
-            raise CheckError("no parameters to check")
+            raise CheckError("these cases have no parameters, and an exhaustive check is of parameters")
         ends = np.cumsum([0, *(job.chunks for job in self.jobs)])
         self._starts = ends[:-1]
         self.order = np.random.default_rng([seed, int(ends[-1])]).permutation(int(ends[-1]))
@@ -195,6 +222,17 @@ class ExhaustiveCheck:
         """The verdicts so far, on the tensors of which anything was checked."""
         return [result for job in self.jobs if (result := _result(job, self.seed)).tensors]
 
+    def coverage(self) -> Coverage:
+        missing = {job.case.name: _unreached(job) for job in self.jobs}
+        return Coverage(
+            self.done,
+            self.coordinates,
+            tensors=sum(len(job.parts) for job in self.jobs),
+            cases=len(self.jobs),
+            unreached=[f"{name}: {title}" for name, titles in missing.items() for title in titles],
+            unreached_cases=[job.case.name for job in self.jobs if len(missing[job.case.name]) == len(job.parts)],
+        )
+
     def state(self) -> str:
         """Everything that was found, as JSON."""
         tallies = {job.case.name: [asdict(tally) for tally in job.tallies] for job in self.jobs}
@@ -255,9 +293,21 @@ def _method(probe: Probe, parts: list[Part], analytic: Analytic, noise: float) -
 
 
 def _result(job: Job, seed: int) -> CaseResult:
-    tensors = [_tensor(job, n) for n, part in enumerate(job.parts) if job.tallies[n].done or _problem(job, part)]
-    note = "" if job.method == COMPLEX else "no complex step here: by central differences"
-    return CaseResult(job.case.name, job.case.target, job.case.contains, seed, tensors, job.noise, note=note)
+    tensors = [_tensor(job, number) for number in range(len(job.parts)) if _reached(job, number)]
+    notes = [] if job.method == COMPLEX else ["no complex step here: by central differences"]
+    unreached = _unreached(job)
+    notes += [f"not reached yet: {', '.join(unreached)}"] if unreached else []
+    case = job.case
+    return CaseResult(case.name, case.target, case.contains, seed, tensors, job.noise, note="; ".join(notes))
+
+
+def _reached(job: Job, number: int) -> bool:
+    """Whether anything is known of a tensor. A gradient that cannot even be compared is known to be wrong."""
+    return bool(job.tallies[number].done or _problem(job, job.parts[number]))
+
+
+def _unreached(job: Job) -> list[str]:
+    return [part.title for number, part in enumerate(job.parts) if not _reached(job, number)]
 
 
 def _problem(job: Job, part: Part) -> str | None:

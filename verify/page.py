@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from verify.exhaustive import Coverage
 from verify.mutants import MutantResult
 from verify.plot import spark
 from verify.precision import TYPES, PrecisionRow
@@ -36,6 +37,7 @@ class Report:
     results: Sequence[CaseResult] = ()
     mutants: Sequence[MutantResult] = ()
     precision: Sequence[PrecisionRow] = ()
+    coverage: Coverage | None = None  # of an exhaustive check
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -58,6 +60,7 @@ def to_json(report: Report) -> str:
     head = {name: getattr(report, name) for name in ("command", "device", "seed", "seconds", "verdict", "summary")}
     precision = [asdict(row) for row in report.precision]
     document = {**head, "versions": report.versions, "cases": cases, "mutants": mutants, "precision": precision}
+    document["coverage"] = asdict(report.coverage) if report.coverage is not None else None
     return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -75,10 +78,15 @@ def to_html(report: Report) -> str:
 
 
 def _page(report: Report) -> Iterator[str]:
-    yield f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Gradient check: {report.verdict}</title>"
-    yield f"<style>{STYLE}</style><h1>Gradient check: <span class='{report.verdict}'>{report.verdict}</span></h1>"
+    told = report.verdict
+    if report.coverage is not None and not report.coverage.finished:
+        told += " so far"
+    yield f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Gradient check: {told}</title>"
+    yield f"<style>{STYLE}</style><h1>Gradient check: <span class='{report.verdict}'>{told}</span></h1>"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     yield f"<p>{html.escape(report.summary)}</p>"
+    if report.coverage is not None:
+        yield f"<p>covered {report.coverage.share}, chosen at random</p>"
     yield f"<p><code>{html.escape(report.command)}</code> on {html.escape(report.device)}; {html.escape(versions)}</p>"
     found = findings(report.results)
     if found:

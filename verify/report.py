@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from verify.exhaustive import Coverage
 from verify.mutants import MutantResult
+from verify.precision import PrecisionRow
 from verify.results import COMPLEX, DEFINITION, DIFFERENCES, DIRECTIONS, TAYLOR, CaseResult, MethodResult, TensorResult
 
 HEADER = f"{'tensor':<50} {'shape':>18} {'complex':>9} {'differ.':>9} {'Taylor':>7}  {'worst at':<17} verdict"
@@ -103,6 +105,8 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
 
 
 def _why_inconclusive(tensor: TensorResult) -> str:
+    if tensor.diagnosis:
+        return tensor.diagnosis
     bars = [f"{m.method} to within {m.bar:.0e}" for m in tensor.methods if m.bar is not None]
     return f"the error bars are too wide to tell ({', '.join(bars) or 'no method could be used'})"
 
@@ -121,17 +125,25 @@ def mutant_lines(result: MutantResult) -> list[str]:
     ]
 
 
-def summary(results: Iterable[CaseResult], seconds: float, seed: int) -> str:
-    """One line: how much was checked, and with what result."""
+def summary(results: Iterable[CaseResult], seconds: float, seed: int, coverage: Coverage | None = None) -> str:
+    """One line: how much was checked, and with what result; of an exhaustive check, what is not yet known."""
     results = list(results)
     tensors = [tensor for result in results for tensor in result.tensors]
     count = {verdict: sum(tensor.verdict == verdict for tensor in tensors) for verdict in ("wrong", "inconclusive")}
     told = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number) or "all pass"
+    if coverage is not None and not coverage.finished:
+        told = f"{told if tensors else 'nothing known'} so far; {coverage.missing}"
     coordinates = sum(tensor.checked for tensor in tensors)
     return (
         f"{len(results)} cases, {len(tensors)} tensors, {coordinates:,} coordinates: {told}. "
         f"{seconds:.0f} s, seed {seed}"
     )
+
+
+def precision_summary(rows: Sequence[PrecisionRow], seconds: float, seed: int) -> str:
+    """One line: what lower precision costs in all parameters together."""
+    errors = ", ".join(f"{kind} {error:.1e}" for kind, error in rows[-1].errors.items() if error is not None)
+    return f"{len(rows) - 1} gradients, error of all parameters against float64: {errors}. {seconds:.0f} s, seed {seed}"
 
 
 def worst_errors(results: Iterable[CaseResult]) -> str:
