@@ -79,9 +79,9 @@ def main(argv: Sequence[str]) -> int:
             code = check(args, point, report, start)
         except CheckError as error:
             raise UserError(str(error)) from error
-        report.seconds = time.perf_counter() - start
-        written = write_report(args, report)
-        return code or written
+    report.seconds = time.perf_counter() - start
+    written = write_report(args, report)
+    return code or written
 
 
 def assert_writable(option: str, path: Path) -> None:
@@ -277,7 +277,8 @@ def prepare(args: argparse.Namespace, point: Point, state: Path, workers: int) -
 def default_state(args: argparse.Namespace) -> Path:
     """Where an exhaustive check keeps its place if it is not told: in the folder of the runs, which is made for it."""
     RUNS.mkdir(parents=True, exist_ok=True)
-    what = Path(args.checkpoint).name if args.checkpoint else args.arguments[0]
+    preset = next((argument for argument in args.arguments if "=" not in argument), "")
+    what = Path(args.checkpoint).resolve().name if args.checkpoint else preset
     words = [what, *re.findall(r"\w+", args.only.casefold())]
     path = RUNS / f"gradcheck-{'-'.join(words)[:150]}-seed{args.seed}.json"
     assert_writable("--state", path)
@@ -325,6 +326,7 @@ def contradictions(args: argparse.Namespace) -> tuple[tuple[bool, str], ...]:
     """What cannot be done, or would have no effect: an option that is given is used or refused."""
     full_size = bool(args.arguments or args.checkpoint)
     sampled = full_size and not (args.exhaustive or args.precision)
+    files = [path for path in (args.json, args.html, args.state) if path is not None]
     return (
         (
             args.exhaustive and not full_size,
@@ -353,7 +355,7 @@ def contradictions(args: argparse.Namespace) -> tuple[tuple[bool, str], ...]:
         ),
         (any(n is not None and n < 1 for n in (args.batch, args.coordinates)), "--batch and --coordinates: at least 1"),
         (not 0 <= args.seed < SEEDS, f"--seed must be from 0 to {SEEDS - 1}"),
-        (args.json is not None and args.json == args.html, "--json and --html: name two files"),
+        (len(set(files)) < len(files), "--json, --html and --state: name a file for each"),
     )
 
 

@@ -105,7 +105,8 @@ def test_bad_input_is_one_line_and_2(call: Call, argv: tuple[str, ...], message:
         ("--checkpoint ''", "--checkpoint: name the folder of a run"),
         ("--json ''", "--json: name a file"),
         ("--html ''", "--html: name a file"),
-        ("--json a --html a", "--json and --html: name two files"),
+        ("--json a --html a", "--json, --html and --state: name a file for each"),
+        ("demo --exhaustive --state a --json a", "--json, --html and --state: name a file for each"),
         ("demo --mutants", "--mutants are planted at tiny shapes"),
         ("demo --float32", "--float32 goes with the check at tiny shapes"),
         ("--mutants --float32", "--float32 goes with the check at tiny shapes"),
@@ -236,7 +237,7 @@ def test_a_budget_counts_from_the_start_of_the_command(call: Call, monkeypatch: 
 
 
 def test_without_a_name_the_state_is_kept_with_the_runs(call: Call, tmp_path: Path) -> None:
-    arguments = (*SMALL, "--exhaustive", "--budget", "0s", "--device", "cpu")
+    arguments = ("data.root=a/b", *SMALL, "--exhaustive", "--budget", "0s", "--device", "cpu")
     for more in ((), ("--only", "head (Dense)")):  # neither takes up, nor refuses, what the other saved
         assert call(gradcheck.main, *arguments, *more).code == 0
     found = {path.name for path in (tmp_path / "runs").iterdir()}
