@@ -272,3 +272,67 @@ def test_parts_name_the_coordinates_of_their_tensor() -> None:
     probe = probe_of(lambda x: x["a"].sum() + x["b"].sum(), {"a": np.zeros((2, 2)), "b": np.zeros((3, 4))})
     part = Part("b", "b", (), (3, 4), np.arange(4, 16))
     assert part.where(4 + 4 + 2, probe) == (1, 2)
+
+
+# Functions that deceive.
+
+
+def by_vjp(f):
+    """The right gradient, by an oracle."""
+    return lambda x, dy: jax.vjp(f, x)[1](dy)[0]
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: 1 / x, [1e-5, 1.0, 2.0]),
+        (jnp.tan, [1.5707, 1.0, 0.3]),
+        (lambda x: jnp.sin(1e6 * x), [0.3, -0.7, 1.1, 2.0]),
+        (lambda x: jax.nn.sigmoid(1e6 * x), [1e-7, 1e-6, 1.0]),
+        (lambda x: jnp.exp(-1e8 * (x - 1) ** 2), [1.00005, 0.9999, 0.3]),
+        (lambda x: jnp.maximum(x, 0), np.random.default_rng(1).normal(size=300) ** 5),
+        (lambda x: jnp.clip(x, -1, 1) * x, X),  # raises ValueError at complex numbers
+        (lambda x: 2 * x, [1e200, -2e200]),
+    ],
+    ids=["pole", "tan", "fast sine", "steep", "narrow", "many corners", "clip", "huge"],
+)
+def test_the_right_gradient_of_an_awkward_function_passes(f, x) -> None:
+    result = check(f, np.array(x), by_vjp(f))
+    assert result.passed, str(result)
+
+
+@pytest.mark.parametrize("f", [jnp.cbrt, lambda x: jnp.log(jnp.abs(x)), lambda x: jax.lax.erf(1e5 * x)])
+def test_without_a_complex_step_a_deceived_sweep_is_no_reason_to_call_a_gradient_wrong(f) -> None:
+    assert check(f, np.array([1e-6, -1.0, 2.0]), by_vjp(f)).verdict != "wrong"
+
+
+def test_a_wrong_gradient_of_a_fast_sine_is_wrong() -> None:
+    result = check(lambda x: jnp.sin(1e6 * x), X, lambda x, dy: 1.001e6 * jnp.cos(1e6 * x) * dy)
+    assert result.verdict == "wrong"
+
+
+@pytest.mark.parametrize("f", [jnp.log, jnp.sqrt, lambda x: x / jnp.zeros(3)])
+def test_where_the_function_has_no_value_nothing_passes(f) -> None:
+    result = check(f, np.array([-1.0, 1.0, 4.0]), lambda x, dy: 77 * dy)
+    assert result.verdict == "inconclusive"
+    assert "NaN or infinity" in result.tensors[0].diagnosis
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "cotangent", "message"),
+    [
+        (jnp.sin, [np.inf, 1.0], None, "x holds NaN or infinity"),
+        (lambda x: x[:0], [1.0, 2.0], None, "the output is empty"),
+        (jnp.sin, [1.0, 2.0], np.zeros(2), "not all zeros"),
+        (jnp.sin, [1.0, 2.0], np.array([1.0, np.nan]), "must be finite"),
+    ],
+)
+def test_a_check_that_could_not_fail_is_refused(f, x, cotangent, message) -> None:
+    with pytest.raises(CheckError, match=message):
+        check(f, np.array(x), lambda x, dy: 77 * x, cotangent=cotangent)
+
+
+@pytest.mark.parametrize("use", [lambda dy: jnp.clip(dy, -10, 10), jnp.abs, lambda dy: dy + 0.01])
+def test_a_backward_that_is_not_linear_in_the_cotangent_is_wrong(use) -> None:
+    result = check(jnp.sin, X, lambda x, dy: jnp.cos(x) * use(dy), cotangent=np.array([1.0, 2.0, 0.5, 0.7]))
+    assert "linear in the cotangent" in result.wrong[0].diagnosis

@@ -17,7 +17,7 @@ ATTENTION = ("queries", "keys", "values")
 
 def contained(layer: Any) -> frozenset[str]:
     """The classes of the layer and of all layers inside it."""
-    names = {type(layer).__name__}
+    names = {type(layer).__name__} | ({Composite.__name__} if isinstance(layer, Composite) else set())
     for inner in _inside(layer):
         names |= contained(inner)
     return frozenset(names)

@@ -52,7 +52,7 @@ class Case:
         may be made of, as in `{"B": 3, "K": 6}`. regions: parts of a tensor that are judged by themselves. target: the
         class that the case is about; a mutant of it is tried on this case. contains: the classes of all layers inside,
         to tell the culprit from those who only contain it. gradients: where they are known already, those of the sum
-        of the outputs and of `probe.UNEVEN` times it; `function.gradient` is then not called.
+        of the outputs and of `probe.MULTIPLE` times it; `function.gradient` is then not called.
     """
 
     name: str
@@ -84,9 +84,13 @@ class LayerFunction:
         params, x, key = to_params(self.layer, tensors), tensors["x"], constants.get("key")
         _, cache = self.layer.forward(params, x, key)
         # A second forward between the two: a layer that keeps something outside its cache now keeps the wrong thing.
-        self.layer.forward(params, 0.5 - 2 * x, key)
+        self.layer.forward(params, 0.5 - 2 * x, _other_key(key))
         dx, grads = self.layer.backward(params, cache, dy)
         return {**named(grads), "x": dx}
+
+
+def _other_key(key: Any) -> Any:
+    return None if key is None else jax.random.fold_in(key, 1)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ class LossFunction:
         return value
 
     def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
-        _, cache = self.loss.forward(tensors["logits"], constants["labels"])
+        logits, labels = tensors["logits"], constants["labels"]
+        _, cache = self.loss.forward(logits, labels)
+        self.loss.forward(0.5 - 2 * logits, labels[::-1])  # as in LayerFunction
         return {"logits": dy * self.loss.backward(cache)}
 
 
@@ -117,9 +123,12 @@ class ModelFunction:
         return value
 
     def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
-        params = to_params(self.model, tensors)
-        logits, cache = self.model.forward(params, tensors["images"], constants.get("key"))
-        _, loss_cache = self.loss.forward(logits, constants["labels"])
+        params, images, labels = to_params(self.model, tensors), tensors["images"], constants["labels"]
+        key = constants.get("key")
+        logits, cache = self.model.forward(params, images, key)
+        _, loss_cache = self.loss.forward(logits, labels)
+        others, _ = self.model.forward(params, 0.5 - 2 * images, _other_key(key))  # as in LayerFunction
+        self.loss.forward(others, labels[::-1])
         dimages, grads = self.model.backward(params, cache, dy * self.loss.backward(loss_cache))
         return {**named(grads), "images": dimages}
 

@@ -56,13 +56,19 @@ def layer_cases(seed: int) -> list[Case]:
     rows: list[tuple[str, Layer, Any, bool, dict[str, float]]] = [
         # name, layer, shape of its input, training?, sizes beside B, N, D
         ("dense", Dense(D, M), TOKENS, False, {"M": M}),
+        ("dense, given a key", Dense(D, M), TOKENS, True, {"M": M}),
+        ("dense, one vector an image", Dense(D, M), (B, D), False, {"D": D, "M": M}),
         ("dense, no bias, one vector an image", Dense(D, C, bias=False), (B, D), False, {"D": D, "C": C}),
         ("dense, images", Dense(CHANNELS, M), images, False, {"M": M}),
         ("layer_norm", LayerNorm(D), TOKENS, False, {}),
+        ("layer_norm, given a key", LayerNorm(D), TOKENS, True, {}),
         ("layer_norm, one vector an image, large eps", LayerNorm(D, eps=0.3), (B, D), False, {"D": D}),
         ("gelu, tanh", GELU(), _wide(seed, TOKENS), False, {}),
         ("gelu, erf", GELU("erf"), _wide(seed, TOKENS), False, {}),
+        ("gelu, tanh, far out", GELU(), _wide(seed, (6, 7), 40), True, {}),
+        ("gelu, erf, far out", GELU("erf"), _wide(seed, (6, 7), 40), True, {}),
         ("softmax", Softmax(), (B, H, 7, N), False, {"N": N}),
+        ("softmax, given a key", Softmax(), (B, H, 7, N), True, {"N": N}),
         ("dropout", Dropout(DROP), TOKENS, True, keep),
         ("dropout, evaluation", Dropout(DROP), TOKENS, False, keep),
         ("drop_path", DropPath(DROP), (7, N, D), True, keep),
@@ -70,14 +76,18 @@ def layer_cases(seed: int) -> list[Case]:
         ("attention, dropout", attention(dropout=DROP), TOKENS, True, keep | heads),
         ("attention, no bias, one head", MultiHeadAttention(D, 1, qkv_bias=False), TOKENS, False, {"K": D}),
         ("class_token pooling", ClassTokenPooling(N), TOKENS, False, {}),
+        ("class_token pooling, given a key", ClassTokenPooling(N), TOKENS, True, {}),
+        ("mean pooling, given a key", MeanPooling(N), TOKENS, True, {"(N - 1)": N - 1}),
         ("mean pooling", MeanPooling(N), TOKENS, False, {"(N - 1)": N - 1}),
         ("mean pooling, no class token", MeanPooling(N - 1, class_token=False), patches, False, {}),
         ("positions, learned", place(), patches, False, {}),
+        ("positions, learned, given a key", place(), patches, True, {}),
         ("positions, learned, no class token", place(class_token=False), patches, False, {}),
         ("positions, sinusoidal 1-D", place(positions="sinusoidal_1d"), patches, False, {}),
         ("positions, sinusoidal 2-D, no class token", place(False, "sinusoidal_2d"), patches, False, {}),
         ("positions, none", place(positions="none"), patches, False, {}),
         ("patch_embedding", embed(), images, False, {}),
+        ("patch_embedding, given a key", embed(), images, True, {}),
         ("patch_embedding, norms", embed(norm_before=True, norm_after=True), images, False, {}),
         ("sequential", Sequential((("a", Dense(D, M)), ("gelu", GELU()), ("b", Dense(M, C)))), TOKENS, False, {"M": M}),
         ("residual", Residual(Dense(D, D)), TOKENS, False, {}),
@@ -115,6 +125,7 @@ def loss_cases(seed: int) -> Iterator[Case]:
         ("loss, soft labels", 0.0, True, 1.0),
         ("loss, soft labels, smoothing", 0.1, True, 1.0),
         ("loss, large logits", 0.1, False, 30.0),
+        ("loss, logits beyond the range of exp", 0.1, False, 3000.0),
     ):
         rng = _random(seed, name)
         # Rows that do not sum to 1 see a sum of the targets that is left out.
@@ -176,10 +187,11 @@ def _random(seed: int, name: str) -> np.random.Generator:
     return Case(name, None, {}).random(seed)  # type: ignore[arg-type]
 
 
-def _wide(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Inputs from -8 to 8, evenly: a slope that is wrong far out is seen."""
-    return _random(seed, "wide").uniform(-8, 8, size=shape)
+def _wide(seed: int, shape: tuple[int, ...], far: float = 8.0) -> np.ndarray:
+    """Inputs from `-far` to `far`, evenly: a slope that is wrong far out is seen."""
+    return _random(seed, "wide").uniform(-far, far, size=shape)
 
 
 def _layer_case(seed: int, name: str, layer: Layer, x: Any, train: bool, sizes: dict[str, float]) -> Case:
-    return layer_case(name, layer, x, _random(seed, name), train=train, sizes=sizes)
+    target = "Composite" if isinstance(layer, _Pair) else ""
+    return layer_case(name, layer, x, _random(seed, name), train=train, sizes=sizes, target=target)

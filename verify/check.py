@@ -4,6 +4,7 @@
 return a `CaseResult`: `passed`, `verdict` and `tensors` for programs, `str()` for people.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -85,21 +86,43 @@ class Checker:
         self.case, self.seed, self.plan, self.cotangent = case, seed, plan or Plan(), cotangent
         self._numeric: Numeric | None = None
 
+    @np.errstate(all="ignore")  # what overflows is told from the results
     def check(self, fresh: bool = False) -> CaseResult:
         start = time.perf_counter()
         rng = self.case.random(self.seed)
         probe = Probe(self.case, rng, w=self.cotangent, any_float=self.plan.any_float, fresh=fresh)
-        parts, analytic = parts_of(probe), analytic_gradient(probe)
+        parts = parts_of(probe)
+        if not np.isfinite(probe.output()).all():
+            return self._undefined(parts, time.perf_counter() - start)
+        analytic = analytic_gradient(probe)
         if self._numeric is None:
             self._numeric = measure(probe, parts, analytic, rng, self.plan)
         judged = [_Judge(probe, part, i, analytic, self._numeric).result() for i, part in enumerate(parts)]
+        judged += [
+            _broken(self.case.name, name, problem)
+            for name, problem in analytic.problems.items()
+            if name not in probe.shapes
+        ]
         if self.plan.curves:
-            for i, result in enumerate(judged):
+            for i, result in enumerate(judged[: len(parts)]):
                 result.curve = _curve(probe, self._numeric, i, self.plan.curves)
         return CaseResult(
             self.case.name, self.case.target, self.case.contains, self.seed, judged, self._numeric.noise,
             time.perf_counter() - start, self._numeric.note,
         )  # fmt: skip
+
+
+    def _undefined(self, parts: list[Part], seconds: float) -> CaseResult:
+        """The function has no value at this point: nothing can be said of its gradient."""
+        told = "the output holds NaN or infinity at this point, so it has no derivative to compare with"
+        unknown = [
+            TensorResult(
+                self.case.name, part.title, part.shape, len(part.index),
+                methods=[MethodResult(STRUCTURE, INCONCLUSIVE, note=told)], diagnosis=told,
+            )
+            for part in parts
+        ]  # fmt: skip
+        return CaseResult(self.case.name, self.case.target, self.case.contains, self.seed, unknown, 0.0, seconds, told)
 
 
 class _Judge:
@@ -116,10 +139,9 @@ class _Judge:
 
     def result(self) -> TensorResult:
         part, problem = self.part, self.analytic.problems.get(self.part.name)
-        result = TensorResult(self.probe.case.name, part.title, part.shape, len(part.index))
         if problem is not None:
-            result.methods, result.diagnosis = [MethodResult(STRUCTURE, WRONG, note=problem)], problem
-            return result
+            return _broken(self.probe.case.name, part.title, problem, part.shape)
+        result = TensorResult(self.probe.case.name, part.title, part.shape, len(part.index))
         found = list(self._coordinates())
         if self.numeric.differences is not None:
             result.kinks = int(self.numeric.differences.kinks[self.rows].sum())
@@ -179,7 +201,8 @@ class _Judge:
     ) -> list[MethodResult]:
         """The directions, without those that came upon a corner of the function, which proves nothing."""
         every = len(self.rows) == len(self.part.index)
-        fine = [m.method for m in directions + (coordinates if every else []) if m.verdict == PASS]
+        fine = any(m.verdict == PASS for m in directions + (coordinates if every else []))
+        fine |= every and bool(coordinates) and not any(m.verdict == WRONG for m in coordinates)
         for method in directions:
             if kinks or (method.method == TAYLOR and method.verdict == WRONG and fine):
                 method.verdict, method.note = INCONCLUSIVE, "a corner on the way"
@@ -222,6 +245,12 @@ class _Judge:
 
 
 ZERO = "zero by theory"
+
+
+def _broken(case: str, name: str, problem: str, shape: tuple[int, ...] = ()) -> TensorResult:
+    """Wrong before any number is compared."""
+    methods = [MethodResult(STRUCTURE, WRONG, note=problem)]
+    return TensorResult(case, name, shape, math.prod(shape), methods=methods, diagnosis=problem)
 
 
 def _largest(array: np.ndarray) -> float:

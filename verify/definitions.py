@@ -1,8 +1,8 @@
-"""AdamW and gradient clipping against their definitions, written out once more in plain NumPy.
+"""What has no backward pass against its definition, written out once more in plain NumPy.
 
-They have no backward pass, so differences can say nothing about them. What can be checked is that the update is the
-one of the papers (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Pascanu et al. 2013, arXiv:1211.5063),
-step by step.
+Differences can say nothing about the optimizer. What can be checked is that the update is the one of the papers
+(Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Pascanu et al. 2013, arXiv:1211.5063), step by step; that
+the learning rate follows its schedule; and that the loss of each image, which evaluation uses, is the loss.
 """
 
 import math
@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import optim.adamw
 import optim.clip
+import optim.schedule
+from model.loss import CrossEntropy
 from verify.case import named
 from verify.results import DEFINITION, STRUCTURE, WRONG, CaseResult, MethodResult, TensorResult
 from verify.verdict import judge
 
-STEPS = 4
+STEPS = 30
 BETA1, BETA2, EPS, DECAY = 0.8, 0.97, 1e-3, 0.3  # far from their usual values, so that each of them shows
 SHAPES: dict[str, Any] = {
     "dense": {"W": (4, 3), "b": (3,)},
@@ -34,6 +37,9 @@ def definition_results(seed: int) -> list[CaseResult]:
     return [
         _case("AdamW", "AdamW", seed, lambda rng: _adamw(rng, 0.02)),
         _case("AdamW, schedule", "AdamW", seed, lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
+        _case("AdamW, float32", "AdamW", seed, _types),
+        _case("schedules", "WarmupCosine", seed, _schedules),
+        _case("loss, of each image", "CrossEntropy", seed, _losses),
         _case("clipping, above the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4)),
         _case("clipping, below the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 1.7)),
         _case("clipping, zero gradient", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4, size=0.0)),
@@ -101,6 +107,44 @@ def _adamw(rng: np.random.Generator, rate: float | Callable[[Any], Any]) -> Iter
     yield from _compare(params, theta, "")
     yield from _compare(state.m, m, " (m)")
     yield from _compare(state.v, v, " (v)")
+
+
+def _types(rng: np.random.Generator) -> Iterator[Comparison]:
+    """An update must not widen what it updates: parameters and averages keep their type, the step stays an integer."""
+    params = jax.tree.map(lambda array: array.astype(np.float32), _tree(rng))
+    optimizer = optim.adamw.AdamW(lambda step: 0.1 / (1 + step), BETA1, BETA2, EPS, DECAY)
+    state = optimizer.init(params)
+    found = jax.eval_shape(optimizer.update, params, params, state)
+    for (path, after), before in zip(
+        jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves((params, state)), strict=True
+    ):
+        if after.dtype != before.dtype:
+            place = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise TypeError(f"{place}: an update turns {before.dtype} into {after.dtype}")
+    yield "types", np.ones(()), np.ones(())
+
+
+def _schedules(rng: np.random.Generator) -> Iterator[Comparison]:
+    peak, final, warmup, total = 0.7, 0.04, 5, 17
+    steps = np.arange(total + 4)
+    u = np.clip((steps - warmup) / (total - warmup), 0, 1)
+    cosine = np.where(steps < warmup, peak * steps / warmup, final + (peak - final) * (1 + np.cos(np.pi * u)) / 2)
+    yield "cosine", _rates(optim.schedule.WarmupCosine(peak, warmup, total, final), steps), cosine
+    yield "constant", _rates(optim.schedule.Constant(peak, warmup), steps), peak * np.clip(steps / warmup, 0, 1)
+
+
+def _rates(schedule: Callable[[Any], Any], steps: np.ndarray) -> np.ndarray:
+    return np.array([float(schedule(int(step))) for step in steps])
+
+
+def _losses(rng: np.random.Generator) -> Iterator[Comparison]:
+    logits, soft, hard = rng.normal(size=(3, 5)), rng.dirichlet(np.ones(5), size=3), rng.integers(5, size=3)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    for name, labels, targets in (("integer labels", hard, np.eye(5)[hard]), ("soft labels", soft, soft)):
+        each = -((0.9 * targets + 0.1 / 5) * log_p).sum(axis=1)
+        loss, _ = CrossEntropy(0.1).forward(jnp.asarray(logits), jnp.asarray(labels))
+        yield name, np.asarray(CrossEntropy(0.1).each(jnp.asarray(logits), jnp.asarray(labels))), each
+        yield f"{name}, mean", np.asarray(loss), each.mean()
 
 
 def _clip(rng: np.random.Generator, share: float, size: float = 1.0) -> Iterator[Comparison]:

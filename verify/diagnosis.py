@@ -71,7 +71,9 @@ def wrong_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
         return f"transposed: {told}"
     if len(found) > len(expected):
         return f"an axis was not summed over: {told}"
-    return f"summed over the wrong axis: {told}"
+    if len(found) == len(expected) == 1:
+        return f"summed over the wrong axis: {told}"
+    return f"the wrong shape: {told}"
 
 
 def _not_finite(evidence: Evidence) -> str | None:
@@ -89,8 +91,16 @@ def _not_zero(evidence: Evidence) -> str | None:
 
 
 def _factor(evidence: Evidence) -> str | None:
-    ratio = _common_ratio(evidence.analytic, evidence.numeric)
-    return None if ratio is None else name_factor(ratio, evidence.sizes)
+    a, n = evidence.analytic, evidence.numeric
+    ratio = _common_ratio(a, n)
+    if ratio is None:
+        return None
+    rest = np.abs(a - ratio * n).max()
+    if rest <= 0.1 * abs(ratio - 1) * np.abs(n).max():
+        return name_factor(ratio, evidence.sizes)
+    if evidence.wrong.mean() > 0.5:
+        return f"nearly right, off by up to {np.abs(a - n).max() / np.abs(n).max():.2g} of the largest gradient"
+    return None  # a few wrong numbers among right ones leave no common factor
 
 
 def _common_ratio(a: np.ndarray, n: np.ndarray) -> float | None:

@@ -13,7 +13,7 @@ doi:10.1016/S0141-1195(82)80057-0; the noise as in More and Wild 2011, doi:10.11
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from verify.probe import UNEVEN, Probe
 LEVELS = 6  # steps of a sweep
 FIRST = 2  # the largest step is 2^-2 of the tensor's typical size
 REFINE = (6, 14)  # halvings for a second and a third look, where a sweep straddles something sharp
+FINER = (8, 16, 24, 32)  # halvings for an independent opinion
 ENOUGH = 1e-10  # an error bar of this share of the largest derivative satisfies
 NOISE_POINTS, NOISE_ORDER, NOISE_SPACING = 16, 5, 2.0**-30
 
@@ -36,6 +37,15 @@ class Estimates:
     kinks: np.ndarray  # where the slopes from the left and from the right differ, however small the step
     low: np.ndarray  # the smaller of these two slopes
     high: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> "Estimates":
+        """Those of some lines alone."""
+        return Estimates(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def take(self, rows: np.ndarray, other: "Estimates", chosen: np.ndarray) -> None:
+        """Replace `rows` by those of the other that are `chosen`."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(other, field.name)[chosen]
 
 
 def central_differences(
@@ -57,8 +67,26 @@ def central_differences(
         again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + finer)
         near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough])  # not at the corner
         better = (again.bars < found.bars[rough]) | near
-        for name in ("values", "bars", "rounding", "kinks", "low", "high"):
-            getattr(found, name)[rough[better]] = getattr(again, name)[better]
+        found.take(rough[better], again, better)
+    return found
+
+
+def second_opinion(
+    probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, found: Estimates, *, share: float,
+    levels: int = LEVELS, first: int = FIRST,
+) -> Estimates:  # fmt: skip
+    """`found`, but where ever finer steps contradict it, or are more certain, what these say.
+
+    Steps that straddle many bends of f, or a pole, can agree with each other by chance, and the error bar is narrow for
+    nothing. Contradict means: by ten times both error bars, and by this `share` of the largest derivative.
+    """
+    for finer in FINER:
+        again = _sweep(probe, lines, scale, noise, levels, first + finer)
+        apart = np.abs(again.values - found.values)
+        largest = np.abs(again.values[np.isfinite(again.bars)]).max(initial=0.0)
+        deceived = apart > np.maximum(10 * (again.bars + found.bars), share * largest)
+        better = deceived | (again.bars < found.bars)
+        found.take(np.flatnonzero(better), again, better)
     return found
 
 

@@ -28,7 +28,7 @@ from verify.case import Case, LayerFunction, ModelFunction, Tensors, template, t
 from verify.cases import model_sizes
 from verify.draw import draw_params
 from verify.errors import CheckError
-from verify.probe import SMALL, UNEVEN, jit
+from verify.probe import MULTIPLE, SMALL, jit
 
 
 class Piece(NamedTuple):
@@ -149,7 +149,7 @@ def stage_cases(point: Point) -> Iterator[Case]:
     Raises:
         CheckError: the stages do not add up to the model.
     """
-    first, second = point.gradients(), point.gradients(UNEVEN)
+    first, second = point.gradients(), point.gradients(MULTIPLE)
     tree, inputs = point.tree, point.inputs()
     groups = list(_groups(pieces(point.model, point.key)))
     for i, group in enumerate(groups):

@@ -10,8 +10,8 @@ import numpy as np
 from verify.case import Region
 from verify.complex_step import ComplexEstimates, complex_step
 from verify.diagnosis import wrong_shape
-from verify.differences import FIRST, LEVELS, Estimates, central_differences, measure_noise
-from verify.probe import UNEVEN, NotAnalyticError, Probe
+from verify.differences import FIRST, LEVELS, Estimates, central_differences, measure_noise, second_opinion
+from verify.probe import MULTIPLE, NotAnalyticError, Probe
 from verify.results import COMPLEX, DIFFERENCES, TAYLOR
 from verify.taylor import STEPS
 from verify.verdict import tolerance
@@ -80,30 +80,35 @@ class Analytic:
 
 
 def analytic_gradient(probe: Probe) -> Analytic:
-    """The gradient twice, once from an uneven multiple of the cotangent: it is linear, so only rounding differs."""
+    """The gradient twice, once from a multiple of the cotangent: it is linear, so only rounding differs."""
     values, again = np.zeros(probe.n), np.zeros(probe.n)
     try:
-        first, second = probe.case.gradients or (probe.gradient(), probe.gradient(UNEVEN))
+        first, second = probe.case.gradients or (probe.gradient(), probe.gradient(MULTIPLE))
     except Exception as error:  # a wrong backward may raise anything
         reason = f"the backward raises {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return Analytic(values, again, dict.fromkeys(probe.names, reason))
     problems = {name: problem for name in probe.names if (problem := _problem(first.get(name), probe, name))}
-    unknown = sorted(first.keys() - set(probe.names))
-    if unknown:
-        problems[probe.names[0]] = f"there is a gradient for {unknown[0]}, which is no tensor of this case"
+    for name in sorted(first.keys() - set(probe.names)):
+        problems[name] = "there is a gradient of this name, but no such tensor"
     for name in probe.names:
         if name not in problems:
             values[probe.span[name]] = np.ravel(first[name])
-            again[probe.span[name]] = np.ravel(second[name]) / UNEVEN
+            again[probe.span[name]] = np.ravel(second[name]) / MULTIPLE
     finite = np.isfinite(values) & np.isfinite(again)
     spread = np.where(finite, np.abs(values - np.where(finite, again, 0.0)), 0.0)
-    allowed = tolerance(DIFFERENCES, probe.eps) * np.abs(values[finite]).max(initial=0.0)
+    largest = np.abs(values[finite]).max(initial=0.0)
     for name in probe.names:
-        if spread[probe.span[name]].max(initial=0.0) > allowed:  # far beyond rounding
-            problems.setdefault(
-                name, "not linear in the cotangent: the backward uses dy in another way than to multiply it"
-            )
+        off = spread[probe.span[name]].max(initial=0.0)
+        if off > tolerance(DIFFERENCES, probe.eps) * largest:  # far beyond rounding
+            problems.setdefault(name, _not_linear(off / largest))
     return Analytic(values, spread, problems)
+
+
+def _not_linear(share: float) -> str:
+    told = f"it changes by {share:.0e} of the largest gradient where only rounding should"
+    if share < 1e-5:
+        return f"imprecise, as if computed in lower precision, or not linear in the cotangent: {told}"
+    return f"not linear in the cotangent: the backward uses dy in another way than to multiply it; {told}"
 
 
 def _problem(gradient: object, probe: Probe, name: str) -> str | None:
@@ -161,13 +166,23 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
         differences = central_differences(
             probe, index, probe.scale[index], noise, levels=plan.levels, first=plan.first, groups=groups[index]
         )
-        dropped = _contradictions(steps, differences) if steps else 0
+        doubted = np.arange(len(index)) if steps is None else np.flatnonzero(_contradictions(steps, differences, 1))
+        if len(doubted):
+            lines = index[doubted]
+            sure = second_opinion(
+                probe, lines, probe.scale[lines], noise, differences.rows(doubted), levels=plan.levels,
+                first=plan.first, share=tolerance(DIFFERENCES, probe.eps),
+            )  # fmt: skip
+            differences.take(doubted, sure, np.arange(len(doubted)))
+        dropped = int(_contradictions(steps, differences, 10).sum()) if steps else 0
         if dropped:
             steps = along = None
             note = (
                 f"no complex step: it contradicts the differences at {dropped} of {len(index)} coordinates, so the "
                 "forward silently drops an imaginary part (abs, real, a cast or a comparison)"
             )
+        elif steps:  # an error bar that does not reach the better value is too narrow
+            np.maximum(differences.bars, np.abs(differences.values - steps.values), out=differences.bars)
     taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1))) if TAYLOR in plan.methods else None
     return Numeric(index, steps, differences, signs, taylor, along, noise, note)
 
@@ -193,10 +208,10 @@ def set_directions(probe: Probe, parts: list[Part], signs: list[np.ndarray], rng
     probe.set_directions(table)
 
 
-def _contradictions(steps: ComplexEstimates, differences: Estimates) -> int:
-    """How many coordinates tell that the complex step does not give this function's derivative."""
+def _contradictions(steps: ComplexEstimates, differences: Estimates, times: float) -> np.ndarray:
+    """Where the two differ by so many times what they may, (m,)."""
     usable = np.isfinite(differences.bars) & ~differences.kinks
     scale = np.abs(differences.values[usable]).max(initial=0.0)
     bars = steps.bars(np.arange(len(steps.values))) + differences.bars
-    allowed = 10 * (bars + tolerance(DIFFERENCES, steps.eps) * scale)
-    return int((usable & (np.abs(steps.values - differences.values) > allowed)).sum())
+    allowed = times * (bars + tolerance(DIFFERENCES, steps.eps) * scale)
+    return usable & (np.abs(steps.values - differences.values) > allowed)

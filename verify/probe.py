@@ -26,6 +26,7 @@ STEPS = 8  # points on a line in one call
 LINES = 32  # lines in one call
 SMALL = 1 << 15  # below so many coordinates compiling takes longer than running: compile plainly, run all lines at once
 UNEVEN = 1.3717  # no power of two, so that scaling by it gives every number new rounding
+MULTIPLE = -37.3717  # of the cotangent: large and negative as well, so that a clip, a maximum or |dy| shows
 MEMORY = 8 << 30  # bytes that a call may take on an accelerator
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
@@ -41,7 +42,8 @@ class Probe:
 
     Raises:
         PrecisionError: the point or the output is not float64, or float64 is narrowed on the way, unless `any_float`.
-        CheckError: the function has no numbers to differentiate.
+        CheckError: there are no numbers to differentiate, or none to be told from: an empty output, NaN or infinity in
+            a tensor or in the cotangent, a cotangent of zeros.
     """
 
     def __init__(
@@ -60,6 +62,9 @@ class Probe:
         flat = np.concatenate([np.ravel(np.asarray(a)).astype(self.dtype) for a in case.tensors.values()])
         self.scale = np.concatenate([np.full(np.size(a), _typical_size(np.asarray(a))) for a in case.tensors.values()])
 
+        for name, array in case.tensors.items():
+            if not np.isfinite(np.asarray(array)).all():
+                raise CheckError(f"{case.name}: {name} holds NaN or infinity: give a point at which f has a derivative")
         layout: Layout = tuple(self.shapes.items())
         output = _output(case.function, layout, flat, case.constants, any_float)
         self.output_shape = output.shape
@@ -68,6 +73,10 @@ class Probe:
         self.w = np.asarray(rng.normal(size=output.shape) if w is None else w, self.dtype)
         if self.w.shape != output.shape:
             raise CheckError(f"{case.name}: the cotangent has shape {self.w.shape}, the output {output.shape}")
+        if not self.w.size:
+            raise CheckError(f"{case.name}: the output is empty, of shape {output.shape}: nothing depends on anything")
+        if not np.isfinite(self.w).all() or not self.w.any():
+            raise CheckError(f"{case.name}: the cotangent must be finite and not all zeros")
         self._flat, self._constants, self._w = jax.device_put((flat, case.constants, self.w))
         self.set_directions(np.zeros((1, self.n)))
 
@@ -110,6 +119,8 @@ class Probe:
         for rows, batch in self._batches(lines):
             steps = self._padded(t[rows], (len(batch),), fill=1.0)
             out[rows] = self._call_complex(cotangent, batch, steps)[: rows.stop - rows.start]
+        if not np.isfinite(out).all():
+            raise NotAnalyticError("gives NaN or infinity at complex numbers")
         return out
 
     def gradient(self, factor: float = 1.0) -> Tensors:
@@ -127,7 +138,7 @@ class Probe:
             warnings.simplefilter("ignore")  # of a cast that drops the imaginary part: found out by its result
             try:
                 return np.asarray(self._complex(self._flat, self._constants, w, lines, self._table, steps))
-            except (TypeError, NotImplementedError) as error:
+            except (TypeError, ValueError, NotImplementedError) as error:
                 raise NotAnalyticError(f"takes no complex numbers: {_first_sentence(error)}") from None
 
     def _batches(self, lines: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -162,7 +173,8 @@ def _float_type(case: Case, any_float: bool) -> np.dtype:
 
 def _typical_size(array: np.ndarray) -> float:
     """Root mean square; 1 for a tensor of zeros, which says nothing about how far it may be moved."""
-    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0 if array.size else 1.0
+    largest = float(np.abs(array).max(initial=0.0))  # divided by first: the square of 1e200 is infinite
+    return largest * float(np.sqrt(np.mean(np.square(array / largest, dtype=np.float64)))) if largest else 1.0
 
 
 def _fitting_lines(n: int) -> int:
