@@ -4,6 +4,7 @@ Sequential   y = f_n(... f_2(f_1(x)))       dx: walk the layers in reverse, each
                                             into the dy of the layer before it                            (SEQ.1)
 Residual     y = x + f(x)                   dx = dy + f.backward(dy): x is used twice, so the gradients of
                                             the two uses add                                              (RES.1)
+             y = x[:, :tokens] + f(x)       the same, with dy added at these tokens only                  (RES.2)
 Composite    y = body(x)                    a layer with a name of its own whose body is built from others
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from model.layer import Layer, Params
 
@@ -56,22 +58,31 @@ class Sequential:
 class Residual:
     """A skip connection around `body`, whose output must have the shape of its input.
 
+    Where the body returns only the first `tokens` tokens of (B, N, D), so does this layer.
+
     The `dy` that goes straight through is why deep stacks of such blocks train at all: however small the gradient
     through `body` becomes, the identity passes its share on undiminished.
     """
 
     body: Layer
+    tokens: int | None = None
 
     def init(self, key: jax.Array) -> Params:
         return self.body.init(key)
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
         y, cache = self.body.forward(params, x, key)
-        return x + y, cache
+        return self.skip(x) + y, cache
+
+    def skip(self, x: jax.Array) -> jax.Array:
+        """What goes past the body."""
+        return x if self.tokens is None else x[:, : self.tokens]
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
         dx, grads = self.body.backward(params, cache, dy)
-        return dy + dx, grads  # RES.1
+        if self.tokens is None:
+            return dy + dx, grads  # RES.1
+        return jnp.concatenate([dy + dx[:, : self.tokens], dx[:, self.tokens :]], axis=1), grads  # RES.2
 
 
 class Composite:

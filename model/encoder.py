@@ -7,7 +7,10 @@ In a pre-norm block (Xiong et al. 2020, arXiv:2002.04745) the gradient has a pat
 additions alone; in the original post-norm block (Vaswani et al. 2017, arXiv:1706.03762) each norm on the way scales it,
 which makes deep stacks harder to train without warmup. Neither needs a backward rule of its own: both are compositions.
 
-Shapes     x, y (B, N, D)
+The last block of a classifier that pools by the class token has one token to compute (`class_token_only`): its
+attention is that of model/layers/class_token_attention.py, and what stands behind it sees one token in place of N.
+
+Shapes     x, y (B, N, D); with `class_token_only` y (B, 1, D)
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +18,7 @@ from typing import Literal
 
 from model.combinators import Composite, Residual, Sequential
 from model.layer import Layer
+from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
 from model.layers.layer_norm import LayerNorm
@@ -26,7 +30,7 @@ class EncoderBlock(Composite):
     """One block, pre-norm (`norm="pre"`) or post-norm (`norm="post"`).
 
     `dropout` acts behind the attention and in the feed-forward, `attention_dropout` on the attention weights,
-    `drop_path` on each whole branch.
+    `drop_path` on each whole branch. With `class_token_only` its output is that of token 0 alone.
 
     Raises:
         ValueError: `norm` is neither, or a layer inside refuses its sizes or rates.
@@ -42,6 +46,7 @@ class EncoderBlock(Composite):
     attention_dropout: float = 0.0
     drop_path: float = 0.0
     eps: float = 1e-6
+    class_token_only: bool = False
 
     def __post_init__(self) -> None:
         if self.norm not in ("pre", "post"):
@@ -50,8 +55,9 @@ class EncoderBlock(Composite):
 
     @property
     def body(self) -> Sequential:
+        kind, tokens = (ClassTokenAttention, 1) if self.class_token_only else (MultiHeadAttention, None)
         attention: tuple[tuple[str, Layer], ...] = (
-            ("attention", MultiHeadAttention(self.d_model, self.heads, self.attention_dropout, self.qkv_bias)),
+            ("attention", kind(self.d_model, self.heads, self.attention_dropout, self.qkv_bias)),
             ("dropout", Dropout(self.dropout)),
             ("drop_path", DropPath(self.drop_path)),
         )
@@ -63,13 +69,13 @@ class EncoderBlock(Composite):
         if self.norm == "pre":  # ENC.1
             return Sequential(
                 (
-                    ("attention", Residual(Sequential((norm, *attention)))),
+                    ("attention", Residual(Sequential((norm, *attention)), tokens)),
                     ("feed_forward", Residual(Sequential((norm, *feed_forward)))),
                 )
             )
         return Sequential(  # ENC.2
             (
-                ("attention", Sequential((("residual", Residual(Sequential(attention))), norm))),
+                ("attention", Sequential((("residual", Residual(Sequential(attention), tokens)), norm))),
                 ("feed_forward", Sequential((("residual", Residual(Sequential(feed_forward))), norm))),
             )
         )
@@ -81,6 +87,7 @@ class Encoder(Composite):
 
     `block.drop_path` is the rate of the last block. With `drop_path_rule="linear"` it grows from 0 at the first, since
     early blocks serve all later ones (Huang et al. 2016, arXiv:1603.09382); with `"constant"` all blocks have it.
+    With `class_token_only` the last block returns the class token alone, (B, 1, D).
 
     Raises:
         ValueError: fewer than one layer, or a rule that is neither.
@@ -89,6 +96,7 @@ class Encoder(Composite):
     block: EncoderBlock
     layers: int
     drop_path_rule: Literal["linear", "constant"] = "linear"
+    class_token_only: bool = False
 
     def __post_init__(self) -> None:
         if self.layers < 1:
@@ -98,7 +106,9 @@ class Encoder(Composite):
 
     @property
     def body(self) -> Sequential:
-        blocks = (replace(self.block, drop_path=self._rate(i)) for i in range(self.layers))
+        blocks = [replace(self.block, drop_path=self._rate(i)) for i in range(self.layers)]
+        if self.class_token_only:
+            blocks[-1] = replace(blocks[-1], class_token_only=True)
         return Sequential(tuple((f"block_{i}", block) for i, block in enumerate(blocks)))
 
     def _rate(self, i: int) -> float:

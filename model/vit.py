@@ -3,7 +3,7 @@
 Forward    images (B, H, W, C)
            -> patch_embedding      (B, n, D)    n = patches
            -> position_embedding   (B, N, D)    N = n + 1 with a class token
-           -> dropout, encoder, norm   (B, N, D)
+           -> dropout, encoder, norm   (B, N, D); where the class token is pooled, (B, 1, D): the others end here
            -> pooling              (B, D)
            -> head                 (B, num_classes) logits
 Backward   the same list from below, each layer handing its dx to the one above (SEQ.1 in model/combinators.py)
@@ -118,12 +118,13 @@ class ViT(Composite):
             drop_path=self.drop_path,
             eps=self.eps,
         )
-        return Encoder(block, self.layers, self.drop_path_rule)
+        return Encoder(block, self.layers, self.drop_path_rule, class_token_only=self.pooling == "class_token")
 
     @property
     def pool(self) -> Layer:
-        tokens = self.position_embedding.tokens
-        return ClassTokenPooling(tokens) if self.pooling == "class_token" else MeanPooling(tokens, self.class_token)
+        if self.pooling == "class_token":
+            return ClassTokenPooling(tokens=1)
+        return MeanPooling(self.position_embedding.tokens, self.class_token)
 
     @property
     def body(self) -> Sequential:

@@ -9,6 +9,7 @@ import pytest
 
 from model.combinators import Composite, Residual, Sequential
 from model.encoder import Encoder, EncoderBlock
+from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
@@ -42,6 +43,9 @@ LAYERS = [
     (MultiHeadAttention(D, 1), TOKENS),
     (MultiHeadAttention(D, H, qkv_bias=False), TOKENS),
     (MultiHeadAttention(D, H, dropout=0.3), TOKENS),
+    (ClassTokenAttention(D, H), TOKENS),
+    (ClassTokenAttention(D, H, qkv_bias=False), TOKENS),
+    (ClassTokenAttention(D, H, dropout=0.3), TOKENS),
     (FeedForward(D, M), TOKENS),
     (FeedForward(D, M, gelu="erf", dropout=0.3), TOKENS),
     (Patchify((6, 8), (3, 2), 3), IMAGES),
@@ -61,12 +65,15 @@ LAYERS = [
     (MeanPooling(N, class_token=True), TOKENS),
     (MeanPooling(N, class_token=False), TOKENS),
     (Residual(Dense(D, D)), TOKENS),
+    (Residual(ClassTokenAttention(D, H), tokens=1), TOKENS),
     (Sequential((("a", Dense(D, C)), ("b", GELU()), ("c", Dense(C, M)))), TOKENS),
     (Sequential(()), TOKENS),
     *[
         (EncoderBlock(D, H, M, norm=norm, dropout=0.2, attention_dropout=0.2, drop_path=0.3), TOKENS)
         for norm in ("pre", "post")
     ],
+    *[(EncoderBlock(D, H, M, norm=norm, drop_path=0.3, class_token_only=True), TOKENS) for norm in ("pre", "post")],
+    (Encoder(EncoderBlock(D, H, M), 2, class_token_only=True), TOKENS),
     (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 3), TOKENS),
     (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 2, drop_path_rule="constant"), TOKENS),
 ]
@@ -187,6 +194,22 @@ def test_attention_has_no_gradient_in_its_key_bias():
     _, grads = layer.backward(params, cache, normal(2, *TOKENS))
     _, dkey, _ = grads["qkv"]["b"].reshape(3, D)
     np.testing.assert_allclose(dkey, 0, atol=1e-13)
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "post"}, {"qkv_bias": False}, {"drop_path": 0.4}])
+def test_the_class_token_alone_is_what_the_whole_encoder_gives_it(options):
+    """The shortcut of the last block: output, input gradient and every parameter's are those of the plain blocks."""
+    block = EncoderBlock(D, H, M, **options)
+    plain, short = Encoder(block, 2), Encoder(block, 2, class_token_only=True)
+    params, x, dy = random_params(plain), normal(1, *TOKENS), normal(2, B, 1, D)
+    key = jax.random.key(3)  # drop path draws one number for an image, however many tokens there are
+    y, cache = plain.forward(params, x, key)
+    y_short, cache_short = short.forward(params, x, key)
+    np.testing.assert_allclose(y_short, y[:, :1], rtol=0, atol=1e-12)
+    dx, grads = plain.backward(params, cache, jnp.concatenate([dy, jnp.zeros((B, N - 1, D))], axis=1))
+    dx_short, grads_short = short.backward(params, cache_short, dy)
+    for whole, alone in zip(jax.tree.leaves((dx, grads)), jax.tree.leaves((dx_short, grads_short)), strict=True):
+        np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-12 * np.abs(whole).max() + 1e-15)
 
 
 def test_patch_embedding_is_a_strided_convolution():

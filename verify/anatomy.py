@@ -16,8 +16,8 @@ ATTENTION = ("queries", "keys", "values")
 
 
 def contained(layer: Any) -> frozenset[str]:
-    """The classes of the layer and of all layers inside it."""
-    names = {type(layer).__name__} | ({Composite.__name__} if isinstance(layer, Composite) else set())
+    """The classes of the layer, with what they are derived from, and of all layers inside it."""
+    names = {kind.__name__ for kind in type(layer).__mro__[:-1]}
     for inner in _inside(layer):
         names |= contained(inner)
     return frozenset(names)
@@ -54,7 +54,7 @@ def working_layers(
     if isinstance(layer, Composite):
         return (yield from working_layers(layer.body, params, x, key, path))
     if isinstance(layer, Residual):
-        return x + (yield from working_layers(layer.body, params, x, key, path))
+        return layer.skip(x) + (yield from working_layers(layer.body, params, x, key, path))
     if isinstance(layer, Sequential):
         for name, inner, inner_key in named_keys(layer, key):
             x = yield from working_layers(inner, params[name], x, inner_key, f"{path}/{name}" if path else name)

@@ -14,6 +14,7 @@ import numpy as np
 from model.combinators import Composite, Residual, Sequential
 from model.encoder import Encoder, EncoderBlock
 from model.layer import Layer
+from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
@@ -75,6 +76,8 @@ def layer_cases(seed: int) -> list[Case]:
         ("attention", attention(), TOKENS, False, heads),
         ("attention, dropout", attention(dropout=DROP), TOKENS, True, keep | heads),
         ("attention, no bias, one head", MultiHeadAttention(D, 1, qkv_bias=False), TOKENS, False, {"K": D}),
+        ("class token attention", ClassTokenAttention(D, H), TOKENS, False, heads),
+        ("class token attention, dropout, no bias", ClassTokenAttention(D, H, DROP, False), TOKENS, True, keep | heads),
         ("class_token pooling", ClassTokenPooling(N), TOKENS, False, {}),
         ("class_token pooling, given a key", ClassTokenPooling(N), TOKENS, True, {}),
         ("mean pooling, given a key", MeanPooling(N), TOKENS, True, {"(N - 1)": N - 1}),
@@ -91,11 +94,14 @@ def layer_cases(seed: int) -> list[Case]:
         ("patch_embedding, norms", embed(norm_before=True, norm_after=True), images, False, {}),
         ("sequential", Sequential((("a", Dense(D, M)), ("gelu", GELU()), ("b", Dense(M, C)))), TOKENS, False, {"M": M}),
         ("residual", Residual(Dense(D, D)), TOKENS, False, {}),
+        ("residual, class token", Residual(ClassTokenAttention(D, H), tokens=1), TOKENS, False, heads),
         ("composite", _Pair(), TOKENS, True, keep),
         ("feed_forward", FeedForward(D, M), TOKENS, False, {"M": M}),
         ("feed_forward, erf, dropout", FeedForward(D, M, "erf", DROP), TOKENS, True, {"M": M} | keep),
         ("encoder block, pre-norm", block(), SMALL_TOKENS, False, small),
         ("encoder block, post-norm, training", block("post", **rates), SMALL_TOKENS, True, small),
+        ("encoder block, class token", block(class_token_only=True), SMALL_TOKENS, False, small),
+        ("encoder block, post-norm, class token", block("post", class_token_only=True), SMALL_TOKENS, False, small),
         ("encoder, drop path", Encoder(block(drop_path=0.25), 2), SMALL_TOKENS, True, small),
         ("encoder, constant drop path", Encoder(block(drop_path=0.25), 2, "constant"), SMALL_TOKENS, True, small),
     ]  # fmt: skip

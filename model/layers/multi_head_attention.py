@@ -84,8 +84,7 @@ class MultiHeadAttention:
     def forward(
         self, params: Params, x: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, MultiHeadAttentionCache]:
-        qkv, qkv_cache = self.qkv.forward(params["qkv"], x)
-        q, k, v = self._split_qkv(qkv)  # MHA.1
+        q, k, v, qkv_cache = self.project(params["qkv"], x)  # MHA.1
         q = q * self.scale  # here, not on the scores: q is the smaller array
         scores = q @ k.swapaxes(-1, -2)  # MHA.2
         probabilities, softmax_cache = Softmax().forward({}, scores)
@@ -103,9 +102,19 @@ class MultiHeadAttention:
         dscores, _ = Softmax().backward({}, cache.softmax, dprobabilities)  # MHA.8
         dq = (dscores @ cache.k) * self.scale
         dk = dscores.swapaxes(-1, -2) @ cache.q  # MHA.9: cache.q carries the scale already
-        dqkv = self._merge_qkv(dq, dk, dv)
-        dx, dqkv_params = self.qkv.backward(params["qkv"], cache.qkv, dqkv)  # MHA.10
-        return dx, {"qkv": dqkv_params, "out": dout}
+        dx, dqkv = self.project_backward(params["qkv"], cache.qkv, dq, dk, dv)  # MHA.10
+        return dx, {"qkv": dqkv, "out": dout}
+
+    def project(self, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, DenseCache]:
+        """Queries, keys and values, (B, H, N, K) each."""
+        qkv, cache = self.qkv.forward(params, x)
+        return *self._split_qkv(qkv), cache
+
+    def project_backward(
+        self, params: Params, cache: DenseCache, dq: jax.Array, dk: jax.Array, dv: jax.Array
+    ) -> tuple[jax.Array, Params]:
+        """The gradients of x and of the projections' parameters."""
+        return self.qkv.backward(params, cache, self._merge_qkv(dq, dk, dv))
 
     # The four reshapes below only move numbers; each pair undoes the other in reverse order.
 

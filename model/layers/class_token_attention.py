@@ -1,0 +1,64 @@
+"""Self-attention of which only the class token's output is wanted, as in the last block of a classifier.
+
+The head sees the class token alone. So behind the last attention only token 0 is used, and of that attention only the
+class token asks: its queries are needed, and everybody's keys and values. What nobody reads need not be computed, and
+what is not computed has no gradient. Against model/layers/multi_head_attention.py, to which it is equal at token 0:
+
+Forward    q       = the class token's query, x[:, 0] W_q + b_q;  k, v of all tokens as in MHA.1    (CTA.1)
+           scores, weights, mixed, y as in MHA.2 to MHA.5, with one row in place of N               (CTA.2)
+Backward   dscores and with it dq of every other token would be zero in MHA.8 and MHA.9: left out.
+           dk, dv as there, from one row: an outer product for each head                            (CTA.3)
+           dx      = (dk, dv) (W_k, W_v)^T, and at the class token dq W_q^T besides                 (CTA.4)
+           dW_qkv  = (x[:, 0]^T dq | x^T (dk, dv)),  db_qkv = sums of dq, dk, dv                    (CTA.5)
+
+Of the operations of a block this leaves out five parts of six: the queries and the output of the attention and the
+whole feed-forward, for N - 1 of N tokens. A compiler does not find that: the rows of dy that are zero are known to
+whoever derives the gradient, to it they are numbers like any other.
+
+Shapes     x, dx (B, N, D); y, dy (B, 1, D); q (B, H, 1, K); k, v (B, H, N, K); scores, weights (B, H, 1, N)
+           parameters as in MultiHeadAttention
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from model.layer import Params
+from model.layers.dense import Dense, DenseCache
+from model.layers.multi_head_attention import MultiHeadAttention
+
+
+@dataclass(frozen=True)
+class ClassTokenAttention(MultiHeadAttention):
+    """`MultiHeadAttention(...)` with its output at token 0 alone, (B, N, D) -> (B, 1, D)."""
+
+    def project(self, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, DenseCache]:
+        query, key_value = self._split_params(params)
+        q, _ = self._query.forward(query, x[:, :1])
+        kv, cache = self._key_value.forward(key_value, x)
+        k, v = jnp.split(kv, 2, axis=-1)
+        return self._split_heads(q), self._split_heads(k), self._split_heads(v), cache  # CTA.1
+
+    def project_backward(
+        self, params: Params, cache: DenseCache, dq: jax.Array, dk: jax.Array, dv: jax.Array
+    ) -> tuple[jax.Array, Params]:
+        query, key_value = self._split_params(params)
+        dkv = jnp.concatenate([self._merge_heads(dk), self._merge_heads(dv)], axis=-1)
+        dx, dkey_value = self._key_value.backward(key_value, cache, dkv)
+        dx_class, dquery = self._query.backward(query, DenseCache(cache.x[:, :1]), self._merge_heads(dq))
+        dx = jnp.concatenate([dx[:, :1] + dx_class, dx[:, 1:]], axis=1)  # CTA.4
+        return dx, {name: jnp.concatenate([dquery[name], dkey_value[name]], axis=-1) for name in params}  # CTA.5
+
+    @property
+    def _query(self) -> Dense:
+        return Dense(self.d_model, self.d_model, bias=self.qkv_bias)
+
+    @property
+    def _key_value(self) -> Dense:
+        return Dense(self.d_model, 2 * self.d_model, bias=self.qkv_bias)
+
+    def _split_params(self, params: Params) -> tuple[Params, Params]:
+        """The queries' third of W_qkv and b_qkv, and the rest."""
+        D = self.d_model
+        return {n: a[..., :D] for n, a in params.items()}, {n: a[..., D:] for n, a in params.items()}
