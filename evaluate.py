@@ -17,7 +17,7 @@ import numpy as np
 
 from training import checkpoint
 from training.command import run_command
-from training.device import CHOICES, choose_device, describe_device
+from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.errors import UserError
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.files import replace_text
@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     run = RunFolder.open(args.run) if args.run else RunFolder.newest()
     config = run.read_config(args.overrides, OVERRIDABLE)
     device = choose_device(args.device)
+    keep_compiled_programs()
     classes = run.read_classes()
     path, params, step = read_parameters(run, args.checkpoint, config.model)
 

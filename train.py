@@ -19,7 +19,7 @@ import jax
 from data.tiny_imagenet import Dataset
 from training.command import preset_parser, run_command
 from training.config import Config, load_config
-from training.device import choose_device, describe_device
+from training.device import choose_device, describe_device, keep_compiled_programs
 from training.errors import UserError
 from training.interrupt import StopRequest
 from training.run_folder import Classes, RunFolder
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     run = RunFolder.open(args.resume) if args.resume else None
     config = run.read_config(args.arguments, RESUMABLE) if run else new_config(args.arguments)
     device = choose_device(args.device)
+    keep_compiled_programs()
     if args.summary:
         print(format_summary(summarize(config.model)))
         return 0

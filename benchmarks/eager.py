@@ -32,7 +32,7 @@ from training.config import Config, load_config
 from training.device import CHOICES, choose_device, describe_device
 from training.files import replace_text
 from training.setup import build_step
-from training.step import TrainState
+from training.step import TrainingStep, TrainState
 
 STEPS = 10_000  # of the schedule; which step is timed makes no difference
 
@@ -65,13 +65,8 @@ def main(argv: Sequence[str]) -> int:
 
 def measure(config: Config, platform: str, rounds: int) -> dict[str, list[float]]:
     """Seconds of each timed step, by contestant; one step of each goes before to warm up."""
-    rng = np.random.default_rng(0)
-    size = (config.train.batch_size, *height_width(config.model.image_size), config.model.channels)
-    images = rng.integers(0, 256, size, dtype=np.uint8)
-    labels = rng.integers(0, config.model.num_classes, len(images), dtype=np.int32)
-    nothing = Split(images[:0], labels[:0])
-    dataset = Dataset(nothing, nothing, (), (), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "")
-    step = build_step(config, dataset, STEPS, platform)
+    images, labels = random_batch(config)
+    step = step_of(config, platform)
     whole = replace(step, chunks=1)  # eagerly, chunks would only dispatch more and smaller operations
 
     contestants: dict[str, tuple[Callable, Callable[[], AbstractContextManager]]] = {
@@ -89,6 +84,22 @@ def measure(config: Config, platform: str, rounds: int) -> dict[str, list[float]
                 jax.block_until_ready((states[name], metrics))
                 times[name].append(time.perf_counter() - began)
     return {name: seconds[1:] for name, seconds in times.items()}
+
+
+def random_batch(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Images (B, H, W, C) uint8 and labels (B,) of noise."""
+    rng = np.random.default_rng(0)
+    size = (config.train.batch_size, *height_width(config.model.image_size), config.model.channels)
+    images = rng.integers(0, 256, size, dtype=np.uint8)
+    return images, rng.integers(0, config.model.num_classes, len(images), dtype=np.int32)
+
+
+def step_of(config: Config, platform: str) -> TrainingStep:
+    """The step that `train.py` would take, without its data."""
+    images, labels = random_batch(config)
+    nothing = Split(images[:0], labels[:0])
+    dataset = Dataset(nothing, nothing, (), (), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "")
+    return build_step(config, dataset, STEPS, platform)
 
 
 if __name__ == "__main__":

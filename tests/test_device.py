@@ -1,11 +1,12 @@
 """Where to compute: never silently elsewhere, and what is said when its memory does not suffice."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
 
-from training.device import choose_device, describe_device, explained_out_of_memory
+from training.device import choose_device, describe_device, explained_out_of_memory, keep_compiled_programs
 from training.errors import UserError
 
 HAS_GPU = any(device.platform == "gpu" for device in jax.devices())
@@ -53,3 +54,27 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, explained_out_of_memory("train.batch_size"):
         raise error
     assert caught.value is error
+
+
+@pytest.fixture
+def cache_option() -> Iterator[None]:
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.mark.usefixtures("cache_option")
+def test_compiled_programs_are_kept_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_compiled_programs()
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "vit-by-hand" / "compiled")
+
+
+@pytest.mark.usefixtures("cache_option")
+def test_a_folder_of_compiled_programs_that_was_chosen_stays(tmp_path: Path) -> None:
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    keep_compiled_programs()
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path)

@@ -3,12 +3,14 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 
 from training.errors import UserError
 
 CHOICES = ("auto", "cpu", "gpu")
+WORTH_KEEPING = 0.2  # seconds that compiling took
 
 
 def choose_device(name: str) -> jax.Device:
@@ -28,6 +30,19 @@ def choose_device(name: str) -> jax.Device:
         ) from error
     jax.config.update("jax_default_device", device)
     return device
+
+
+def keep_compiled_programs() -> None:
+    """Keep compiled programs in `~/.cache/vit-by-hand/compiled`, so that the next start need not compile them.
+
+    `XDG_CACHE_HOME` stands for `~/.cache` where it is set. JAX's own variables come first: `JAX_COMPILATION_CACHE_DIR`
+    names another folder, `JAX_ENABLE_COMPILATION_CACHE=false` keeps nothing.
+    """
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # JAX adds its options as it goes
+        return
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(caches / "vit-by-hand" / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_KEEPING)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,70 @@
+"""How long until the first training step is done, at a first start and at a second?
+
+    python -m benchmarks.startup [PRESET] [section.key=value ...] [--starts N] [--device cpu|gpu]
+
+Each start is a new process that builds the step as `train.py` does and takes one step on random images; loading of the
+data set is left out. The first finds an empty folder of compiled programs, the others what the first left there.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.command import run_command
+from training.config import load_config
+from training.errors import UserError
+
+BEGAN = "BENCHMARK_BEGAN"  # when the parent started a process, in seconds of the system's clock
+CACHE = "XDG_CACHE_HOME"
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__.splitlines()[0])
+    parser.add_argument("preset", nargs="?", default="baseline")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--starts", type=int, default=4, help="processes (default: %(default)s)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--debug", action="store_true")
+    args = parser.parse_args(argv)
+    load_config(args.preset, args.overrides)  # refused here, not in every process
+    if BEGAN in os.environ:
+        step_once(args)
+        return 0
+    if args.starts < 2:
+        raise UserError(f"--starts {args.starts}: a first and a second are needed")
+    with tempfile.TemporaryDirectory() as folder:
+        for start in range(args.starts):
+            environment = os.environ | {BEGAN: repr(time.time()), CACHE: folder}
+            environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+            command = [sys.executable, "-m", "benchmarks.startup", *argv]
+            ended = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, check=True)
+            kept = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+            print(f"start {start + 1}: {ended.stdout.strip()}; {kept / 2**20:.1f} MiB of compiled programs", flush=True)
+    return 0
+
+
+def step_once(args: argparse.Namespace) -> None:
+    """In a process of its own: import, build, take a step, and tell how long that took since the process began."""
+    began = float(os.environ[BEGAN])
+    import jax
+
+    from benchmarks.eager import random_batch, step_of
+    from training.device import choose_device, keep_compiled_programs
+
+    device = choose_device(args.device)
+    keep_compiled_programs()
+    imported = time.time() - began
+    config = load_config(args.preset, args.overrides)
+    step = step_of(config, device.platform)
+    state = jax.jit(step.init)()
+    jax.block_until_ready(jax.jit(step, donate_argnums=0)(state, *random_batch(config)))
+    print(f"{time.time() - began:.2f} s to the first step, {imported:.2f} s of it to import")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
