@@ -21,6 +21,7 @@ from training.command import preset_parser, run_command
 from training.config import Config, load_config
 from training.device import choose_device, describe_device, keep_compiled_programs
 from training.errors import UserError
+from training.huge_pages import restart_with_huge_pages
 from training.interrupt import StopRequest
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, load_dataset, steps_per_epoch
@@ -118,4 +119,5 @@ def describe(trainer: Trainer) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     sys.exit(run_command(main))
