@@ -67,18 +67,7 @@ class Dense:
         # faster than a contraction over two axes.
         x_rows = cache.x.reshape(-1, self.d_in)  # (..., D_in) -> (rows, D_in)
         dy_rows = dy.reshape(-1, self.d_out)  # (..., D_out) -> (rows, D_out)
-        grads = {"W": _transposed_times(x_rows, dy_rows)}  # DENSE.3
+        grads = {"W": x_rows.T @ dy_rows}  # DENSE.3
         if self.bias:
             grads["b"] = dy_rows.sum(axis=0)  # DENSE.4
         return dx, grads
-
-
-def _transposed_times(x: jax.Array, dy: jax.Array) -> jax.Array:
-    """`x^T dy`, from (rows, D_in) and (rows, D_out) to (D_in, D_out).
-
-    On a CPU a product with a tall result takes up to 1.6 times as long as the same product the other way round, with a
-    wide one. The barrier keeps the compiler from turning it back.
-    """
-    if x.shape[1] <= dy.shape[1]:
-        return x.T @ dy
-    return jax.lax.optimization_barrier(dy.T @ x).T

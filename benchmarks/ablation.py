@@ -1,0 +1,143 @@
+"""What does each idea buy? The training step with one of them taken away at a time.
+
+    python -m benchmarks.ablation [PRESET] [section.key=value ...] [--rounds N] [--only TEXT] [--device cpu|gpu]
+
+Variants of the same step on the same batch take turns in one process, in a new order each round, so that a machine
+whose speed drifts is fair to all. Augmentation is left out. Prints the median, the fastest and the slowest time of
+each, its ratio to the step as it is, and the temporary memory in XLA's analysis.
+"""
+
+import argparse
+import contextlib
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+
+from benchmarks.eager import random_batch, step_of
+from model.encoder import Encoder
+from model.layers.gelu import GELU, GELUCache
+from model.layers.pooling import ClassTokenPooling
+from model.vit import ViT
+from training.command import run_command
+from training.config import load_config
+from training.device import CHOICES, choose_device, describe_device
+from training.errors import UserError
+from training.step import TrainingStep
+
+MIB = 1 << 20
+
+
+class Variant(NamedTuple):
+    """A change to the step, and one to the code while it is traced."""
+
+    name: str
+    change: Callable[[TrainingStep], TrainingStep] = lambda step: step
+    code: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+
+
+@dataclass(frozen=True)
+class WholeLastBlock(ViT):
+    """All tokens go through the last block, and all but one are thrown away."""
+
+    @property
+    def encoder(self) -> Encoder:
+        return replace(super().encoder, class_token_only=False)
+
+    @property
+    def pool(self) -> Any:
+        return ClassTokenPooling(self.position_embedding.tokens)
+
+
+def whole_last_block(step: TrainingStep) -> TrainingStep:
+    values = {field.name: getattr(step.model, field.name) for field in fields(step.model)}
+    return replace(step, model=WholeLastBlock(**values))
+
+
+def in_chunks(step: TrainingStep, chunks: int) -> TrainingStep:
+    return replace(step, chunks=chunks)
+
+
+@contextlib.contextmanager
+def slope_recomputed() -> Iterator[None]:
+    """GELU keeps its input, and finds its derivative when the backward comes."""
+    forward = GELU.forward
+
+    def keep_input(self: GELU, params: Any, x: jax.Array, key: Any = None) -> tuple[jax.Array, GELUCache]:
+        return forward(self, params, x, key)[0], GELUCache(x)
+
+    def find_slope(self: GELU, params: Any, cache: GELUCache, dy: jax.Array) -> tuple[jax.Array, Any]:
+        return dy * forward(self, params, cache.slope)[1].slope, {}
+
+    with mock.patch.object(GELU, "forward", keep_input), mock.patch.object(GELU, "backward", find_slope):
+        yield
+
+
+def variants(step: TrainingStep, batch: int) -> list[Variant]:
+    found = [
+        Variant("as it is"),
+        Variant("last block whole", whole_last_block),
+        Variant("GELU's slope recomputed", code=slope_recomputed),
+    ]
+    for size in (4, 8, 16, 32, batch):
+        if batch % size == 0 and batch // size != step.chunks:
+            found.append(Variant(f"chunks of {size} images", partial(in_chunks, chunks=batch // size)))
+    return [variant for variant in found if variant.change is not whole_last_block or step.model.pooling != "mean"]
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("preset", nargs="?", default="baseline")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--rounds", type=int, default=9, help="timed steps of each (default: %(default)s)")
+    parser.add_argument("--only", default="", help="only the variants whose name contains this, beside the first")
+    parser.add_argument("--device", choices=CHOICES, default="auto")
+    parser.add_argument("--debug", action="store_true")
+    args = parser.parse_args(argv)
+    if args.rounds < 1:
+        raise UserError(f"--rounds {args.rounds}: must be at least 1")
+    config = load_config(args.preset, args.overrides)
+    device = choose_device(args.device)
+    step = replace(step_of(config, device.platform), flip=False, crop_padding=0)
+    images, labels = random_batch(config)
+    first, *others = variants(step, len(labels))
+    chosen = [first, *(variant for variant in others if args.only in variant.name)]
+
+    runs, states, memory = {}, {}, {}
+    times: dict[str, list[float]] = {variant.name: [] for variant in chosen}
+    for name, change, code in chosen:
+        changed = change(step)
+        states[name] = changed.init()
+        with code():
+            runs[name] = jax.jit(changed, donate_argnums=0).lower(states[name], images, labels).compile()
+        analysis = runs[name].memory_analysis()
+        memory[name] = analysis.temp_size_in_bytes / MIB if analysis else float("nan")
+    order = random.Random(0)
+    for _ in range(args.rounds + 1):
+        for name in order.sample(list(runs), len(runs)):
+            run = runs[name]
+            began = time.perf_counter()
+            states[name], metrics = run(states[name], images, labels)
+            jax.block_until_ready((states[name], metrics))
+            times[name].append(time.perf_counter() - began)
+
+    print(f"{args.preset}, batch {len(labels)}, {describe_device(device)}, JAX {jax.__version__}; {args.rounds} rounds")
+    print(f"{'':28}{'median':>9}{'fastest':>9}{'slowest':>9}{'ratio':>8}{'temp MiB':>10}")
+    base = statistics.median(times[first.name][1:])
+    for name, seconds in times.items():
+        timed = seconds[1:]
+        median = statistics.median(timed)
+        numbers = f"{median:9.3f}{min(timed):9.3f}{max(timed):9.3f}{median / base:8.2f}{memory[name]:10.0f}"
+        print(f"{name:28}{numbers}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
