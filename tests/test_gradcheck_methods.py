@@ -274,6 +274,25 @@ def test_parts_name_the_coordinates_of_their_tensor() -> None:
     assert part.where(4 + 4 + 2, probe) == (1, 2)
 
 
+@pytest.mark.parametrize("error", [TypeError, ValueError, NotImplementedError, RuntimeError])
+def test_what_the_function_itself_raises_is_not_taken_for_a_refusal_of_complex_numbers(error) -> None:
+    def broken(x):
+        raise error("the function is broken")
+
+    with pytest.raises(error, match="the function is broken"):
+        check(broken, X, lambda x, dy: dy)
+
+
+def test_only_a_refusal_of_complex_numbers_is_forgiven() -> None:
+    def broken_there(x):
+        if jnp.iscomplexobj(x):
+            raise RuntimeError("out of memory")
+        return jnp.sin(x)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        check(broken_there, X, lambda x, dy: jnp.cos(x) * dy)
+
+
 # Functions that deceive.
 
 

@@ -111,7 +111,6 @@ class Checker:
             time.perf_counter() - start, self._numeric.note,
         )  # fmt: skip
 
-
     def _undefined(self, parts: list[Part], seconds: float) -> CaseResult:
         """The function has no value at this point: nothing can be said of its gradient."""
         told = "the output holds NaN or infinity at this point, so it has no derivative to compare with"

@@ -138,6 +138,8 @@ class Probe:
             warnings.simplefilter("ignore")  # of a cast that drops the imaginary part: found out by its result
             try:
                 return np.asarray(self._complex(self._flat, self._constants, w, lines, self._table, steps))
+            # The same function was traced at real numbers before (`_output`), and what was wrong with it would have
+            # been raised there: these are the three ways of jax.numpy to refuse complex numbers.
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise NotAnalyticError(f"takes no complex numbers: {_first_sentence(error)}") from None
 
