@@ -38,14 +38,10 @@ class Estimates:
     low: np.ndarray  # the smaller of these two slopes
     high: np.ndarray
 
-    def rows(self, chosen: np.ndarray) -> "Estimates":
-        """Those of some lines alone."""
-        return Estimates(*(getattr(self, field.name)[chosen] for field in fields(self)))
-
-    def take(self, rows: np.ndarray, other: "Estimates", chosen: np.ndarray) -> None:
-        """Replace `rows` by those of the other that are `chosen`."""
+    def take(self, rows: np.ndarray, other: "Estimates", better: np.ndarray) -> None:
+        """Replace those of `rows` (k,) for which the other's estimates (k,) are `better`."""
         for field in fields(self):
-            getattr(self, field.name)[rows] = getattr(other, field.name)[chosen]
+            getattr(self, field.name)[rows[better]] = getattr(other, field.name)[better]
 
 
 def central_differences(
@@ -66,28 +62,25 @@ def central_differences(
             break
         again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + finer)
         near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough])  # not at the corner
-        better = (again.bars < found.bars[rough]) | near
-        found.take(rough[better], again, better)
+        found.take(rough, again, (again.bars < found.bars[rough]) | near)
     return found
 
 
 def second_opinion(
-    probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, found: Estimates, *, share: float,
-    levels: int = LEVELS, first: int = FIRST,
-) -> Estimates:  # fmt: skip
-    """`found`, but where ever finer steps contradict it, or are more certain, what these say.
+    found: Estimates, rows: np.ndarray, probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, *,
+    share: float, levels: int = LEVELS, first: int = FIRST,
+) -> None:  # fmt: skip
+    """Correct `rows` of what `central_differences` found wherever ever finer steps contradict it, or are more certain.
 
     Steps that straddle many bends of f, or a pole, can agree with each other by chance, and the error bar is narrow for
     nothing. Contradict means: by ten times both error bars, and by this `share` of the largest derivative.
     """
-    for finer in FINER:
-        again = _sweep(probe, lines, scale, noise, levels, first + finer)
-        apart = np.abs(again.values - found.values)
+    for finer in FINER if len(rows) else ():
+        again = _sweep(probe, lines[rows], scale[rows], noise, levels, first + finer)
+        apart = np.abs(again.values - found.values[rows])
         largest = np.abs(again.values[np.isfinite(again.bars)]).max(initial=0.0)
-        deceived = apart > np.maximum(10 * (again.bars + found.bars), share * largest)
-        better = deceived | (again.bars < found.bars)
-        found.take(np.flatnonzero(better), again, better)
-    return found
+        deceived = apart > np.maximum(10 * (again.bars + found.bars[rows]), share * largest)
+        found.take(rows, again, deceived | (again.bars < found.bars[rows]))
 
 
 def _largest(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:

@@ -163,17 +163,11 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
         groups = np.zeros(probe.n, np.int32)
         for number, part in enumerate(parts):
             groups[part.index] = number
-        differences = central_differences(
-            probe, index, probe.scale[index], noise, levels=plan.levels, first=plan.first, groups=groups[index]
-        )
+        where = (probe, index, probe.scale[index], noise)
+        differences = central_differences(*where, levels=plan.levels, first=plan.first, groups=groups[index])
         doubted = np.arange(len(index)) if steps is None else np.flatnonzero(_contradictions(steps, differences, 1))
-        if len(doubted):
-            lines = index[doubted]
-            sure = second_opinion(
-                probe, lines, probe.scale[lines], noise, differences.rows(doubted), levels=plan.levels,
-                first=plan.first, share=tolerance(DIFFERENCES, probe.eps),
-            )  # fmt: skip
-            differences.take(doubted, sure, np.arange(len(doubted)))
+        share = tolerance(DIFFERENCES, probe.eps)
+        second_opinion(differences, doubted, *where, share=share, levels=plan.levels, first=plan.first)
         dropped = int(_contradictions(steps, differences, 10).sum()) if steps else 0
         if dropped:
             steps = along = None
