@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from benchmarks.contestants.contract import Running
 from benchmarks.contestants.problem import Params, Problem
@@ -14,16 +15,7 @@ from benchmarks.contestants.running import JaxContestant, run_on_jax
 
 
 def build(name: str, problem: Problem, params: Params) -> Running:
-    import optax
-
-    optimizer = optax.adamw(
-        problem.learning_rate,
-        b1=problem.beta1,
-        b2=problem.beta2,
-        eps=problem.adam_eps,
-        weight_decay=problem.weight_decay,
-        mask=decay_mask,
-    )
+    optimizer = optax_adamw(problem)
 
     def step(state: tuple, images: jax.Array, labels: jax.Array) -> tuple[tuple, jax.Array]:
         params, moments = state
@@ -39,6 +31,17 @@ def build(name: str, problem: Problem, params: Params) -> Running:
         return JaxContestant((start, optimizer.init(start)), step, logits)
 
     return run_on_jax(problem, contestant)
+
+
+def optax_adamw(problem: Problem) -> optax.GradientTransformation:
+    return optax.adamw(
+        problem.learning_rate,
+        b1=problem.beta1,
+        b2=problem.beta2,
+        eps=problem.adam_eps,
+        weight_decay=problem.weight_decay,
+        mask=decay_mask,
+    )
 
 
 def loss_of(params: Params, images: jax.Array, labels: jax.Array, problem: Problem) -> jax.Array:

@@ -8,7 +8,7 @@ import optax
 from flax import nnx
 
 from benchmarks.contestants.contract import Running
-from benchmarks.contestants.conventional import decay_mask
+from benchmarks.contestants.conventional import optax_adamw
 from benchmarks.contestants.problem import Params, Problem
 from benchmarks.contestants.running import JaxContestant, run_on_jax
 
@@ -61,15 +61,7 @@ def contestant(problem: Problem, params: Params) -> JaxContestant:
     state = nnx.state(model, nnx.Param)
     nnx.replace_by_pure_dict(state, from_engine(params, problem))
     nnx.update(model, state)
-    adamw = optax.adamw(
-        problem.learning_rate,
-        b1=problem.beta1,
-        b2=problem.beta2,
-        eps=problem.adam_eps,
-        weight_decay=problem.weight_decay,
-        mask=decay_mask,
-    )
-    graph, start = nnx.split((model, nnx.Optimizer(model, adamw, wrt=nnx.Param)))
+    graph, start = nnx.split((model, nnx.Optimizer(model, optax_adamw(problem), wrt=nnx.Param)))
 
     def step(state: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array]:
         model, optimizer = nnx.merge(graph, state)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.contestants.contract import NotSupported, Running
-from benchmarks.contestants.problem import Problem
+from benchmarks.contestants.problem import ARCHITECTURE, Problem
 from benchmarks.contestants.running import JaxContestant, run_on_jax
 from model.layer import Params
 from model.loss import CrossEntropy
@@ -62,18 +62,7 @@ def own_step(name: str, problem: Problem, params: Params, platform: str) -> JaxC
 
 
 def own_model(problem: Problem) -> ViT:
-    return ViT(
-        image_size=problem.image_size,
-        patch_size=problem.patch_size,
-        channels=problem.channels,
-        d_model=problem.d_model,
-        heads=problem.heads,
-        layers=problem.layers,
-        mlp_dim=problem.mlp_dim,
-        num_classes=problem.num_classes,
-        gelu="tanh" if problem.gelu == "tanh" else "erf",
-        eps=problem.norm_eps,
-    )
+    return ViT(eps=problem.norm_eps, **{name: getattr(problem, name) for name in ARCHITECTURE})
 
 
 def own_optimizer(problem: Problem) -> AdamW:

@@ -16,6 +16,11 @@ Params = dict[str, Any]
 
 SEPARATOR = "/"
 
+ARCHITECTURE = (
+    "image_size", "patch_size", "channels", "d_model", "heads", "layers", "mlp_dim", "num_classes", "gelu",
+)  # fmt: skip
+"""What a `Problem` and the engine's `ViT` call by the same names."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -1,10 +1,12 @@
 """From a preset to the problem that all contestants solve, and to the parameters that all start from."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
 from benchmarks.contestants.own import own_model
-from benchmarks.contestants.problem import Params, Problem
+from benchmarks.contestants.problem import ARCHITECTURE, Params, Problem
 from model.layers.patch_embedding import height_width
 from training.config import Config
 from training.errors import UserError
@@ -33,16 +35,11 @@ def problem_of(config: Config, device: str, dtype: str) -> Problem:
     if asked:
         raise UserError(f"the contestants are plain; compare with {' '.join(asked)}, or take the preset baseline")
     model, optim = config.model, config.optim
+    architecture: dict[str, Any] = {name: getattr(model, name) for name in ARCHITECTURE}
+    for name in ("image_size", "patch_size"):
+        architecture[name] = height_width(architecture[name])
     return Problem(
-        image_size=height_width(model.image_size),
-        patch_size=height_width(model.patch_size),
-        channels=model.channels,
-        d_model=model.d_model,
-        heads=model.heads,
-        layers=model.layers,
-        mlp_dim=model.mlp_dim,
-        num_classes=model.num_classes,
-        gelu=model.gelu,
+        **architecture,
         norm_eps=model.eps,
         batch=config.train.batch_size,
         chunk_size=config.train.chunk_size,
