@@ -47,12 +47,15 @@ class Case:
     """One check to make.
 
     Attributes:
-        name: unique; also seeds the random numbers of this case, so that a case alone draws what it draws in the
-        crowd. tensors: the point, float64. constants: what is not differentiated. sizes: the sizes that a wrong factor
-        may be made of, as in `{"B": 3, "K": 6}`. regions: parts of a tensor that are judged by themselves. target: the
-        class that the case is about; a mutant of it is tried on this case. contains: the classes of all layers inside,
-        to tell the culprit from those who only contain it. gradients: where they are known already, those of the sum
-        of the outputs and of `probe.MULTIPLE` times it; `function.gradient` is then not called.
+        name: unique; also seeds the random numbers of this case, so that a case alone draws what it draws in the crowd.
+        tensors: the point, float64.
+        constants: what is not differentiated.
+        sizes: the sizes that a wrong factor may be made of, as in `{"B": 3, "K": 6}`.
+        regions: parts of a tensor that are judged by themselves.
+        target: the class that the case is about; a mutant of it is tried on this case.
+        contains: the classes of all layers inside, to tell the culprit from those who only contain it.
+        gradients: where they are known already, those of the sum of the outputs and of `probe.MULTIPLE` times it;
+            `function.gradient` is then not called.
     """
 
     name: str

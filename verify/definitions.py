@@ -66,6 +66,8 @@ def _case(
 def _result(case: str, name: str, found: np.ndarray, expected: np.ndarray) -> TensorResult:
     if found.shape != expected.shape:
         raise TypeError(f"{name} has shape {found.shape}, it should have {expected.shape}")
+    if found.dtype != expected.dtype:
+        raise TypeError(f"{name} is {found.dtype}, it should be {expected.dtype}")
     size, scale = expected.size, max(float(np.abs(expected).max()), float(np.abs(found).max()))
     result = TensorResult(case, name, expected.shape, size, checked=size, scale=scale, zero=not scale)
     bars = np.full(size, 64 * np.finfo(np.float64).eps * scale)
@@ -114,14 +116,12 @@ def _types(rng: np.random.Generator) -> Iterator[Comparison]:
     params = jax.tree.map(lambda array: array.astype(np.float32), _tree(rng))
     optimizer = optim.adamw.AdamW(lambda step: 0.1 / (1 + step), BETA1, BETA2, EPS, DECAY)
     state = optimizer.init(params)
-    found = jax.eval_shape(optimizer.update, params, params, state)
-    for (path, after), before in zip(
-        jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves((params, state)), strict=True
-    ):
-        if after.dtype != before.dtype:
-            place = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise TypeError(f"{place}: an update turns {before.dtype} into {after.dtype}")
-    yield "types", np.ones(()), np.ones(())
+    new_params, new_state = jax.eval_shape(optimizer.update, params, params, state)
+    found = jax.tree_util.tree_leaves_with_path({"params": new_params, "state": new_state})
+    expected = jax.tree.leaves({"params": params, "state": state})
+    for (path, after), before in zip(found, expected, strict=True):
+        place = jax.tree_util.keystr(path, simple=True, separator="/")
+        yield f"type of {place}", np.zeros((), after.dtype), np.zeros((), before.dtype)
 
 
 def _schedules(rng: np.random.Generator) -> Iterator[Comparison]:
