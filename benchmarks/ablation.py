@@ -9,6 +9,7 @@ each, its ratio to the step as it is, and the temporary memory in XLA's analysis
 
 import argparse
 import contextlib
+import itertools
 import random
 import statistics
 import sys
@@ -23,6 +24,7 @@ import jax
 
 from benchmarks.eager import random_batch, step_of
 from model.encoder import Encoder
+from model.layers import dense
 from model.layers.gelu import GELU, GELUCache
 from model.layers.pooling import ClassTokenPooling
 from model.vit import ViT
@@ -61,8 +63,15 @@ def whole_last_block(step: TrainingStep) -> TrainingStep:
     return replace(step, model=WholeLastBlock(**values))
 
 
-def in_chunks(step: TrainingStep, chunks: int) -> TrainingStep:
-    return replace(step, chunks=chunks)
+def in_chunks(step: TrainingStep, chunks: int, abreast: int) -> TrainingStep:
+    return replace(step, chunks=chunks, abreast=abreast)
+
+
+@contextlib.contextmanager
+def tall_products() -> Iterator[None]:
+    """Weight gradients with more rows than columns as they stand in the formula."""
+    with mock.patch.object(dense, "_tall_product", lambda x, dy: x.T @ dy):
+        yield
 
 
 @contextlib.contextmanager
@@ -85,10 +94,13 @@ def variants(step: TrainingStep, batch: int) -> list[Variant]:
         Variant("as it is"),
         Variant("last block whole", whole_last_block),
         Variant("GELU's slope recomputed", code=slope_recomputed),
+        Variant("tall products plain", code=tall_products),
     ]
-    for size in (4, 8, 16, 32, batch):
-        if batch % size == 0 and batch // size != step.chunks:
-            found.append(Variant(f"chunks of {size} images", partial(in_chunks, chunks=batch // size)))
+    for size, abreast in itertools.product((4, 8, 16, 32, batch), (1, 2)):
+        chunks = batch // size
+        if batch % size == 0 and chunks >= abreast and (chunks, abreast) != (step.chunks, step.abreast):
+            name = f"chunks of {size} images" + (", two abreast" if abreast == 2 else "")
+            found.append(Variant(name, partial(in_chunks, chunks=chunks, abreast=abreast)))
     return [variant for variant in found if variant.change is not whole_last_block or step.model.pooling != "mean"]
 
 
@@ -129,13 +141,13 @@ def main(argv: Sequence[str]) -> int:
             times[name].append(time.perf_counter() - began)
 
     print(f"{args.preset}, batch {len(labels)}, {describe_device(device)}, JAX {jax.__version__}; {args.rounds} rounds")
-    print(f"{'':28}{'median':>9}{'fastest':>9}{'slowest':>9}{'ratio':>8}{'temp MiB':>10}")
+    print(f"{'':36}{'median':>9}{'fastest':>9}{'slowest':>9}{'ratio':>8}{'temp MiB':>10}")
     base = statistics.median(times[first.name][1:])
     for name, seconds in times.items():
         timed = seconds[1:]
         median = statistics.median(timed)
         numbers = f"{median:9.3f}{min(timed):9.3f}{max(timed):9.3f}{median / base:8.2f}{memory[name]:10.0f}"
-        print(f"{name:28}{numbers}")
+        print(f"{name:36}{numbers}")
     return 0
 
 

@@ -9,7 +9,7 @@ from optim.adamw import AdamW
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config, DataConfig, OptimConfig, TrainConfig
 from training.errors import ConfigError
-from training.step import TrainingStep, default_chunks
+from training.step import TrainingStep, default_abreast, default_chunks
 
 
 def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
@@ -84,4 +84,5 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         crop_padding=config.data.crop_padding,
         seed=config.train.seed,
         chunks=default_chunks(config.train.batch_size, config.train.chunk_size, platform),
+        abreast=default_abreast(platform),
     )

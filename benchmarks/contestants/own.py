@@ -12,7 +12,7 @@ from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
-from training.step import TrainingStep, TrainState, default_chunks
+from training.step import TrainingStep, TrainState, default_abreast, default_chunks
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def own_step(name: str, problem: Problem, params: Params, platform: str) -> JaxC
         std=(1.0,) * problem.channels,
         seed=problem.seed,
         chunks=chunks,
+        abreast=default_abreast(platform),
     )
 
     def step(state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, jax.Array]:
