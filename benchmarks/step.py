@@ -141,7 +141,7 @@ def cases(problem: Problem) -> list[tuple[str, Problem]]:
     patches = [(f"patch {side}", replace(problem, patch_size=(side, side), batch=4)) for side in sides]
     batches = [(f"batch {size}", replace(problem, batch=size)) for size in (16, 32, 64, 128, 256, 512)]
     depths = [(f"layers {layers}", replace(problem, layers=layers, batch=16)) for layers in (2, 4, 8, 16)]
-    return [(name, replace(case, chunk_size=None)) for name, case in patches + batches + depths]
+    return [(name, replace(case, accumulate=None)) for name, case in patches + batches + depths]
 
 
 def _scaling(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dict]:

@@ -321,8 +321,8 @@ def test_overrides_of_a_run_replace_its_own_values() -> None:
 
 
 def test_chunks_must_fill_the_batch() -> None:
-    assert load_config("baseline", ["train.chunk_size=16"]).train.chunk_size == 16
-    assert "train: chunk_size=48 must divide batch_size=64" in refusal(["train.chunk_size=48"])
+    assert load_config("baseline", ["train.accumulate=16"]).train.accumulate == 16
+    assert "train: accumulate=48 must divide batch_size=64" in refusal(["train.accumulate=48"])
 
 
 @pytest.mark.parametrize(

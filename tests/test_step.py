@@ -231,7 +231,7 @@ def test_a_step_is_pure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "chunk_size", "platform", "chunks"),
+    ("batch_size", "accumulate", "platform", "chunks"),
     [
         (64, None, "cpu", 8),
         (16, None, "cpu", 2),
@@ -241,10 +241,10 @@ def test_a_step_is_pure() -> None:
         (62, None, "cpu", 1),
         (97, None, "cpu", 1),
         (64, None, "gpu", 1),
-        (64, 64, "cpu", 1),
-        (64, 32, "cpu", 2),
+        (64, 1, "cpu", 1),
+        (64, 2, "cpu", 2),
         (64, 8, "gpu", 8),
     ],
 )
-def test_chunks_of_a_batch(batch_size: int, chunk_size: int | None, platform: str, chunks: int) -> None:
-    assert default_chunks(batch_size, chunk_size, platform) == chunks
+def test_chunks_of_a_batch(batch_size: int, accumulate: int | None, platform: str, chunks: int) -> None:
+    assert default_chunks(batch_size, accumulate, platform) == chunks

@@ -317,7 +317,7 @@ def test_a_resumed_run_keeps_its_data(call: Call, copy: Path, tmp_path: Path) ->
         (["demo", "optim.schedule=cosin"], r"optim\.schedule=cosin: expected one of constant, cosine"),
         (["demo", "train.epochs=2", "train.steps=3"], "give one of them"),
         (["demo", "model.heads=5"], "5 heads do not divide d_model"),
-        (["demo", "train.chunk_size=5"], "chunk_size=5 must divide batch_size"),
+        (["demo", "train.accumulate=5"], "accumulate=5 must divide batch_size"),
         (["baseline", "data.root=nowhere"], r"^error: nowhere: .*python -m data\.download .*python train\.py demo"),
         (["--resume", "nowhere"], "^error: nowhere: there is no such folder"),
         (["--resume", "."], r"^error: \.: not the folder of a run"),

@@ -33,7 +33,7 @@ OPTIONS = (
 STEPS = 10
 
 
-PROGRAMS: dict[TrainingStep, Any] = {}
+PROGRAMS: dict[tuple[TrainingStep, type, int], dict[int, Any]] = {}
 
 
 @pytest.fixture
@@ -42,10 +42,11 @@ def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_step = Trainer._compile
 
     def compile_or_take(trainer: Trainer) -> None:
-        if trainer.step not in PROGRAMS:
+        known = trainer.step, type(trainer.feed), trainer.steps_per_dispatch
+        if known not in PROGRAMS:
             compile_step(trainer)
-            PROGRAMS[trainer.step] = trainer._compiled
-        trainer._compiled = PROGRAMS[trainer.step]
+            PROGRAMS[known] = trainer._programs
+        trainer._programs = dict(PROGRAMS[known])
 
     monkeypatch.setattr(Trainer, "_compile", compile_or_take)
 
@@ -64,9 +65,9 @@ def train(folder: Path, *options: str) -> Trainer:
     return trainer
 
 
-def train_until(folder: Path, moment: Callable[[Trainer], bool], call: str = "_settle") -> int:
+def train_until(folder: Path, moment: Callable[[Trainer], bool], *options: str, call: str = "_settle") -> int:
     """Train with a SIGINT to this process at the first such call for which `moment` holds; the step it stopped at."""
-    trainer = make_trainer(folder)
+    trainer = make_trainer(folder, *options)
     owner: Any = trainer.evaluator if call == "_run" else trainer
     method = getattr(owner, call)
 
@@ -165,14 +166,14 @@ def test_a_checkpoint_of_another_model_or_of_none_is_refused(tmp_path: Path) -> 
 
 def test_each_epoch_has_an_order_of_its_own(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, "train.steps=8")
-    batches = [np.asarray(images) for images, _ in trainer._batches()]
+    batches = [np.asarray(images)[0] for _, (images, _) in trainer._dispatches()]
     images = [image.tobytes() for batch in batches for image in batch]
     assert len(batches) == 8
     assert len(set(images[:24])) == len(set(images[24:])) == 24  # no image twice in an epoch
     assert images[:24] != images[24:]
     trainer.progress.step = 6  # a resumed run sees what it would have seen
-    for (batch, _), expected in zip(trainer._batches(), batches[6:], strict=True):
-        np.testing.assert_array_equal(batch, expected)
+    for (_, (again, _)), expected in zip(trainer._dispatches(), batches[6:], strict=True):
+        np.testing.assert_array_equal(again[0], expected)
 
 
 # What the loop reports.
@@ -247,6 +248,35 @@ def test_the_old_state_is_given_up_to_the_new_one(tmp_path: Path) -> None:
     assert not any(array.is_deleted() for array in jax.tree.leaves(trainer.state))
 
 
+# Several steps in a dispatch, images on the device.
+
+
+@pytest.mark.usefixtures("compile_once")
+@pytest.mark.parametrize("placement", ["host", "device"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_however_steps_are_dispatched_a_run_ends_alike(tmp_path: Path, placement: str, steps: int) -> None:
+    train(tmp_path / "plain")
+    train(tmp_path / "other", f"data.placement={placement}", f"train.steps_per_dispatch={steps}")
+    assert_same_outcome(tmp_path / "other", tmp_path / "plain")
+
+
+def test_a_dispatch_ends_where_the_loop_pauses(tmp_path: Path) -> None:
+    """4 steps an epoch, saves behind steps 3, 6 and 9, the end behind step 10."""
+    trainer = make_trainer(tmp_path, "train.steps_per_dispatch=2")
+    assert [trainer._steps_from(step) for step in range(10)] == [2, 2, 1, 1, 2, 1, 2, 1, 1, 1]
+    trainer = make_trainer(tmp_path, "train.steps_per_dispatch=4", "train.checkpoint_every=null")
+    assert [trainer._steps_from(step) for step in range(10)] == [4, 1, 1, 1, 4, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_stopped_between_dispatches_a_run_ends_alike(tmp_path: Path) -> None:
+    options = ("train.steps_per_dispatch=2", "data.placement=device")
+    train(tmp_path / "whole", *options)
+    assert train_until(tmp_path / "stopped", in_step(6), *options) == 6
+    train(tmp_path / "stopped", *options)
+    assert_same_outcome(tmp_path / "stopped", tmp_path / "whole")
+
+
 # Divergence.
 
 
@@ -260,13 +290,13 @@ def test_a_number_that_is_not_finite_stops_the_run(
 
     def compile_and_spoil(trainer: Trainer) -> None:
         compile_step(trainer)
-        step = trainer._compiled
+        step = trainer._programs[1]
 
         def spoiled(*arguments: Any) -> Any:
             state, metrics = step(*arguments)
-            return state, metrics._replace(**{what: np.float32(value)}) if state.optimizer.step == 5 else metrics
+            return state, metrics._replace(**{what: np.float32([value])}) if state.optimizer.step == 5 else metrics
 
-        trainer._compiled = spoiled
+        trainer._programs[1] = spoiled
 
     monkeypatch.setattr(Trainer, "_compile", compile_and_spoil)
     with pytest.raises(UserError, match=rf"^the {name} of step 5 is {value}: .*last\.npz, is that of step 4\. Try a"):
@@ -302,12 +332,12 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer
 
 
 def test_out_of_memory_in_a_step_names_what_to_lower(trainer: Trainer) -> None:
-    trainer._compiled = out_of_memory
+    trainer._programs[1] = out_of_memory
     with StopRequest() as stop, pytest.raises(UserError) as caught:
         trainer.fit(stop)
     assert str(caught.value) == (
-        "the memory of the device does not suffice: lower train.batch_size, or train.chunk_size (the images at once "
-        "within a step). JAX says: RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes."
+        "the memory of the device does not suffice: lower train.batch_size, or raise train.accumulate (the "
+        "parts of a batch). JAX says: RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes."
     )
 
 
@@ -321,7 +351,7 @@ def test_another_error_of_jax_is_a_bug_and_shows(trainer: Trainer) -> None:
     def broken(*arguments: Any) -> Any:
         raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
 
-    trainer._compiled = broken
+    trainer._programs[1] = broken
     with StopRequest() as stop, pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
         trainer.fit(stop)
 

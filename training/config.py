@@ -16,6 +16,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
 from training.errors import ConfigError
+from training.feed import Placement
 from training.fields import Count, CountOrZero, Name, NotNegative, Positive, Seed, Share, nearest, show
 from training.yaml_text import parse_yaml, read_utf8
 
@@ -46,6 +47,7 @@ class DataConfig:
     flip: bool
     crop_padding: CountOrZero
     workers: Count | None
+    placement: Placement
 
     @property
     def folder(self) -> Path:
@@ -69,7 +71,8 @@ class TrainConfig:
     eval_batch_size: Count
     seed: Seed
     checkpoint_every: Count | None
-    chunk_size: Count | None
+    accumulate: Count | None
+    steps_per_dispatch: Count | None
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -77,8 +80,8 @@ class TrainConfig:
                 f"epochs and steps both say how long to train: give one of them (epochs={show(self.epochs)}, "
                 f"steps={show(self.steps)})"
             )
-        if self.chunk_size is not None and self.batch_size % self.chunk_size:
-            raise ValueError(f"chunk_size={self.chunk_size} must divide batch_size={self.batch_size}")
+        if self.accumulate is not None and self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """How many updates the run makes."""

@@ -83,6 +83,6 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         flip=config.data.flip,
         crop_padding=config.data.crop_padding,
         seed=config.train.seed,
-        chunks=default_chunks(config.train.batch_size, config.train.chunk_size, platform),
+        chunks=default_chunks(config.train.batch_size, config.train.accumulate, platform),
         abreast=default_abreast(platform),
     )

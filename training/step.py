@@ -43,7 +43,7 @@ class TrainingStep:
         max_grad_norm: clip gradients to this global norm; None leaves them.
         flip, crop_padding: augmentation: mirror half of the images; shift by up to so many pixels.
         seed: of augmentation, dropout and drop path.
-        chunks: the batch goes through forward and backward in so many equal parts, whose gradients are averaged. The
+        chunks: the batch goes through forward and backward in so many equal parts, whose gradients are accumulated. The
             result is that of the whole batch up to rounding; memory is that of a part, and smaller arrays stay in a
             CPU's caches, which is faster there (see `default_chunks`).
         abreast: so many of the chunks are computed side by side, and need the memory of so many. On a CPU one fills the
@@ -118,16 +118,16 @@ class TrainingStep:
         return loss, grads
 
 
-def default_chunks(batch_size: int, chunk_size: int | None, platform: str) -> int:
-    """Parts that a batch is cut into: by `chunk_size` images, which must divide the batch.
+def default_chunks(batch_size: int, accumulate: int | None, platform: str) -> int:
+    """Parts that a batch is cut into: `accumulate`, which must divide the batch.
 
-    Where `chunk_size` is None: on a CPU the divisor of the batch from 4 to 16 that is nearest to 8, which was fastest
-    there; the whole batch where there is none, and on other devices.
+    Where that is None: on a CPU parts whose size is the divisor of the batch from 4 to 16 that is nearest to 8, which
+    was fastest there; one part where there is no such divisor, and on other devices.
     """
-    if chunk_size is None:
-        good = [size for size in range(4, 17) if batch_size % size == 0] if platform == "cpu" else []
-        chunk_size = min(good, key=lambda size: abs(size - 8), default=batch_size)
-    return batch_size // chunk_size
+    if accumulate is not None:
+        return accumulate
+    good = [size for size in range(4, 17) if batch_size % size == 0] if platform == "cpu" else []
+    return batch_size // min(good, key=lambda size: abs(size - 8), default=batch_size)
 
 
 def default_abreast(platform: str) -> int:

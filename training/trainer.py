@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from data.loader import prefetch, training_batches
+from data.loader import epoch_rows, prefetch
 from data.tiny_imagenet import Dataset
 from training import checkpoint
 from training.config import Config
 from training.device import explained_out_of_memory
 from training.errors import UserError
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
+from training.feed import Dispatch, build_feed, default_steps
 from training.interrupt import StopRequest
 from training.metrics import MetricsRow
 from training.progress import EpochProgress, format_seconds
@@ -31,7 +33,7 @@ from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
 from training.step import StepMetrics, TrainingStep, TrainState
 
-LAG = 2  # steps that may be under way while the next is prepared; their losses are looked at when they are done
+LAG = 2  # dispatches that may be under way while the next is prepared; their losses are looked at when they are done
 
 
 @dataclass
@@ -64,7 +66,10 @@ class Trainer:
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
         self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size)
         self.progress = Progress()
-        self._unsettled: deque[StepMetrics] = deque()
+        self.feed = build_feed(config.data.placement, dataset.train, device)
+        self.steps_per_dispatch = config.train.steps_per_dispatch or default_steps(device.platform)
+        self._programs: dict[int, Any] = {}  # compiled, by the number of their steps
+        self._unsettled: deque[tuple[int, StepMetrics]] = deque()  # with the number of the first of their steps
         self._last_loss: float | None = None
 
     def start(self) -> None:
@@ -91,44 +96,47 @@ class Trainer:
             Stopped: `stop` was set; the run can be resumed.
             UserError: the loss is not finite, and the last checkpoint is from before that; or memory ran out.
         """
-        with explained_out_of_memory("train.batch_size, or train.chunk_size (the images at once within a step)"):
+        with explained_out_of_memory("train.batch_size, or raise train.accumulate (the parts of a batch)"):
             self._compile()
             if self.epoch_is_over():  # it was interrupted between its last step and the end of its evaluation
                 self._end_epoch(stop)
-            batches = self._batches()
+            dispatches = self._dispatches()
             try:
                 while self.progress.step < self.total_steps:
-                    self._train_epoch(batches, stop)
+                    self._train_epoch(dispatches, stop)
                     self._end_epoch(stop)
             finally:
-                batches.close()
+                dispatches.close()
 
     def _compile(self) -> None:
         """Both steps, of which the evaluation's is tried at once: if it is too large, better now than in an hour."""
-        images, labels = self.dataset.train.images[: self.batch_size], self.dataset.train.labels[: self.batch_size]
-        self._compiled = jax.jit(self.step, donate_argnums=0).lower(self.state, images, labels).compile()
+        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0)
+        for steps in {1, self.steps_per_dispatch}:
+            inputs = self.feed.inputs(np.zeros((steps, self.batch_size), int))
+            self._programs[steps] = dispatch.lower(self.state, self.feed.resident, inputs).compile()
         self._require_good_parameters()
 
-    def _train_epoch(self, batches: Iterator[tuple[jax.Array, jax.Array]], stop: StopRequest) -> None:
+    def _train_epoch(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
         """Steps to the end of the epoch, or of the run."""
         epoch, first = divmod(self.progress.step, self.steps_per_epoch)
         last = min(self.total_steps, (epoch + 1) * self.steps_per_epoch) - epoch * self.steps_per_epoch
         name = f"epoch {epoch + 1}/{math.ceil(self.total_steps / self.steps_per_epoch)}"
         with EpochProgress(name, last * self.batch_size, first * self.batch_size) as shown:
-            for _ in range(first, last):
+            end = self.progress.step - first + last
+            while self.progress.step < end:
                 began = time.perf_counter()
-                images, labels = next(batches)
+                steps, inputs = next(dispatches)
                 waited = time.perf_counter() - began
-                self.state, metrics = self._compiled(self.state, images, labels)
-                self._unsettled.append(metrics)
-                self.progress.step += 1
+                self.state, metrics = self._programs[steps](self.state, self.feed.resident, inputs)
+                self._unsettled.append((self.progress.step + 1, metrics))
+                self.progress.step += steps
                 # Within the clock: a step counts when it is computed, not when it is handed over.
                 self._settle(0 if self._pauses(stop) else LAG)
                 elapsed = time.perf_counter() - began
                 self.progress.epoch_wait += waited
                 self.progress.epoch_seconds += elapsed
                 self.progress.seconds += elapsed
-                shown.advance(self.batch_size, self._last_loss)
+                shown.advance(steps * self.batch_size, self._last_loss)
                 if stop.signal is not None:
                     self.save()
                     raise Stopped
@@ -145,16 +153,17 @@ class Trainer:
         return at_end or stop.signal is not None or self._saves_here()
 
     def _settle(self, lag: int) -> None:
-        """Take in the losses of all steps but the last `lag`, waiting for those that are still computed."""
+        """Take in the losses of all dispatches but the last `lag`, waiting for those that are still computed."""
         while len(self._unsettled) > lag:
-            step = self.progress.step - len(self._unsettled) + 1
-            metrics = self._unsettled.popleft()
-            self._last_loss, self.progress.learning_rate = float(metrics.loss), float(metrics.learning_rate)
-            self._require_finite(f"the loss of step {step}", self._last_loss)
-            # A gradient that is not finite spoils the parameters in the very step whose loss was still a number.
-            self._require_finite(f"the norm of the gradient of step {step}", float(metrics.grad_norm))
-            self.progress.loss_sum += self._last_loss
-            self.progress.loss_count += 1
+            first, metrics = self._unsettled.popleft()
+            for step, row in enumerate(zip(*jax.device_get(metrics), strict=True), first):
+                loss, grad_norm, learning_rate = map(float, row)
+                self._require_finite(f"the loss of step {step}", loss)
+                # A gradient that is not finite spoils the parameters in the very step whose loss was still a number.
+                self._require_finite(f"the norm of the gradient of step {step}", grad_norm)
+                self._last_loss, self.progress.learning_rate = loss, learning_rate
+                self.progress.loss_sum += loss
+                self.progress.loss_count += 1
 
     def _require_good_parameters(self) -> None:
         # A step's loss is that of the parameters before it, so it cannot tell what the last update did to them.
@@ -243,17 +252,29 @@ class Trainer:
                 f"on with `python train.py --resume {shlex.quote(str(self.run.path))}`"
             ) from error
 
-    def _batches(self) -> Generator[tuple[jax.Array, jax.Array], None, None]:
-        """The batches of all steps to come, on the device; the next ones are fetched while a step computes."""
+    def _dispatches(self) -> Generator[tuple[int, Any], None, None]:
+        """The steps in each dispatch to come and what it is given; the next ones are made while one computes."""
 
-        def all_epochs() -> Iterator:
-            step = self.progress.step
+        def all_epochs() -> Iterator[np.ndarray]:
+            step, rows, known = self.progress.step, np.empty((0, 0)), -1
             while step < self.total_steps:
-                epoch, start = divmod(step, self.steps_per_epoch)
-                yield from training_batches(self.dataset.train, self.batch_size, self.config.train.seed, epoch, start)
-                step = (epoch + 1) * self.steps_per_epoch
+                epoch, first = divmod(step, self.steps_per_epoch)
+                if epoch != known:
+                    rows, known = self._epoch_rows(epoch), epoch
+                steps = self._steps_from(step)
+                yield rows[first : first + steps]
+                step += steps
 
-        return prefetch(all_epochs(), transform=lambda batch: jax.device_put((batch.images, batch.labels), self.device))
+        return prefetch(all_epochs(), transform=lambda rows: (len(rows), self.feed.inputs(rows)))
+
+    def _epoch_rows(self, epoch: int) -> np.ndarray:
+        return epoch_rows(len(self.dataset.train.labels), self.batch_size, self.config.train.seed, epoch)
+
+    def _steps_from(self, step: int) -> int:
+        """How many the dispatch makes that begins behind `step`: all, or one where the loop pauses before their end."""
+        every = self.config.train.checkpoint_every or self.total_steps
+        pause = min(self.total_steps, *((step // period + 1) * period for period in (self.steps_per_epoch, every)))
+        return self.steps_per_dispatch if step + self.steps_per_dispatch <= pause else 1
 
 
 def _read_progress(path: object, meta: dict) -> Progress:

@@ -37,7 +37,7 @@ def build(name: str, problem: Problem, params: Params) -> Running:
 
 def own_step(name: str, problem: Problem, params: Params, platform: str) -> JaxContestant:
     kind = TrainingStep if name == "engine" else AutodiffStep
-    chunks = 1 if name == "autodiff" else default_chunks(problem.batch, problem.chunk_size, platform)
+    chunks = 1 if name == "autodiff" else default_chunks(problem.batch, problem.accumulate, platform)
     training = kind(
         model=own_model(problem),
         loss=CrossEntropy(),

@@ -35,7 +35,7 @@ class Problem:
     gelu: str  # "tanh" or "erf"
     norm_eps: float
     batch: int
-    chunk_size: int | None  # of the engine; None: its default for the device
+    accumulate: int | None  # parts of a batch, of the engine; None: its default for the device
     learning_rate: float
     beta1: float
     beta2: float

@@ -42,7 +42,7 @@ def problem_of(config: Config, device: str, dtype: str) -> Problem:
         **architecture,
         norm_eps=model.eps,
         batch=config.train.batch_size,
-        chunk_size=config.train.chunk_size,
+        accumulate=config.train.accumulate,
         learning_rate=optim.learning_rate,
         beta1=optim.beta1,
         beta2=optim.beta2,
