@@ -32,7 +32,8 @@ DEFAULT_PRESET = "tiny_imagenet"
 # What a resumed run may be told anew: where things are and how long to go on. Anything else would make it another run.
 RESUMABLE = (
     "data.root", "data.cache", "data.workers",
-    "train.epochs", "train.steps", "train.checkpoint_every", "train.eval_batch_size",
+    "train.epochs", "train.steps", "train.checkpoint_every", "train.eval_batch_size", "data.placement",
+    "train.steps_per_dispatch",
 )  # fmt: skip
 
 
