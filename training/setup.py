@@ -6,6 +6,7 @@ from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
 from optim.adamw import AdamW
+from optim.ema import EMA
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config, DataConfig, OptimConfig, TrainConfig
 from training.errors import ConfigError
@@ -83,5 +84,6 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         flip=config.data.flip,
         crop_padding=config.data.crop_padding,
         seed=config.train.seed,
+        ema=None if config.optim.ema is None else EMA(config.optim.ema),
         chunks=default_chunks(config.train.batch_size, config.train.chunk_size, platform),
     )

@@ -17,6 +17,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW, AdamWState
 from optim.clip import clip_by_global_norm, global_norm
+from optim.ema import EMA
 
 
 class TrainState(NamedTuple):
@@ -24,6 +25,7 @@ class TrainState(NamedTuple):
 
     params: Params
     optimizer: AdamWState
+    average: Params | None = None  # moving average of the parameters; None: none is kept
 
 
 class StepMetrics(NamedTuple):
@@ -43,6 +45,7 @@ class TrainingStep:
         max_grad_norm: clip gradients to this global norm; None leaves them.
         flip, crop_padding: augmentation: mirror half of the images; shift by up to so many pixels.
         seed: of augmentation, dropout and drop path.
+        ema: the moving average of the parameters that is kept beside them; None: none is.
         chunks: the batch goes through forward and backward in so many equal parts, whose gradients are averaged. The
             result is that of the whole batch up to rounding; memory is that of a part, and smaller arrays stay in a
             CPU's caches, which is faster there (see `default_chunks`).
@@ -58,12 +61,13 @@ class TrainingStep:
     crop_padding: int = 0
     seed: int = 0
     chunks: int = 1
+    ema: EMA | None = None
 
     def init(self) -> TrainState:
         """Parameters and optimizer state before the first step."""
         init_key, _ = jax.random.split(jax.random.key(self.seed))
         params = self.model.init(init_key)
-        return TrainState(params, self.optimizer.init(params))
+        return TrainState(params, self.optimizer.init(params), self.ema.init(params) if self.ema else None)
 
     def __call__(self, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, StepMetrics]:
         _, run_key = jax.random.split(jax.random.key(self.seed))
@@ -76,7 +80,11 @@ class TrainingStep:
             grads, grad_norm = clip_by_global_norm(grads, self.max_grad_norm)
         learning_rate = self.optimizer.rate(state.optimizer.step)
         params, optimizer = self.optimizer.update(state.params, grads, state.optimizer)
-        return TrainState(params, optimizer), StepMetrics(loss, grad_norm, learning_rate)
+        average = state.average
+        if self.ema is not None:
+            assert average is not None, "this step keeps a moving average, so it must begin from a state with one"
+            average = self.ema.update(average, params, state.optimizer.step)
+        return TrainState(params, optimizer, average), StepMetrics(loss, grad_norm, learning_rate)
 
     def augment(self, key: jax.Array, images: jax.Array) -> jax.Array:
         """Augmented and normalized images: uint8 in, float out, same shape."""

@@ -45,9 +45,8 @@ from model.layers.dense import Dense, DenseCache
 from model.layers.dropout import Dropout, DropoutCache
 from model.layers.softmax import Softmax, SoftmaxCache
 
-
 MASKED = -1e30
-"""The score of a pair that is left out: exp turns it into exactly 0. Finite, so that complex numbers can bear it too."""
+"""The score of a pair that is left out: exp makes exactly 0 of it. It is finite for the sake of complex numbers."""
 
 
 class MultiHeadAttentionCache(NamedTuple):
@@ -100,7 +99,7 @@ class MultiHeadAttention:
 
     def init(self, key: jax.Array) -> Params:
         qkv_key, out_key = jax.random.split(key)
-        params = {"qkv": self.qkv.init(qkv_key), "out": self.out.init(out_key)}
+        params: Params = {"qkv": self.qkv.init(qkv_key), "out": self.out.init(out_key)}
         if self.learned_temperature:
             params["scale"] = jnp.full(self.heads, self.scale, dtype=float)
         return params
@@ -134,8 +133,8 @@ class MultiHeadAttention:
         dq = dscaled_q * self._scale(params)
         dk = dscores.swapaxes(-1, -2) @ cache.q  # MHA.9: cache.q carries the scale already
         dx, dqkv = self.project_backward(params["qkv"], cache.qkv, dq, dk, dv)  # MHA.10
-        grads = {"qkv": dqkv, "out": dout}
-        if self.learned_temperature:
+        grads: Params = {"qkv": dqkv, "out": dout}
+        if cache.unscaled_q is not None:
             grads["scale"] = (dscaled_q * cache.unscaled_q).sum(axis=(0, 2, 3))  # MHA.12
         return dx, grads
 

@@ -8,8 +8,8 @@ Where SHIFT.2 comes from: a copy is s(x)[i, j] = x[i - a, j - b], or zero where 
 s(x)[i + a, j + b] alone, or nothing where it was pushed out: its gradient is ds[i + a, j + b], or zero, and that is the
 shift by (-a, -b). The image is used five times, so five gradients add.
 
-Patches of y (model/layers/patch_embedding.py) then hold five half-overlapping views of the image, 5 P values each, where
-P values would see one. The paper normalizes these before the projection: `PatchEmbedding(..., norm_before=True)`.
+A patch of y (model/layers/patch_embedding.py) then holds 5 P values: its own place, and what lies half a patch from it
+in four directions. The paper normalizes these before the projection: `PatchEmbedding(..., norm_before=True)`.
 
 Shapes     x, dx (B, H, W, C); y, dy (B, H, W, 5 C), the channels of one view next to each other
 """
