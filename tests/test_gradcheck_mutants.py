@@ -73,6 +73,9 @@ def test_some_mutants_of_every_file_are_caught(file: str, trial: MutantCheck) ->
         ("the mask lacks 1 / (1 - rate)", r"scaled by \(1 - rate\)"),
         ("the patches are not transposed back", "the right numbers in the wrong places"),
         ("1/B is left out", "scaled by B"),
+        ("x is left out of dgamma", "this is dy summed over axis 0 and 1"),
+        ("the gradient of the scale is not summed over the batch", "not summed: only image 0 was counted"),
+        ("the five gradients are averaged, not added", "scaled by 1/views"),
     ],
 )
 def test_the_diagnosis_is_the_mistake(mistake: str, diagnosis: str, trial: MutantCheck) -> None:

@@ -84,6 +84,6 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         flip=config.data.flip,
         crop_padding=config.data.crop_padding,
         seed=config.train.seed,
-        ema=None if config.optim.ema is None else EMA(config.optim.ema),
         chunks=default_chunks(config.train.batch_size, config.train.chunk_size, platform),
+        ema=None if config.optim.ema is None else EMA(config.optim.ema),
     )

@@ -45,10 +45,10 @@ class TrainingStep:
         max_grad_norm: clip gradients to this global norm; None leaves them.
         flip, crop_padding: augmentation: mirror half of the images; shift by up to so many pixels.
         seed: of augmentation, dropout and drop path.
-        ema: the moving average of the parameters that is kept beside them; None: none is.
         chunks: the batch goes through forward and backward in so many equal parts, whose gradients are averaged. The
             result is that of the whole batch up to rounding; memory is that of a part, and smaller arrays stay in a
             CPU's caches, which is faster there (see `default_chunks`).
+        ema: the moving average of the parameters that is kept beside them; None: none is.
     """
 
     model: ViT

@@ -25,7 +25,7 @@ from model.layers.multi_head_attention import MultiHeadAttention
 from model.layers.patch_embedding import PatchEmbedding, height_width
 from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding
-from model.layers.shifted_patches import ShiftedPatches
+from model.layers.shifted_patches import VIEWS, ShiftedPatches
 from model.layers.softmax import Softmax
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -101,8 +101,8 @@ def layer_cases(seed: int) -> list[Case]:
         ("patch_embedding", embed(), images, False, {}),
         ("patch_embedding, given a key", embed(), images, True, {}),
         ("patch_embedding, norms", embed(norm_before=True, norm_after=True), images, False, {}),
-        ("shifted_patches", ShiftedPatches((2, 5)), images, False, {}),
-        ("shifted_patches, given a key", ShiftedPatches((4, 3)), images, True, {}),
+        ("shifted_patches", ShiftedPatches((2, 5)), images, False, {"views": VIEWS}),
+        ("shifted_patches, given a key", ShiftedPatches((4, 3)), images, True, {"views": VIEWS}),
         ("sequential", Sequential((("a", Dense(D, M)), ("gelu", GELU()), ("b", Dense(M, C)))), TOKENS, False, {"M": M}),
         ("residual", Residual(Dense(D, D)), TOKENS, False, {}),
         ("residual, class token", Residual(ClassTokenAttention(D, H), tokens=1), TOKENS, False, heads),

@@ -18,14 +18,15 @@ exactly zero.
 
 Locality self-attention (Lee et al. 2021, arXiv:2112.13492) changes two things, each of them an option:
 
-Temperature  the factor of q is learned, one for each head, and starts at 1/sqrt(K):
-             scores = (scale q) k^T,   so with u = dscores k               (MHA.11)
-             dq = scale u,   dscale = sum(u * q) over batch, tokens and K,   dk = dscores^T (scale q)    (MHA.12)
-Mask         no token looks at itself: its own score is left out of the softmax    (MHA.13)
+Temperature  the factor of q is learned, one number for each head, and starts at 1/sqrt(K):
+             scaled_q  = scale q,      scores = scaled_q k^T                 (MHA.11)
+             dscaled_q = dscores k,    dq = scale dscaled_q,
+             dscale    = sum(dscaled_q * q) over batch, tokens and K         (MHA.12)
+Mask         no token looks at itself: its own score is left out of the softmax  (MHA.13)
 
-MHA.12 is the rule for z = scale q, which dz = u reaches from MHA.9: q meets one factor, the factor meets all q of its
-head. The paper speaks of a temperature, by which scores are divided; `scale` is one over it, as in its released code.
-MHA.13 asks for nothing in the backward: a weight that is exactly zero makes its dscore exactly zero (SM.2).
+The sum in MHA.12 is over all that the one factor of a head is multiplied with. The paper speaks of a temperature, which
+divides the scores; `scale` is one over it, as in its released code. MHA.13 asks for nothing in the backward: where a
+weight is exactly zero, SM.2 makes the gradient of its score exactly zero.
 
 Shapes     x, y, dx, dy (B, N, D); q, k, v, mixed (B, H, N, K); scores, weights (B, H, N, N); K = D / H
            W_qkv (D, 3D) with columns ordered (3, H, K), b_qkv (3D,); W_out (D, D), b_out (D,); scale (H,) if learned
@@ -177,7 +178,7 @@ class MultiHeadAttention:
 
 
 def _without_diagonal(scores: jax.Array) -> jax.Array:
-    """The scores with that of token i looking at token i put out of the race; the rows are the first tokens."""
+    """The scores, but for those by which a token looks at itself. Row i is token i; there may be but the first row."""
     rows, columns = scores.shape[-2:]
     if columns < 2:
         raise ValueError("masked_diagonal leaves a lone token nothing to look at: it needs 2 tokens or more")
