@@ -12,11 +12,14 @@ The whole model is one `Sequential`: to follow the gradient, read the list in `b
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
 
 from model.combinators import Composite, Sequential
 from model.encoder import Encoder, EncoderBlock
-from model.layer import Layer
+from model.layer import Layer, Params
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout
 from model.layers.layer_norm import LayerNorm
@@ -24,6 +27,7 @@ from model.layers.patch_embedding import PatchEmbedding, Size
 from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding, Positions
 from model.layers.shifted_patches import VIEWS, ShiftedPatches
+from model.precision import wide
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class ViT(Composite):
 
     `params = vit.init(key)`; `logits, cache = vit.forward(params, images, key=None)`;
     `dimages, grads = vit.backward(params, cache, dlogits)`. Images are float arrays (B, H, W, C), logits
-    (B, num_classes). Everything computes in the type of `params` and `images`.
+    (B, num_classes). With dtype="float32" everything computes in the type of `params` and `images`, which in a gradient
+    check is float64; with "bfloat16" everything up to the head in half precision, as model/precision.py says.
 
     Attributes:
         image_size, patch_size: pixels, a side or (height, width); patches must tile the image.
@@ -53,6 +58,7 @@ class ViT(Composite):
         learned_temperature, masked_diagonal: locality self-attention (model/layers/multi_head_attention.py).
         shifted_patches: patches of the image and four shifted copies (model/layers/shifted_patches.py), which in its
             paper goes with patch_norm_before.
+        dtype: "float32" or "bfloat16".
 
     Raises:
         ValueError: sizes, rates or choices that do not fit together; the message names them.
@@ -86,11 +92,14 @@ class ViT(Composite):
     learned_temperature: bool = False
     masked_diagonal: bool = False
     shifted_patches: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name in ("channels", "d_model", "mlp_dim", "num_classes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
         if self.pooling not in ("class_token", "mean"):
             raise ValueError(f"pooling must be 'class_token' or 'mean', got {self.pooling!r}")
         if self.pooling == "class_token" and not self.class_token:
@@ -154,5 +163,13 @@ class ViT(Composite):
         if self.final_norm:
             layers.append(("norm", LayerNorm(self.d_model, self.eps)))
         layers.append(("pooling", self.pool))
-        layers.append(("head", Dense(self.d_model, self.num_classes, weights=self.head_weights)))
+        layers.append(("head", Dense(self.d_model, self.num_classes, weights=self.head_weights, full_precision=True)))
         return Sequential(tuple(layers))
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        # Layers compute in the type of what reaches them, so this is all it takes.
+        return super().forward(params, x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x, key)
+
+    def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
+        dx, grads = super().backward(params, cache, dy)
+        return wide(dx), grads

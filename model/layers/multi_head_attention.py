@@ -45,6 +45,7 @@ from model.layer import Params
 from model.layers.dense import Dense, DenseCache
 from model.layers.dropout import Dropout, DropoutCache
 from model.layers.softmax import Softmax, SoftmaxCache
+from model.precision import narrow, wide, wide_product
 
 MASKED = -1e30
 """The score of a pair that is left out: exp makes exactly 0 of it. It is finite for the sake of complex numbers."""
@@ -110,12 +111,13 @@ class MultiHeadAttention:
     ) -> tuple[jax.Array, MultiHeadAttentionCache]:
         q, k, v, qkv_cache = self.project(params["qkv"], x)  # MHA.1
         unscaled_q = q if self.learned_temperature else None
-        q = q * self._scale(params)  # here, not on the scores: q is the smaller array
-        scores = q @ k.swapaxes(-1, -2)  # MHA.2, MHA.11
+        q = q * self._scale(params, q)  # here, not on the scores: q is the smaller array
+        scores = wide_product(q, k.swapaxes(-1, -2))  # MHA.2, MHA.11
         if self.masked_diagonal:
             scores = _without_diagonal(scores)  # MHA.13
         probabilities, softmax_cache = Softmax().forward({}, scores)
         weights, dropout_cache = Dropout(self.dropout).forward({}, probabilities, key)  # MHA.3
+        weights = narrow(weights, v)
         mixed = weights @ v  # MHA.4
         y, out_cache = self.out.forward(params["out"], self._merge_heads(mixed))  # MHA.5
         cache = MultiHeadAttentionCache(
@@ -126,17 +128,18 @@ class MultiHeadAttention:
     def backward(self, params: Params, cache: MultiHeadAttentionCache, dy: jax.Array) -> tuple[jax.Array, Params]:
         dmerged, dout = self.out.backward(params["out"], cache.out, dy)
         dmixed = self._split_heads(dmerged)  # MHA.6
-        dweights = dmixed @ cache.v.swapaxes(-1, -2)
+        dweights = wide_product(dmixed, cache.v.swapaxes(-1, -2))
         dv = cache.weights.swapaxes(-1, -2) @ dmixed  # MHA.7
         dprobabilities, _ = Dropout(self.dropout).backward({}, cache.dropout, dweights)
         dscores, _ = Softmax().backward({}, cache.softmax, dprobabilities)  # MHA.8
+        dscores = narrow(dscores, dy)
         dscaled_q = dscores @ cache.k
-        dq = dscaled_q * self._scale(params)
+        dq = dscaled_q * self._scale(params, dscaled_q)
         dk = dscores.swapaxes(-1, -2) @ cache.q  # MHA.9: cache.q carries the scale already
         dx, dqkv = self.project_backward(params["qkv"], cache.qkv, dq, dk, dv)  # MHA.10
         grads: Params = {"qkv": dqkv, "out": dout}
         if cache.unscaled_q is not None:
-            grads["scale"] = (dscaled_q * cache.unscaled_q).sum(axis=(0, 2, 3))  # MHA.12
+            grads["scale"] = (wide(dscaled_q) * cache.unscaled_q).sum(axis=(0, 2, 3))  # MHA.12
         return dx, grads
 
     def project(self, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, DenseCache]:
@@ -150,9 +153,9 @@ class MultiHeadAttention:
         """The gradients of x and of the projections' parameters."""
         return self.qkv.backward(params, cache, self._merge_qkv(dq, dk, dv))
 
-    def _scale(self, params: Params) -> jax.Array | float:
+    def _scale(self, params: Params, q: jax.Array) -> jax.Array | float:
         """What q is multiplied by: one number, or (H, 1, 1) if it is learned."""
-        return params["scale"][:, None, None] if self.learned_temperature else self.scale
+        return narrow(params["scale"], q)[:, None, None] if self.learned_temperature else self.scale
 
     # The four reshapes below only move numbers; each pair undoes the other in reverse order.
 
