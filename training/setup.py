@@ -80,8 +80,7 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         mean=dataset.mean,
         std=dataset.std,
         max_grad_norm=config.optim.max_grad_norm,
-        flip=config.data.flip,
-        crop_padding=config.data.crop_padding,
+        augmentation=config.augment,
         seed=config.train.seed,
         chunks=default_chunks(config.train.batch_size, config.train.chunk_size, platform),
     )

@@ -23,6 +23,13 @@ def grey(images: jax.Array) -> jax.Array:
     return ((images.astype(int) * weights).sum(axis=-1, keepdims=True) + 32768 >> 16).astype(jnp.uint8)
 
 
+def mean_grey(images: jax.Array) -> jax.Array:
+    """The mean of `grey` over an image, rounded: uint8 (B, H, W, 3) -> int (B, 1, 1, 1)."""
+    _, H, W, _ = images.shape
+    total = grey(images).sum(axis=(1, 2, 3), keepdims=True, dtype=int)
+    return (2 * total + H * W) // (2 * H * W)
+
+
 def smooth(images: jax.Array) -> jax.Array:
     """A mean over 3 x 3 pixels in which the middle counts five times, edges as they are. Exactly ImageFilter.SMOOTH.
 

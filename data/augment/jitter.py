@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
-from data.augment.blend import saturation
-from data.augment.tables import brightness, contrast, look_up
+from data.augment.blend import blend, grey, mean_grey
 
 
 def color_jitter(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
@@ -14,7 +14,8 @@ def color_jitter(key: jax.Array, images: jax.Array, strength: float) -> jax.Arra
     uint8 (B, H, W, 3) -> uint8 (B, H, W, 3); three factors for each image. After Krizhevsky et al. 2012, "ImageNet
     Classification with Deep Convolutional Neural Networks", and Howard 2013, arXiv:1312.5402.
     """
-    factors = jax.random.uniform(key, (3, len(images)), minval=max(0.0, 1 - strength), maxval=1 + strength)
-    images = look_up(images, brightness(factors[0]))
-    images = look_up(images, contrast(images, factors[1]))
-    return saturation(images, factors[2])
+    shape = (3, len(images), 1, 1, 1)
+    brightness, contrast, saturation = jax.random.uniform(key, shape, minval=max(0.0, 1 - strength), maxval=1 + strength)
+    images = blend(jnp.zeros_like(images), images, brightness)
+    images = blend(mean_grey(images), images, contrast)
+    return blend(grey(images), images, saturation)

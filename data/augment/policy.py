@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from data.augment.affine import IDENTITY, affine, rotate, shear_x, shear_y, translate_x, translate_y
 from data.augment.blend import blend, grey, smooth
+from data.augment.settled import settled
 from data.augment.tables import autocontrast, brightness, contrast, equalize, identity, look_up, posterize, solarize
 
 OPERATIONS = (
@@ -79,16 +80,15 @@ def operate(
 
     operation: int (B,), a place in OPERATIONS.  strength: (B,), 0..1.  sign: (B,), 1 or -1, of geometry and factors.
     """
-    size = images.shape[1:3]
+    images = settled(images)
     signed = strength * sign
     maps = {
         "shear_x": shear_x(signed * ranges.shear),
         "shear_y": shear_y(signed * ranges.shear),
         "translate_x": translate_x(jnp.round(signed * ranges.translate[0])),
         "translate_y": translate_y(jnp.round(signed * ranges.translate[1])),
-        "rotate": rotate(signed * ranges.rotate, size),
+        "rotate": rotate(signed * ranges.rotate, images.shape[1:3]),
     }
-    images = affine(images, _choose(operation, maps, otherwise=jnp.asarray(IDENTITY)))
     factor = 1 + signed * ranges.factor
     tables = {
         "autocontrast": autocontrast(images),
@@ -98,10 +98,12 @@ def operate(
         "contrast": contrast(images, factor),
         "brightness": brightness(factor),
     }
-    images = look_up(images, _choose(operation, tables, otherwise=identity()))
-    plain = _choose(operation, {"color": grey(images)}, otherwise=smooth(images))
+    plainer = _choose(operation, {"color": grey(images)}, otherwise=smooth(images))
     factor = _choose(operation, {"color": factor, "sharpness": factor}, otherwise=jnp.ones(()))
-    return blend(plain, images, factor[:, None, None, None])
+    # Only one of the three stages does anything, so what it needs to know of the image can be taken from the first.
+    moved = affine(images, _choose(operation, maps, otherwise=jnp.asarray(IDENTITY)))
+    replaced = look_up(moved, _choose(operation, tables, otherwise=identity()))
+    return settled(blend(plainer, replaced, factor[:, None, None, None]))
 
 
 def _choose(operation: jax.Array, choices: Mapping[str, jax.Array], otherwise: jax.Array) -> jax.Array:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from data.augment.blend import blend, grey
+from data.augment.blend import blend, mean_grey
+from data.augment.settled import settled
 
 
 def look_up(images: jax.Array, tables: jax.Array) -> jax.Array:
     """Each value replaced by that in its table: uint8 (B, H, W, C) -> uint8 (B, H, W, C)."""
     B, _, _, C = images.shape
-    flat = jnp.broadcast_to(tables, (B, C, 256)).astype(jnp.uint8).reshape(-1)
-    return flat[_entry(images)]
+    tables = jnp.broadcast_to(tables, (B, C, 256)).astype(jnp.uint8)
+    return settled(tables.reshape(-1, 4)).reshape(-1)[_entry(images)]
 
 
 def _entry(images: jax.Array) -> jax.Array:
-    """Where each value stands in B x C tables laid end to end: int (B, H, W, C)."""
+    """Where the entry of each value stands, when the B x C tables are one long list: int (B, H, W, C)."""
     B, _, _, C = images.shape
     first = 256 * (C * jnp.arange(B)[:, None, None, None] + jnp.arange(C))
     return first + images
@@ -49,10 +50,7 @@ def brightness(factor: jax.Array) -> jax.Array:
 
 def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
     """All grey, of the image's mean brightness, for 0; as it was for 1: (B, H, W, 3), (B,) -> (B, 1, 256)."""
-    B, H, W, _ = images.shape
-    total = grey(images).sum(axis=(1, 2, 3), dtype=int)
-    mean = (2 * total + H * W) // (2 * H * W)  # rounded
-    return blend(mean[:, None, None], identity(), factor[:, None, None])
+    return blend(mean_grey(images)[:, :, 0], identity(), factor[:, None, None])
 
 
 def autocontrast(images: jax.Array) -> jax.Array:
@@ -61,8 +59,9 @@ def autocontrast(images: jax.Array) -> jax.Array:
     Exactly floor(255 (v - darkest) / (brightest - darkest)). Pillow computes that in floating point: where the quotient
     is a whole number it may find 1 less. A channel of one value alone stays as it is.
     """
-    darkest = images.min(axis=(1, 2)).astype(int)[..., None]  # (B, C, 1)
-    brightest = images.max(axis=(1, 2)).astype(int)[..., None]
+    present = histogram(images) > 0
+    darkest = jnp.where(present, identity(), 255).min(axis=-1, keepdims=True)
+    brightest = jnp.where(present, identity(), 0).max(axis=-1, keepdims=True)
     stretched = 255 * (identity() - darkest) // jnp.maximum(brightest - darkest, 1)
     return jnp.where(brightest > darkest, stretched.clip(0, 255), identity())
 
