@@ -318,7 +318,8 @@ def test_an_option_that_came_later_takes_its_default() -> None:
 
 def test_overrides_of_a_run_replace_its_own_values() -> None:
     text = load_config("demo", ["train.steps=5", "augment.flip=false"]).to_yaml()
-    assert from_yaml(text, overrides=["train.epochs=2"]) == load_config("demo", ["train.epochs=2", "augment.flip=false"])
+    expected = load_config("demo", ["train.epochs=2", "augment.flip=false"])
+    assert from_yaml(text, overrides=["train.epochs=2"]) == expected
 
 
 def test_chunks_must_fill_the_batch() -> None:

@@ -157,7 +157,9 @@ def types(step: TrainingStep) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "step", [replace(PLAIN, augmentation=Augmentation(flip=True, crop_padding=3)), replace(PLAIN, model=WITH_DROPOUT)], ids=["images", "dropout"]
+    "step",
+    [replace(PLAIN, augmentation=AUGMENTED.augmentation), replace(PLAIN, model=WITH_DROPOUT)],
+    ids=["images", "dropout"],
 )
 def test_random_numbers_are_a_function_of_seed_and_step(step: TrainingStep) -> None:
     state, (images, labels) = random_state(step), batch(1)

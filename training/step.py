@@ -5,7 +5,7 @@ is in `TrainState`. The random numbers of a step are a function of (seed, number
 draws what it would have drawn.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -54,7 +54,7 @@ class TrainingStep:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_grad_norm: float | None = None
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default=Augmentation())
     seed: int = 0
     chunks: int = 1
 

@@ -20,7 +20,9 @@ from data.augment.policy import STRONGEST, rand_augment, trivial_augment
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`images, labels = augmentation(key, images, labels, mean, std, num_classes, dtype)`; by default normalisation alone.
+    """`images, labels = augmentation(key, images, labels, mean, std, num_classes, dtype)`: the options, and their order.
+
+    By default everything is off but the normalisation.
 
     Attributes:
         flip: mirror half of the images.
@@ -100,7 +102,8 @@ class Augmentation:
         if self.erasing:
             pixels = random_erasing(erase_key, pixels, self.erasing)
         if (self.mixup or self.cutmix) and self.mix_probability:
-            weights = random_weights(mix_key, images.shape[1:3], self.mixup, self.cutmix, self.mix_probability)
+            _, H, W, _ = images.shape
+            weights = random_weights(mix_key, (H, W), self.mixup, self.cutmix, self.mix_probability)
             labels = one_hot(labels, num_classes, jnp.promote_types(dtype, jnp.float32))
             pixels, labels = mix(pixels, labels, weights)
         return pixels, labels

@@ -40,9 +40,9 @@ def random_resized_crop(key: jax.Array, images: jax.Array, smallest: float) -> j
 
     uint8 (B, H, W, C) -> uint8 (B, H, W, C), as in the training of Inception (Szegedy et al. 2015, arXiv:1409.4842, 6).
     """
-    size = images.shape[1:3]
-    boxes = random_boxes(key, len(images), size, area=(smallest, 1.0), aspect=ASPECT)
-    return crop_and_resize(images, boxes, size)
+    B, H, W, _ = images.shape
+    boxes = random_boxes(key, B, (H, W), area=(smallest, 1.0), aspect=ASPECT)
+    return crop_and_resize(images, boxes, (H, W))
 
 
 def crop_and_resize(images: jax.Array, boxes: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -14,8 +14,8 @@ def color_jitter(key: jax.Array, images: jax.Array, strength: float) -> jax.Arra
     uint8 (B, H, W, 3) -> uint8 (B, H, W, 3); three factors for each image. After Krizhevsky et al. 2012, "ImageNet
     Classification with Deep Convolutional Neural Networks", and Howard 2013, arXiv:1312.5402.
     """
-    shape = (3, len(images), 1, 1, 1)
-    brightness, contrast, saturation = jax.random.uniform(key, shape, minval=max(0.0, 1 - strength), maxval=1 + strength)
+    least, most = max(0.0, 1 - strength), 1 + strength
+    brightness, contrast, saturation = jax.random.uniform(key, (3, len(images), 1, 1, 1), minval=least, maxval=most)
     images = blend(jnp.zeros_like(images), images, brightness)
     images = blend(mean_grey(images), images, contrast)
     return blend(grey(images), images, saturation)

@@ -24,9 +24,7 @@ def mix(images: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.A
     return images, share * labels + (1 - share) * labels[::-1]  # MIX.2
 
 
-def random_weights(
-    key: jax.Array, size: tuple[int, int], mixup: float, cutmix: float, probability: float
-) -> jax.Array:
+def random_weights(key: jax.Array, size: tuple[int, int], mixup: float, cutmix: float, probability: float) -> jax.Array:
     """The weights (H, W) of a batch: MixUp's or CutMix's by their alpha, each as often where both are on (above 0).
 
     With 1 - probability they are all 1, which mixes nothing. At least one of the two must be on.
@@ -50,8 +48,8 @@ def mixup_weights(key: jax.Array, size: tuple[int, int], alpha: float) -> jax.Ar
 def cutmix_weights(key: jax.Array, size: tuple[int, int], alpha: float) -> jax.Array:
     """(H, W), 0 in a box and 1 elsewhere.
 
-    1 - lambda of the area is asked for, with lambda from Beta(alpha, alpha), in the shape of the image; the box's middle
-    is anywhere in the image, and what stands out is cut off. So it is often smaller, and its real area is what counts.
+    It is to have 1 - lambda of the area, with lambda from Beta(alpha, alpha), and the shape of the image. Its middle is
+    anywhere in the image, and what stands out is cut off: so it is often smaller, and its real area is what counts.
     """
     H, W = size
     share_key, row_key, column_key = jax.random.split(key, 3)

@@ -73,21 +73,20 @@ def _random_sign(key: jax.Array, count: int) -> jax.Array:
     return jax.random.rademacher(key, (count,), dtype=jnp.result_type(float))
 
 
-def operate(
-    images: jax.Array, operation: jax.Array, strength: jax.Array, sign: jax.Array, ranges: Ranges
-) -> jax.Array:
+def operate(images: jax.Array, operation: jax.Array, strength: jax.Array, sign: jax.Array, ranges: Ranges) -> jax.Array:
     """To each image its operation: uint8 (B, H, W, 3) -> uint8 (B, H, W, 3).
 
     operation: int (B,), a place in OPERATIONS.  strength: (B,), 0..1.  sign: (B,), 1 or -1, of geometry and factors.
     """
     images = settled(images)
+    _, H, W, _ = images.shape
     signed = strength * sign
     maps = {
         "shear_x": shear_x(signed * ranges.shear),
         "shear_y": shear_y(signed * ranges.shear),
         "translate_x": translate_x(jnp.round(signed * ranges.translate[0])),
         "translate_y": translate_y(jnp.round(signed * ranges.translate[1])),
-        "rotate": rotate(signed * ranges.rotate, images.shape[1:3]),
+        "rotate": rotate(signed * ranges.rotate, (H, W)),
     }
     factor = 1 + signed * ranges.factor
     tables = {
