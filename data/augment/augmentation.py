@@ -20,9 +20,9 @@ from data.augment.policy import STRONGEST, rand_augment, trivial_augment
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`images, labels = augmentation(key, images, labels, mean, std, num_classes, dtype)`: the options, and their order.
+    """`images, labels = augmentation(key, images, labels, mean, std, num_classes, dtype)`; see `__call__`.
 
-    By default everything is off but the normalisation.
+    By default all is off but the normalisation.
 
     Attributes:
         flip: mirror half of the images.
