@@ -82,7 +82,7 @@ Cell = tuple[np.ndarray, str]  # uint8 (H, W, 3) and its label
 
 
 def cells_of(config: Config, dataset: Dataset, count: int, seed: int, originals: bool) -> list[list[Cell]]:
-    """For each of `count` images the pictures that stand on top of each other: (the original and) what becomes of it."""
+    """For each of `count` images what stands in its place of the grid: (the original above) what becomes of it."""
     batch = next(training_batches(dataset.train, count, seed, epoch=0))
     names = [name.partition(",")[0] for name in dataset.names]  # of several names the first
     augmented = jax.jit(config.augment, static_argnums=(3, 4, 5, 6))
@@ -106,8 +106,8 @@ def displayed(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
 def describe(label: np.ndarray, names: Sequence[str]) -> str:
     """A class, or (C,) probabilities from the largest: `cat 0.70 + bus 0.30`."""
     if label.ndim == 0:
-        return names[label]
-    parts = [i for i in np.argsort(-label, kind="stable") if label[i] >= SMALLEST_WEIGHT]
+        return names[int(label)]
+    parts = [int(i) for i in np.argsort(-label, kind="stable") if label[i] >= SMALLEST_WEIGHT]
     return names[parts[0]] if len(parts) == 1 else " + ".join(f"{names[i]} {label[i]:.2f}" for i in parts)
 
 
