@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -64,13 +65,12 @@ def main(argv: Sequence[str]) -> int:
     images, labels = map(jnp.asarray, random_batch(config))
     recipes = {**INGREDIENTS, f"as in {args.preset}": config.augment}
 
-    runs: dict[str, Callable[[int], Any]] = {}
+    key, state = jax.random.key(0), plain.init()
+    runs: dict[str, Callable[[], Any]] = {}
     for name, recipe in recipes.items():
-        augment = jax.jit(replace(plain, augmentation=recipe).augment)
-        runs[name] = lambda number, augment=augment: augment(jax.random.key(number), images, labels)
+        runs[name] = partial(jax.jit(replace(plain, augmentation=recipe).augment), key, images, labels)
     for name, step in ((STEP, plain), (WHOLE, replace(plain, augmentation=FULL))):
-        state, run = step.init(), jax.jit(step)
-        runs[name] = lambda number, run=run, state=state: run(state, images, labels)
+        runs[name] = partial(jax.jit(step), state, images, labels)
     times = take_turns(runs, args.rounds)
 
     print(f"{args.preset}, batch {len(labels)}, {describe_device(device)}, JAX {jax.__version__}; {args.rounds} rounds")
@@ -83,14 +83,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def take_turns(runs: dict[str, Callable[[int], Any]], rounds: int) -> dict[str, list[float]]:
+def take_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each timed run; one of each goes before, to compile."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     order = random.Random(0)
-    for number in range(rounds + 1):
+    for _ in range(rounds + 1):
         for name in order.sample(list(runs), len(runs)):
             began = time.perf_counter()
-            jax.block_until_ready(runs[name](number))
+            jax.block_until_ready(runs[name]())
             times[name].append(time.perf_counter() - began)
     return {name: seconds[1:] for name, seconds in times.items()}
 

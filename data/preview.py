@@ -137,7 +137,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 def wrap(text: str, width: int, font: Font) -> list[str]:
     """At most LINES lines no wider than `width` pixels, between the parts of a mixed label; what is too long is cut."""
-    lines = text.replace(" + ", " +\n").split("\n")[:LINES]
+    lines = text.replace(" + ", "\n+ ").split("\n")[:LINES]
     return [shorten(line, width, font) for line in lines]
 
 
