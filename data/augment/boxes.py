@@ -17,8 +17,8 @@ def random_boxes(
 
     Their area is uniform in the range `area`, a share of the image's; width over height is uniform in the range
     `aspect` on a logarithmic scale, so that w/h and h/w are equally likely; the place is uniform among those inside. A
-    shape that does not fit is drawn again, so wide boxes of almost the whole area are rarer than asked for. After ten
-    the tenth's sides are cut to the image's: one shape is traced whatever is drawn.
+    shape that does not fit is drawn again, so wide boxes of almost the whole area are rarer than asked for. If none of
+    ten fits, the sides of the tenth are cut to the image's.
     """
     H, W = size
     area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)

@@ -1,7 +1,8 @@
 """Changes of a value that depend on that value and the image alone: lookup tables of 256 entries.
 
 A table is int (B, C, 256), or (B, 1, 256) where all channels share it. However it was made, to apply it is one gather.
-All of these agree with Pillow's ImageOps and ImageEnhance to the last bit, but for `autocontrast`.
+Posterize, solarize and equalize are exactly those of Pillow's ImageOps; `autocontrast` says where it differs, and
+`blend` says it for brightness and contrast, which are those of ImageEnhance.
 """
 
 from __future__ import annotations
