@@ -67,7 +67,9 @@ def test_boxes_have_the_areas_and_shapes_that_were_asked_for(
     if area[1] < 0.5:  # all fit, so nothing was drawn again
         assert abs(share.mean() - np.mean(area)) < 0.006  # 4 standard deviations
         assert abs((ratio > 1).mean() - 0.5) < 0.032
-    for corner, room in ((top, H - height), (left, W - width)):  # uniform among the places inside
+    for corner, room in ((top, H - height), (left, W - width)):  # uniform among the places inside, both ends included
+        assert corner.min() == 0
+        assert (corner == room)[room > 0].any()
         place = (corner[room > 20] / room[room > 20])[:, None]
         assert np.abs(np.histogram(place, 4, (0, 1))[0] / len(place) - 0.25).max() < 0.05
 
