@@ -86,11 +86,12 @@ def test_everything_at_once_from_a_key(policy: str) -> None:
 
 
 def test_the_order_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = []
+    order, keys = [], set()
 
     def recorded(name: str):
         def part(key: jax.Array, images: jax.Array, *arguments: object) -> jax.Array:
             order.append((name, str(images.dtype), *arguments))
+            keys.add(tuple(jax.random.key_data(key).tolist()))
             return images
 
         return part
@@ -108,6 +109,7 @@ def test_the_order_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rand_augment", "uint8", 3, 4.0),
         ("random_erasing", "float32", 0.5),
     ]
+    assert len(keys) == len(order)  # each part has one of its own
 
 
 def test_labels_go_with_the_pixels_that_are_seen() -> None:
