@@ -24,7 +24,7 @@ from training.errors import UserError
 from training.huge_pages import restart_with_huge_pages
 from training.interrupt import StopRequest
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, load_dataset, steps_per_epoch
+from training.setup import check_fit, describe_validation, load_dataset, steps_per_epoch
 from training.summary import format_summary, summarize
 from training.trainer import Stopped, Trainer
 
@@ -111,8 +111,8 @@ def describe(trainer: Trainer) -> None:
     config, dataset = trainer.config, trainer.dataset
     rows = summarize(config.model, depth=1)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
-    images = f"{len(dataset.train.labels):,} training and {len(dataset.val.labels):,} validation images"
-    print(f"data    {config.data.folder}: {images}, {len(dataset.wnids)} classes")
+    images = f"{len(dataset.train.labels):,} training images of {len(dataset.wnids)} classes"
+    print(f"data    {config.data.folder}: {images}, evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs\n")
     print(format_summary(rows[1:]))
     steps = f"{trainer.total_steps:,} steps of {trainer.batch_size} images, {trainer.steps_per_epoch:,} an epoch"

@@ -48,6 +48,7 @@ class DataConfig:
     crop_padding: CountOrZero
     workers: Count | None
     placement: Placement
+    holdout: Share
 
     @property
     def folder(self) -> Path:
