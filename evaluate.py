@@ -4,6 +4,7 @@
     python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
     python evaluate.py --weights raw                the parameters themselves, where their moving average was kept
     python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
+    python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
 """
 
 import argparse
@@ -18,14 +19,16 @@ import numpy as np
 
 from training import checkpoint
 from training.command import run_command
+from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.errors import UserError
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.files import replace_text
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, load_dataset
+from training.setup import check_fit, describe_validation, load_dataset
 
-OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size")  # nothing here changes the result
+# None of the first four changes the result; the last chooses between two sets that the run was not trained on.
+OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout")
 WEIGHTS = {"raw": "raw parameters", "average": "moving average of the parameters"}
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
@@ -37,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")
     run = RunFolder.open(args.run) if args.run else RunFolder.newest()
     config = run.read_config(args.overrides, OVERRIDABLE)
+    check_holdout(run, config)
     device = choose_device(args.device)
     keep_compiled_programs()
     classes = run.read_classes()
@@ -51,12 +55,12 @@ def main(argv: Sequence[str]) -> int:
     check_fit(config.model, dataset)
     if dataset.fingerprint != classes.fingerprint:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
-    images = f"{len(dataset.val.labels):,} validation images"
+    images = describe_validation(config.data, dataset)
     print(f"{path} (step {step:,}, {WEIGHTS[weights]}) on {images}, {describe_device(device)}")
     evaluation_step = EvaluationStep(config.model, classes.mean, classes.std)
     result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(params)
     taken = {"run": str(run.path), "checkpoint": path.name, "weights": weights, "step": step}
-    report = make_report(result, classes) | taken
+    report = make_report(result, classes) | taken | {"holdout": config.data.holdout}
     print(format_report(report))
     if args.json:
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -87,6 +91,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     args.run = folders[0] if folders else None
     args.overrides = [argument for argument in args.arguments if argument not in folders]
     return args
+
+
+def check_holdout(run: RunFolder, config: Config) -> None:
+    """Raises UserError where the run was trained on images of the slice."""
+    own = run.read_config().data.holdout
+    if config.data.holdout not in (0, own):
+        raise UserError(
+            f"data.holdout={config.data.holdout:g}: {run.path} was trained with data.holdout={own:g}, so it knows "
+            "images of that slice; leave the option out, or set data.holdout=0 for the official validation images"
+        )
 
 
 def read_parameters(run: RunFolder, which: str, weights: str | None, model: Any) -> tuple[Path, str, Any, int]:

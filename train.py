@@ -4,6 +4,7 @@
     python train.py demo                        on generated shapes: nothing to download, a few minutes on a laptop
     python train.py baseline optim.learning_rate=5e-4 model.layers=4
     python train.py --resume runs/demo-20260101-120000
+    python train.py demo --sweep optim.learning_rate=5e-4,1e-3 train.seed=0,1       every combination, and a table
 
 A preset is a section of configs.yml; any option in it can be overridden with section.key=value.
 """
@@ -24,8 +25,9 @@ from training.errors import UserError
 from training.huge_pages import restart_with_huge_pages
 from training.interrupt import StopRequest
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, load_dataset, steps_per_epoch
+from training.setup import check_fit, describe_validation, load_dataset, steps_per_epoch
 from training.summary import format_summary, summarize
+from training.sweep import Sweep, is_sweep, train_sweep
 from training.trainer import Stopped, Trainer
 
 DEFAULT_PRESET = "tiny_imagenet"
@@ -39,8 +41,10 @@ RESUMABLE = (
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
+    if args.sweep or (args.resume and is_sweep(args.resume)):
+        return sweep(args)
     run = RunFolder.open(args.resume) if args.resume else None
-    config = run.read_config(args.arguments, RESUMABLE) if run else new_config(args.arguments)
+    config = run.read_config(args.arguments, RESUMABLE) if run else load_config(*preset_and_overrides(args.arguments))
     device = choose_device(args.device)
     keep_compiled_programs()
     if args.summary:
@@ -72,22 +76,43 @@ def main(argv: Sequence[str]) -> int:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = preset_parser("train.py", "Train a Vision Transformer with hand-derived gradients.", DEFAULT_PRESET)
-    parser.add_argument("--run", metavar="DIR", type=Path, help="the run's folder (default: runs/<preset>-<date-time>)")
-    parser.add_argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run")
+    parser.add_argument("--run", metavar="DIR", type=Path, help="the new folder (default: runs/<preset>-<date-time>)")
+    parser.add_argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run, or a sweep")
+    parser.add_argument(
+        "--sweep",
+        metavar="section.key=V1,V2",
+        nargs="+",
+        action="extend",
+        help="train every combination of these values, each a run of its own in the folder, and compare them",
+    )
     parser.add_argument("--summary", action="store_true", help="print layers, shapes, parameters and FLOPs, and leave")
     args = parser.parse_intermixed_args(argv)
     if args.resume and args.run:
         parser.error("--resume DIR names the folder of the run already: leave --run out")
+    if args.resume and args.sweep:
+        parser.error("--resume DIR knows what is swept: leave --sweep out")
     return args
 
 
-def new_config(arguments: list[str]) -> Config:
-    """The preset, which is the one argument without `=`, with the overrides."""
+def sweep(args: argparse.Namespace) -> int:
+    """Begin a sweep, or go on with one; every run of it is a call of this program."""
+    if args.summary:
+        raise UserError("--summary is of one model: leave --sweep out, or name one of the runs with --resume")
+    if args.resume and args.arguments:
+        raise UserError(f"{args.arguments[0]}: {args.resume} keeps the options that its sweep began with")
+    if args.resume:
+        opened = Sweep.open(args.resume)
+    else:
+        opened = Sweep.create(*preset_and_overrides(args.arguments), args.sweep, args.run)
+    return train_sweep(opened, ["--device", args.device, *(["--debug"] if args.debug else [])])
+
+
+def preset_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
+    """The preset, which is the one argument without `=`, and the overrides."""
     presets = [argument for argument in arguments if "=" not in argument]
     if len(presets) > 1:
         raise UserError(f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value")
-    overrides = [argument for argument in arguments if "=" in argument]
-    return load_config(presets[0] if presets else DEFAULT_PRESET, overrides)
+    return presets[0] if presets else DEFAULT_PRESET, [argument for argument in arguments if "=" in argument]
 
 
 def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> None:
@@ -112,8 +137,8 @@ def describe(trainer: Trainer) -> None:
     config, dataset = trainer.config, trainer.dataset
     rows = summarize(config.model, depth=1)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
-    images = f"{len(dataset.train.labels):,} training and {len(dataset.val.labels):,} validation images"
-    print(f"data    {config.data.folder}: {images}, {len(dataset.wnids)} classes")
+    images = f"{len(dataset.train.labels):,} training images of {len(dataset.wnids)} classes"
+    print(f"data    {config.data.folder}: {images}, evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs\n")
     print(format_summary(rows[1:]))
     steps = f"{trainer.total_steps:,} steps of {trainer.batch_size} images, {trainer.steps_per_epoch:,} an epoch"

@@ -49,6 +49,7 @@ class DataConfig:
     cache: Name | None
     workers: Count | None
     placement: Placement
+    holdout: Share
 
     @property
     def folder(self) -> Path:

@@ -2,6 +2,7 @@
 
 from data import shapes, tiny_imagenet
 from data.errors import DataError
+from data.holdout import hold_out
 from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
@@ -16,8 +17,10 @@ from training.step import TrainingStep, default_abreast, default_chunks
 def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
     """The images that the configuration names; with `draw`, shapes are drawn first where their folder does not exist.
 
+    With `holdout`, `val` is a slice of the training images, which `train` is then without.
+
     Raises:
-        DataError: they are missing or damaged; the message says how to get them.
+        DataError: they are missing or damaged, and the message says how to get them; or they cannot be so divided.
     """
     if config.name == "shapes" and not (config.folder.exists() and any(config.folder.iterdir())):
         if not draw:
@@ -26,7 +29,15 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
                 f"`python -m data.shapes --to {config.folder}`"
             )
         shapes.generate(config.folder, workers=config.workers, quiet=quiet)
-    return tiny_imagenet.load(config.folder, config.cache_folder, config.workers, quiet)
+    dataset = tiny_imagenet.load(config.folder, config.cache_folder, config.workers, quiet)
+    return hold_out(dataset, config.holdout)
+
+
+def describe_validation(config: DataConfig, dataset: Dataset) -> str:
+    """Which images `dataset.val` holds, in words."""
+    count = f"{len(dataset.val.labels):,}"
+    held_out = f"{count} training images held out (data.holdout={config.holdout:g})"
+    return held_out if config.holdout else f"{count} validation images"
 
 
 def check_fit(model: ViT, dataset: Dataset) -> None:

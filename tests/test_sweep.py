@@ -1,0 +1,358 @@
+"""train.py --sweep: what it refuses, what a sweep leaves, how it goes on, and its tables."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+import train
+from tests.conftest import Ended
+from tests.test_train_command import SLOW
+from tests.tiny_runs import STEPS_PER_EPOCH, assert_same_outcome, start_python
+from training import sweep as sweeping
+from training.command import run_command
+from training.metrics import MetricsRow
+from training.run_folder import RunFolder
+from training.sweep import Relay, Sweep
+from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
+from training.trainer import Trainer
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Runs are trained within this process, which is faster; and this list has the arguments of each call."""
+    made: list[list[str]] = []
+
+    def train_here(relay: Relay, arguments: Sequence[str]) -> str | None:
+        made.append(list(arguments))
+        code = run_command(train.main, list(arguments))
+        return None if code == 0 else f"exit code {code}"
+
+    monkeypatch.setattr(Relay, "train", train_here)
+    return made
+
+
+def assert_refused(ended: Ended, message: str) -> None:
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
+    assert re.search(message, ended.err), ended.err
+
+
+def without(options: Sequence[str], *keys: str) -> list[str]:
+    return [option for option in options if option.partition("=")[0] not in keys]
+
+
+# What is asked for.
+
+
+def test_the_grid_is_in_order_and_each_run_has_a_readable_name(tmp_path: Path) -> None:
+    swept = ["optim.learning_rate=5e-4,1e-3", "model.image_size=[64,48],64"]
+    sweep = Sweep.create("demo", ["train.epochs=2"], swept, tmp_path / "sweep")
+    assert [run.path.name for run in sweep.runs()] == [
+        "learning_rate=5e-4,image_size=[64,48]", "learning_rate=5e-4,image_size=64",
+        "learning_rate=1e-3,image_size=[64,48]", "learning_rate=1e-3,image_size=64",
+    ]  # fmt: skip
+    assert sweep.options(sweep.combinations()[2]) == [
+        "train.epochs=2", "optim.learning_rate=1e-3", "model.image_size=[64,48]",
+    ]  # fmt: skip
+    assert Sweep.open(tmp_path / "sweep") == sweep
+
+
+def test_names_keep_what_would_be_in_doubt(tmp_path: Path) -> None:
+    """Two options are called eps; and a value may hold what a file's name must not."""
+    swept = ["model.eps=1e-6,1e-5", "optim.eps=1e-8", "data.root=/a/b,a b"]
+    first, second, *_ = Sweep.create("demo", [], swept, tmp_path / "sweep").runs()
+    assert first.path.name == "model.eps=1e-6,optim.eps=1e-8,root=%2Fa%2Fb"
+    assert second.path.parent == tmp_path / "sweep"
+    assert "/" not in second.path.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--sweep", "optim.learning_rate=1e-3,many"], r"optim\.learning_rate=many: expected a number"),
+        (["demo", "--sweep", "optim.learning_rate=1e-3,"], r"optim\.learning_rate=: expected a number"),
+        (["demo", "--sweep", "optim.learning_rat=1e-3,1"], r"optim\.learning_rat; did you mean learning_rate"),
+        (["demo", "--sweep", "model.heads=4,5"], "5 heads do not divide d_model"),
+        (["dmeo", "--sweep", "train.seed=0,1"], "has no preset dmeo; did you mean demo"),
+        (["--sweep", "train.seed=0,1", "demo"], "demo: stands behind --sweep, where section.key=value,value"),
+        (["--sweep", "train.seed=0", "train.seed=1"], r"train\.seed=1: train\.seed is swept twice"),
+        (["train.seed=3", "--sweep", "train.seed=0,1"], r"train\.seed: both given and swept"),
+        (["--sweep", "optim.beta1=0.5,5e-1"], r"beta1=5e-1: the same run as optim\.beta1=0\.5"),
+        (["--sweep", "train.seed=0,1", "--summary"], "--summary is of one model"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_before_anything_is_made(
+    call: Call, calls: list, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    assert_refused(call(train.main, *arguments), message)
+    assert (list(tmp_path.iterdir()), calls) == ([], [])
+
+
+def test_resume_and_sweep_exclude_each_other(call: Call, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call(train.main, "--resume", "a", "--sweep", "train.seed=0,1")
+    assert "leave --sweep out" in capfd.readouterr().err
+
+
+# What a sweep leaves, and how it goes on.
+
+
+def test_every_combination_is_trained_and_a_failure_noted(
+    call: Call, calls: list, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    swept = ["--sweep", "train.batch_size=49,8", "train.seed=3,4"]  # of 48 images
+    options = [*without(tiny, "train.batch_size", "train.seed"), "train.epochs=1"]
+    ended = call(train.main, *options, *swept, "--device", "cpu")
+    assert ended.code == 1
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"sweep-baseline-\d{8}-\d{6}", folder.name)
+    names = [f"batch_size={size},seed={seed}" for size in (49, 8) for seed in (3, 4)]
+    assert [Path(arguments[arguments.index("--run") + 1]).name for arguments in calls] == names
+    assert {path.name for path in folder.iterdir()} == {*names[2:], "sweep.yml", "table.md", "table.csv", ".lock"}
+
+    with open(folder / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["failed: exit code 2"] * 2 + [FINISHED] * 2
+    for row, name in zip(rows[2:], names[2:], strict=True):
+        (metrics,) = RunFolder(folder / name).read_metrics()
+        assert RunFolder(folder / name).read_config().train.seed == int(row["train.seed"])
+        assert (float(row["val_top1"]), float(row["val_loss"])) == (metrics.val_top1, metrics.val_loss)
+    assert rows[2]["val_loss"] != rows[3]["val_loss"]
+    table = (folder / "table.md").read_text()
+    assert table in ended.out
+    assert "±" in table
+    assert f"2 of 4 runs failed; try these again with: python train.py --resume runs/{folder.name}\n" in ended.out
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(
+    call: Call, calls: list, tiny: tuple[str, ...], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sweep"
+    options = without(tiny, "train.checkpoint_every")
+    arguments = [*options, "--sweep", "train.checkpoint_every=3,4,5", "--run", folder, "--device", "cpu"]
+    train_here, settle = Relay.train, Trainer._settle
+
+    def interrupted(trainer: Trainer, lag: int) -> None:
+        if trainer.progress.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        settle(trainer, lag)
+
+    def stopping(relay: Relay, arguments: Sequence[str]) -> str | None:
+        if len(calls) == 1:
+            monkeypatch.setattr(Trainer, "_settle", interrupted)
+            relay.signal = signal.SIGTERM
+        return train_here(relay, arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Relay, "train", stopping)
+        ended = call(train.main, *arguments)
+    monkeypatch.setattr(Trainer, "_settle", settle)
+    assert ended.code == 143
+    assert ended.out.endswith(f"stopped; go on with: python train.py --resume {folder}\n")
+    assert states(folder) == [FINISHED, "unfinished", "waiting"]
+    done = RunFolder(folder / "checkpoint_every=3").last.stat().st_mtime_ns
+
+    assert call(train.main, *arguments).code == 0  # the same command again
+    assert [arguments[0] for arguments in calls] == ["baseline", "baseline", "--resume", "baseline"]
+    assert RunFolder(folder / "checkpoint_every=3").last.stat().st_mtime_ns == done
+    assert_same_outcome(folder / "checkpoint_every=4", finished)
+    assert states(folder) == [FINISHED] * 3
+
+    ended = call(train.main, "--resume", folder)
+    assert (ended.code, len(calls)) == (0, 4)
+    assert (folder / "table.md").read_text() in ended.out
+
+
+def states(folder: Path) -> list[str]:
+    with open(folder / "table.csv", newline="") as file:
+        return [row["state"] for row in csv.DictReader(file)]
+
+
+def test_killed_behind_its_last_row_a_run_is_not_finished(finished: Path, tmp_path: Path) -> None:
+    """The best parameters may not have been saved yet."""
+    run = RunFolder(Path(shutil.copytree(finished, tmp_path / "copy")))
+    assert sweeping._is_finished(run)
+    with zipfile.ZipFile(run.last) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = json.loads(members["checkpoint.json"])
+    header["meta"]["progress"]["loss_count"] = STEPS_PER_EPOCH
+    with zipfile.ZipFile(run.last, "w") as archive:
+        for name, content in (members | {"checkpoint.json": json.dumps(header).encode()}).items():
+            archive.writestr(name, content)
+    assert not sweeping._is_finished(run)
+    run.last.write_bytes(b"half a checkpoint")
+    assert not sweeping._is_finished(run)
+
+
+@pytest.mark.parametrize(("length", "ended"), [("train.steps=7", True), ("train.steps=8", False)])
+def test_a_run_of_so_many_steps_is_finished_with_the_last(tmp_path: Path, length: str, ended: bool) -> None:
+    run = RunFolder.create("demo", tmp_path / "run")
+    run.write_config(sweeping.load_config("demo", [length]))
+    assert not sweeping._has_all_steps(run)
+    run.append_metrics(row(epoch=1, step=6))
+    run.append_metrics(row(epoch=2, step=7))
+    assert sweeping._has_all_steps(run) == ended
+
+
+def test_a_folder_holds_one_sweep(call: Call, calls: list, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    sweep = Sweep.create("demo", [], ["train.seed=0,1"], folder)
+    for other in (["--sweep", "train.seed=0,2"], ["train.epochs=3", "--sweep", "train.seed=0,1"]):
+        ended = call(train.main, "demo", *other, "--run", folder)
+        assert_refused(ended, f"{folder}: holds another sweep; go on with `--resume {folder}`")
+    assert_refused(call(train.main, "--resume", folder, "train.epochs=3"), "keeps the options that its sweep began")
+    with RunFolder(folder).lock():
+        assert_refused(call(train.main, "--resume", folder), "another training")
+    sweep.runs()[0].path.mkdir()
+    sweep.runs()[0].write_config(sweeping.load_config("demo"))
+    ended = call(train.main, "--sweep", "train.seed=0,1", "--run", sweep.runs()[0].path)
+    assert_refused(ended, "holds a run already")
+    assert calls == []
+
+
+@pytest.mark.parametrize("text", ["- 1", "preset: demo", "preset: demo\noverrides: []\nsweep: 3", "preset: {"])
+def test_a_damaged_description_is_refused(call: Call, tmp_path: Path, text: str) -> None:
+    (tmp_path / "sweep.yml").write_text(text)
+    assert_refused(call(train.main, "--resume", tmp_path), rf"^error: {tmp_path}/sweep\.yml\b")
+
+
+# The process of a run.
+
+
+def relay_to(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | None, Relay]:
+    """What comes of running this in place of train.py."""
+    path = tmp_path / "script.py"
+    path.write_text(script)
+    monkeypatch.setattr(sweeping, "TRAIN", path)
+    with Relay() as relay:
+        return relay.train(["one", "two words"]), relay
+
+
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        ("import sys; sys.exit(sys.argv[1:] != ['one', 'two words'])", None),
+        ("import sys; print('error: the loss is nan. Try less.', file=sys.stderr); sys.exit(2)", "the loss is nan"),
+        ("raise RuntimeError('a bug')", "RuntimeError: a bug"),
+        ("import sys; sys.exit(3)", "exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+    ],
+)
+def test_why_a_run_failed(
+    script: str, failure: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert relay_to(script, tmp_path, monkeypatch)[0] == failure
+    if failure and "nan" in failure:
+        assert capfd.readouterr().err == "error: the loss is nan. Try less.\n"  # shown whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_passed_on(number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"""
+import os, signal, sys
+signal.signal({int(number)}, lambda *_: sys.exit("got it"))
+os.kill(os.getppid(), {int(number)})
+while True:
+    signal.pause()
+"""
+    before = signal.getsignal(number)
+    failure, relay = relay_to(script, tmp_path, monkeypatch)
+    assert (failure, relay.signal) == ("got it", number)
+    assert signal.getsignal(number) is before
+
+
+# The script that is run in place of train.py comes first.
+SWEEP = """
+import sys
+from pathlib import Path
+import train
+from training import sweep
+from training.command import run_command
+
+sweep.TRAIN = Path(sys.argv.pop(1))
+sys.exit(run_command(train.main))
+"""
+
+
+def test_ctrl_c_saves_the_run_and_the_sweep_goes_on_later(
+    call: Call, calls: list, tiny: tuple[str, ...], finished: Path, programs: Path, tmp_path: Path
+) -> None:
+    """All processes are real, and the signal comes from outside, as from a terminal."""
+    slow, folder = tmp_path / "slow.py", tmp_path / "sweep"
+    slow.write_text(SLOW)
+    options = without(tiny, "train.seed")
+    arguments = [slow, *options, "--sweep", "train.seed=3,4", "--run", folder, "--device", "cpu"]
+    with start_python("-c", SWEEP, *arguments, cache=programs, cwd=tmp_path, start_new_session=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 1/3"):
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 130, out + err
+    assert "stopping: the step is finished and saved" in err
+    assert f"stopped; go on with: python train.py --resume {folder}\n" in out
+    assert states(folder) == ["unfinished", "waiting"]
+    assert call(train.main, "--resume", folder, "--device", "cpu").code == 0
+    assert_same_outcome(folder / "seed=3", finished)
+
+
+# Tables.
+
+
+def row(epoch: int = 1, step: int = 6, top1: float = 0.5) -> MetricsRow:
+    times = {"images_per_second": 9.0, "seconds": 61.7, "data_wait": 0.0}
+    return MetricsRow(epoch, step, 2.0, 1.5, top1, 0.9, learning_rate=0.1, **times)
+
+
+ENTRIES = [
+    Entry(("[64,48]", "0"), FINISHED, [row(1, 6, 0.1), row(2, 12, 0.2), row(3, 15, 0.3)], "a"),
+    Entry(("[64,48]", "1"), FINISHED, [row(1, 6, 0.1), row(2, 12, 0.2), row(3, 15, 0.4)], "b"),
+    Entry(("64", "0"), FINISHED, [row(1, 6, 0.25)], "c"),
+    Entry(("64", "1"), "failed: a|b", [], "d"),
+]
+
+
+def test_the_table_by_hand() -> None:
+    assert format_markdown(["model.image_size", "train.seed"], ["image_size", "seed"], ENTRIES) == EXPECTED.lstrip()
+
+
+EXPECTED = r"""
+| image_size | seed | passes | steps | train loss | val loss |  top-1 |  top-5 | seconds | state        |
+| ---------- | ---- | -----: | ----: | ---------: | -------: | -----: | -----: | ------: | ------------ |
+| [64,48]    | 0    |    2.5 |    15 |      2.000 |    1.500 | 30.00% | 90.00% |      62 | finished     |
+| [64,48]    | 1    |    2.5 |    15 |      2.000 |    1.500 | 40.00% | 90.00% |      62 | finished     |
+| 64         | 0    |      1 |     6 |      2.000 |    1.500 | 25.00% | 90.00% |      62 | finished     |
+| 64         | 1    |        |       |            |          |        |        |         | failed: a\|b |
+
+Mean and standard deviation over the seeds that are finished:
+
+| image_size | seeds |    train loss |      val loss |          top-1 |          top-5 |
+| ---------- | ----: | ------------: | ------------: | -------------: | -------------: |
+| [64,48]    |     2 | 2.000 ± 0.000 | 1.500 ± 0.000 | 35.00% ± 7.07% | 90.00% ± 0.00% |
+| 64         |     1 |         2.000 |         1.500 |         25.00% |         90.00% |
+"""
+
+
+def test_the_csv_file_by_hand() -> None:
+    header, first, *_, last = csv.reader(format_csv(["model.image_size", "train.seed"], ENTRIES).splitlines())
+    assert dict(zip(header, first, strict=True)) == {
+        "model.image_size": "[64,48]", "train.seed": "0", "passes": "2.5", "step": "15", "train_loss": "2",
+        "val_loss": "1.5", "val_top1": "0.3", "val_top5": "0.9", "seconds": "61.7", "state": "finished", "folder": "a",
+    }  # fmt: skip
+    assert last == ["64", "1", *[""] * 7, "failed: a|b", "d"]
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert "Mean" not in format_markdown(["train.seed"], ["seed"], [Entry(("0",), FINISHED, [row()], "a")])
+    assert "Mean" not in format_markdown(["model.layers"], ["layers"], [Entry(("2",), FINISHED, [row()], "a")] * 2)

@@ -1,0 +1,142 @@
+"""Learning curves of one or more runs as a picture.
+
+    python -m training.curves runs/demo-20260101-120000 --out curves.png
+    python -m training.curves runs/sweep-demo-20260101-120000 --out curves.svg       all runs of a sweep
+
+Left the losses, right the accuracy, over passes through the training images, as metrics.csv has them. Wants matplotlib,
+which nothing else here needs: pip install -r requirements-plots.txt
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training.command import run_command
+from training.errors import UserError
+from training.files import replacing
+from training.metrics import MetricsRow
+from training.run_folder import RunFolder
+from training.sweep import Sweep, is_sweep
+from training.sweep_table import passes
+
+FORMATS = (".png", ".svg", ".pdf")
+# Okabe and Ito's palette, made to be told apart by colour-blind readers too; without its yellow, too light for a line.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = ("", "o", "s", "^")  # each round of colours has its own
+
+Style = dict[str, Any]  # of a matplotlib line
+TRAINING: Style = {"linestyle": "--", "linewidth": 1}
+VALIDATION: Style = {"linestyle": "-", "linewidth": 1.8}
+AVERAGE: Style = {"linestyle": ":", "linewidth": 1.8}
+
+
+class Curve(NamedTuple):
+    label: str
+    rows: list[MetricsRow]
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    check_file(args.out)
+    curves = read_curves(args.runs)
+    figure = draw(curves)
+    with replacing(args.out) as file:
+        figure.savefig(file, format=args.out.suffix[1:].lower(), dpi=150)
+    print(f"{args.out}: {len(curves)} run{'s' if len(curves) > 1 else ''}")
+    return 0
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.curves", description="Draw learning curves.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run's folder, or a sweep's: all its runs")
+    parser.add_argument("--out", required=True, metavar="FILE", type=Path, help=f"the picture: {', '.join(FORMATS)}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_intermixed_args(argv)
+
+
+def check_file(path: Path) -> None:
+    """Raises UserError where no picture can be written there."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"--out {path}: the end of its name says the format: choose from {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--out {path}: there is no folder {path.parent}; make it first")
+
+
+def read_curves(paths: Sequence[Path]) -> list[Curve]:
+    """The metrics of each run, labelled by its folder's name; by the whole path where two have the same name.
+
+    Runs of a sweep that have no metrics yet are left out.
+
+    Raises:
+        UserError: no such run, no metrics yet, metrics damaged, or more runs than can be told apart.
+    """
+    runs = [run for path in paths for run in runs_in(path)]
+    if len(runs) > len(COLOURS) * len(MARKERS):
+        raise UserError(f"{len(runs)} runs: at most {len(COLOURS) * len(MARKERS)} can be told apart; name fewer")
+    names = [run.path.resolve().name for run in runs]
+    labels = [name if names.count(name) == 1 else str(run.path) for name, run in zip(names, runs, strict=True)]
+    return [Curve(label, run.read_metrics()) for label, run in zip(labels, runs, strict=True)]
+
+
+def runs_in(path: Path) -> list[RunFolder]:
+    """The run in this folder, or those of a sweep."""
+    runs = Sweep.open(path).runs() if is_sweep(path) else [RunFolder.open(path)]
+    evaluated = [run for run in runs if run.read_metrics()]
+    if not evaluated:
+        raise UserError(f"{path}: there is nothing to draw, as no epoch has ended yet")
+    return evaluated
+
+
+def draw(curves: Sequence[Curve]) -> Any:
+    """A matplotlib Figure: losses on the left, top-1 on the right.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
+    except ImportError as error:
+        raise UserError(
+            "learning curves are drawn by matplotlib, which is not here: pip install -r requirements-plots.txt"
+        ) from error
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    keys = []
+    for index, (label, rows) in enumerate(curves):
+        turn, colour = divmod(index, len(COLOURS))
+        style: Style = {"color": COLOURS[colour], "marker": MARKERS[turn], "markersize": 4}
+        if len(rows) == 1:  # a line of one point cannot be seen
+            style["marker"] = MARKERS[turn] or "."
+        _plot(left, rows, "train_loss", style | TRAINING)
+        _plot(left, rows, "val_loss", style | VALIDATION)
+        _plot(right, rows, "val_top1", style | VALIDATION, scale=100)
+        _plot(right, rows, "ema_top1", style | AVERAGE, scale=100)
+        keys.append(Line2D([], [], label=label, **style))
+    kinds = [("training", TRAINING), ("validation", VALIDATION)]
+    if any(row._asdict().get("ema_top1") is not None for curve in curves for row in curve.rows):
+        kinds.append(("validation, moving average", AVERAGE))
+    left.legend(handles=[Line2D([], [], color="grey", label=label, **style) for label, style in kinds])
+    for axes, what in ((left, "loss (nats)"), (right, "top-1 on validation (%)")):
+        axes.set(xlabel="passes over the training images", ylabel=what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(color="0.9")
+    figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3), frameon=False)
+    return figure
+
+
+def _plot(axes: Any, rows: list[MetricsRow], column: str, style: Style, scale: float = 1) -> None:
+    """One column of the metrics, where it is there."""
+    points = [
+        (x, scale * value)
+        for x, row in zip(passes(rows), rows, strict=True)
+        if (value := row._asdict().get(column)) is not None
+    ]
+    if points:
+        axes.plot(*zip(*points, strict=True), **style)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

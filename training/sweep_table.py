@@ -1,0 +1,133 @@
+"""The comparison of a sweep's runs: a table of all, and of their mean and spread where several seeds were trained."""
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from training.metrics import MetricsRow
+
+FINISHED = "finished"
+SEED = "train.seed"
+
+
+class Entry(NamedTuple):
+    """A line of the table."""
+
+    values: tuple[str, ...]  # of the swept options, as they were written
+    state: str  # FINISHED, or what else there is to say
+    rows: list[MetricsRow]  # the last of them is compared
+    name: str  # of the run's folder
+
+
+class Column(NamedTuple):
+    name: str  # in the metrics, and in the CSV file
+    title: str
+    format: str
+
+
+PASSES = Column("passes", "passes", "{:.4g}")
+STEPS = Column("step", "steps", "{:,}")
+RESULTS = (
+    Column("train_loss", "train loss", "{:.3f}"),
+    Column("val_loss", "val loss", "{:.3f}"),
+    Column("val_top1", "top-1", "{:.2%}"),
+    Column("val_top5", "top-5", "{:.2%}"),
+    Column("ema_loss", "val loss, average", "{:.3f}"),  # of the moving average of the parameters, where one is kept
+    Column("ema_top1", "top-1, average", "{:.2%}"),
+)
+SECONDS = Column("seconds", "seconds", "{:,.0f}")
+
+
+def passes(rows: Sequence[MetricsRow]) -> list[float]:
+    """Over the training images, made by each row. A first row that ends the run is counted as a whole one."""
+    return [row.step / rows[0].step for row in rows]
+
+
+def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence[Entry]) -> str:
+    """The table, and behind it that of the means, in Markdown; `names` are short ones for the swept options `keys`."""
+    columns = _columns(entries)
+    lines = [
+        [*entry.values, *_formatted(columns, _results(entry)), entry.state.replace("|", r"\|")] for entry in entries
+    ]
+    text = _markdown([*names, *(column.title for column in columns), "state"], len(names), lines)
+    means = _means(keys, entries)
+    if means:
+        measured = [column for column in columns if column in RESULTS]
+        others = [name for key, name in zip(keys, names, strict=True) if key != SEED]
+        titles = [*others, "seeds", *(column.title for column in measured)]
+        text += "\nMean and standard deviation over the seeds that are finished:\n\n"
+        text += _markdown(titles, len(others), [_mean_line(values, group, measured) for values, group in means])
+    return text
+
+
+def format_csv(keys: Sequence[str], entries: Sequence[Entry]) -> str:
+    """The table of the runs, with the numbers as metrics.csv has them."""
+    columns = _columns(entries)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*keys, *(column.name for column in columns), "state", "folder"])
+    for entry in entries:
+        results = _results(entry)
+        numbers = [_plain(results.get(column.name)) for column in columns]
+        writer.writerow([*entry.values, *numbers, entry.state, entry.name])
+    return file.getvalue()
+
+
+def _columns(entries: Sequence[Entry]) -> list[Column]:
+    """Those for which there is something to show, but for the usual ones, which are always there."""
+    results = [_results(entry) for entry in entries]
+    optional = ("ema_loss", "ema_top1")
+    shown = [c for c in RESULTS if c.name not in optional or any(r.get(c.name) is not None for r in results)]
+    return [PASSES, STEPS, *shown, SECONDS]
+
+
+def _results(entry: Entry) -> dict[str, float | None]:
+    """What the last row says, by name; empty where there is none."""
+    return entry.rows[-1]._asdict() | {PASSES.name: passes(entry.rows)[-1]} if entry.rows else {}
+
+
+def _means(keys: Sequence[str], entries: Sequence[Entry]) -> list[tuple[tuple[str, ...], list[Entry]]]:
+    """The finished entries of each combination of all options but the seed; nothing where one seed was swept."""
+    if SEED not in keys or len({entry.values[keys.index(SEED)] for entry in entries}) == 1:
+        return []
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        others = tuple(value for key, value in zip(keys, entry.values, strict=True) if key != SEED)
+        groups.setdefault(others, []).extend([entry] if entry.state == FINISHED else [])
+    return list(groups.items())
+
+
+def _mean_line(values: tuple[str, ...], group: list[Entry], columns: list[Column]) -> list[str]:
+    cells = []
+    for column in columns:
+        found = [_results(entry).get(column.name) for entry in group]
+        numbers = [number for number in found if number is not None]
+        cell = column.format.format(statistics.mean(numbers)) if numbers else ""
+        if len(numbers) > 1:
+            cell += f" ± {column.format.format(statistics.stdev(numbers))}"
+        cells.append(cell)
+    return [*values, str(len(group)), *cells]
+
+
+def _formatted(columns: list[Column], results: dict[str, float | None]) -> list[str]:
+    found = [(column, results.get(column.name)) for column in columns]
+    return ["" if number is None else column.format.format(number) for column, number in found]
+
+
+def _plain(number: float | None) -> str:
+    return "" if number is None else str(number) if isinstance(number, int) else f"{number:.6g}"
+
+
+def _markdown(titles: list[str], left: int, lines: list[list[str]]) -> str:
+    """A table whose columns line up; the first `left` and a last one of words are set left, numbers right."""
+    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+    is_number = [i >= left and title != "state" for i, title in enumerate(titles)]
+    rule = ["-" * (width - 1) + ":" if right else "-" * width for width, right in zip(widths, is_number, strict=True)]
+
+    def padded(cells: list[str]) -> list[str]:
+        aligned = zip(cells, widths, is_number, strict=True)
+        return [cell.rjust(width) if right else cell.ljust(width) for cell, width, right in aligned]
+
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [padded(titles), rule, *map(padded, lines)])
