@@ -2,6 +2,7 @@
 
     python evaluate.py                              the newest run, its best checkpoint
     python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
+    python evaluate.py --weights raw                the parameters themselves, where their moving average was kept
     python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
     python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
 """
@@ -28,6 +29,7 @@ from training.setup import check_fit, describe_validation, load_dataset
 
 # None of the first four changes the result; the last chooses between two sets that the run was not trained on.
 OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout")
+WEIGHTS = {"raw": "raw parameters", "average": "moving average of the parameters"}
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
 
@@ -42,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     device = choose_device(args.device)
     keep_compiled_programs()
     classes = run.read_classes()
-    path, params, step = read_parameters(run, args.checkpoint, config.model)
+    path, weights, params, step = read_parameters(run, args.checkpoint, args.weights, config.model)
 
     dataset = load_dataset(config.data, draw=False)  # what is drawn now was not trained on
     if dataset.wnids != classes.wnids:
@@ -53,11 +55,12 @@ def main(argv: Sequence[str]) -> int:
     check_fit(config.model, dataset)
     if dataset.fingerprint != classes.fingerprint:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
-    print(f"{path} (step {step:,}) on {describe_validation(config.data, dataset)}, {describe_device(device)}")
+    images = describe_validation(config.data, dataset)
+    print(f"{path} (step {step:,}, {WEIGHTS[weights]}) on {images}, {describe_device(device)}")
     evaluation_step = EvaluationStep(config.model, classes.mean, classes.std)
     result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(params)
-    report = make_report(result, classes) | {"run": str(run.path), "checkpoint": path.name, "step": step}
-    report["holdout"] = config.data.holdout
+    taken = {"run": str(run.path), "checkpoint": path.name, "weights": weights, "step": step}
+    report = make_report(result, classes) | taken | {"holdout": config.data.holdout}
     print(format_report(report))
     if args.json:
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -73,6 +76,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help=f"folder of a run (default: the newest in runs/); options that may change: {', '.join(OVERRIDABLE)}",
     )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="default: %(default)s")
+    parser.add_argument(
+        "--weights",
+        choices=tuple(WEIGHTS),
+        help="the parameters as trained, or their moving average (default: the average where there is one)",
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, each class and each pair, to FILE")
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -95,14 +103,24 @@ def check_holdout(run: RunFolder, config: Config) -> None:
         )
 
 
-def read_parameters(run: RunFolder, which: str, model: Any) -> tuple[Path, Any, int]:
-    """The file, the parameters in it, and after how many steps they were saved."""
+def read_parameters(run: RunFolder, which: str, weights: str | None, model: Any) -> tuple[Path, str, Any, int]:
+    """The file, which weights of those in it, these themselves, and after how many steps they were saved.
+
+    `weights` None takes the average where there is one.
+
+    Raises:
+        UserError: there is no such checkpoint, or no average in it; CheckpointError: it is damaged or of another model.
+    """
     path = run.best if which == "best" else run.last
     if which == "best" and not path.exists() and run.last.exists():
         raise UserError(f"{path}: no epoch of this run has ended yet, so there is no best one; use --checkpoint last")
     template = jax.eval_shape(model.init, jax.random.key(0))
-    params, meta = checkpoint.restore(path, template, part="params")
-    return path, params, int(meta["step"] if "step" in meta else meta["progress"]["step"])
+    averaged = "average" in checkpoint.branches(path)
+    if weights == "average" and not averaged:
+        raise UserError(f"{path}: no moving average in it, as optim.ema was null; use --weights raw, or leave it out")
+    weights = weights or ("average" if averaged else "raw")
+    params, meta = checkpoint.restore(path, template, part="average" if weights == "average" else "params")
+    return path, weights, params, int(meta["step"] if "step" in meta else meta["progress"]["step"])
 
 
 def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:

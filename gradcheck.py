@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from data.augment import normalize
 from model.loss import CrossEntropy
+from model.vit import ViT
 from training import checkpoint
 from training.command import BAD_INPUT, leaving_at_once, preset_parser, run_command
 from training.config import load_config, preset_names
@@ -403,7 +404,7 @@ def load_point(args: argparse.Namespace) -> Point | None:
             else f"{args.arguments[0]}: name the preset that this overrides, one of {', '.join(preset_names())}"
         )
     config = load_config(presets[0], [argument for argument in args.arguments if "=" in argument])
-    return random_point(config.model, config.loss, args.seed, args.batch)
+    return random_point(in_full_precision(config.model), config.loss, args.seed, args.batch)
 
 
 def trained_point(args: argparse.Namespace) -> Point:
@@ -428,9 +429,15 @@ def trained_point(args: argparse.Namespace) -> Point:
     print(f"{path} on validation images {', '.join(map(str, chosen))}")
     doubled = {name: np.asarray(array, np.float64) for name, array in named(params).items()}
     labels = np.asarray(dataset.val.labels[chosen])
-    return Point(
-        config.model, config.loss, doubled, np.asarray(images, np.float64), labels, dropout_key(config.model, args.seed)
-    )
+    model = in_full_precision(config.model)
+    return Point(model, config.loss, doubled, np.asarray(images, np.float64), labels, dropout_key(model, args.seed))
+
+
+def in_full_precision(model: ViT) -> ViT:
+    """The model without half precision: what is checked are its formulas, and those in float64."""
+    if model.dtype == "bfloat16":
+        print("model.dtype=bfloat16: checked are the same formulas, in float64")
+    return replace(model, dtype="float32")
 
 
 def command_line(args: argparse.Namespace) -> str:

@@ -69,7 +69,8 @@ def main(argv: Sequence[str]) -> int:
             assert stop.signal is not None
             print(f"stopped after step {trainer.progress.step}; go on with: python train.py --resume {quoted}")
             return 128 + stop.signal
-    print(f"done: best top-1 {trainer.progress.best_top1:.2%}; evaluate with: python evaluate.py {quoted}")
+    averaged = "" if config.optim.ema is None else " of the moving average"
+    print(f"done: best top-1{averaged} {trainer.progress.best_top1:.2%}; evaluate with: python evaluate.py {quoted}")
     return 0
 
 

@@ -22,6 +22,7 @@ from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
 from model.layers.layer_norm import LayerNorm
+from model.layers.layer_scale import LayerScale
 from model.layers.multi_head_attention import MultiHeadAttention
 
 
@@ -30,7 +31,9 @@ class EncoderBlock(Composite):
     """One block, pre-norm (`norm="pre"`) or post-norm (`norm="post"`).
 
     `dropout` acts behind the attention and in the feed-forward, `attention_dropout` on the attention weights,
-    `drop_path` on each whole branch. With `class_token_only` its output is that of token 0 alone.
+    `drop_path` on each whole branch, behind a `LayerScale` that starts at `layer_scale` (None: there is none).
+    `learned_temperature` and `masked_diagonal` are those of the attention.
+    With `class_token_only` its output is that of token 0 alone.
 
     Raises:
         ValueError: `norm` is neither, or a layer inside refuses its sizes or rates.
@@ -47,6 +50,9 @@ class EncoderBlock(Composite):
     drop_path: float = 0.0
     eps: float = 1e-6
     class_token_only: bool = False
+    layer_scale: float | None = None
+    learned_temperature: bool = False
+    masked_diagonal: bool = False
 
     def __post_init__(self) -> None:
         if self.norm not in ("pre", "post"):
@@ -56,14 +62,21 @@ class EncoderBlock(Composite):
     @property
     def body(self) -> Sequential:
         kind, tokens = (ClassTokenAttention, 1) if self.class_token_only else (MultiHeadAttention, None)
-        attention: tuple[tuple[str, Layer], ...] = (
-            ("attention", kind(self.d_model, self.heads, self.attention_dropout, self.qkv_bias)),
-            ("dropout", Dropout(self.dropout)),
-            ("drop_path", DropPath(self.drop_path)),
+        attend = kind(
+            self.d_model,
+            self.heads,
+            self.attention_dropout,
+            self.qkv_bias,
+            self.learned_temperature,
+            self.masked_diagonal,
         )
+        end: tuple[tuple[str, Layer], ...] = (("drop_path", DropPath(self.drop_path)),)
+        if self.layer_scale is not None:
+            end = (("layer_scale", LayerScale(self.d_model, self.layer_scale)), *end)
+        attention: tuple[tuple[str, Layer], ...] = (("attention", attend), ("dropout", Dropout(self.dropout)), *end)
         feed_forward: tuple[tuple[str, Layer], ...] = (
             ("feed_forward", FeedForward(self.d_model, self.mlp_dim, self.gelu, self.dropout)),
-            ("drop_path", DropPath(self.drop_path)),
+            *end,
         )
         norm = ("norm", LayerNorm(self.d_model, self.eps))
         if self.norm == "pre":  # ENC.1

@@ -1,6 +1,6 @@
 """The Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929), from pixels to logits and back.
 
-Forward    images (B, H, W, C)
+Forward    images (B, H, W, C); with shifted_patches, (B, H, W, 5 C)
            -> patch_embedding      (B, n, D)    n = patches
            -> position_embedding   (B, N, D)    N = n + 1 with a class token
            -> dropout, encoder, norm   (B, N, D); where the class token is pooled, (B, 1, D): the others end here
@@ -12,17 +12,22 @@ The whole model is one `Sequential`: to follow the gradient, read the list in `b
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
 
 from model.combinators import Composite, Sequential
 from model.encoder import Encoder, EncoderBlock
-from model.layer import Layer
+from model.layer import Layer, Params
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout
 from model.layers.layer_norm import LayerNorm
 from model.layers.patch_embedding import PatchEmbedding, Size
 from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding, Positions
+from model.layers.shifted_patches import VIEWS, ShiftedPatches
+from model.precision import wide
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class ViT(Composite):
 
     `params = vit.init(key)`; `logits, cache = vit.forward(params, images, key=None)`;
     `dimages, grads = vit.backward(params, cache, dlogits)`. Images are float arrays (B, H, W, C), logits
-    (B, num_classes). Everything computes in the type of `params` and `images`.
+    (B, num_classes). With dtype="float32" everything computes in the type of `params` and `images`, which in a gradient
+    check is float64; with "bfloat16" everything up to the head in half precision, as model/precision.py says.
 
     Attributes:
         image_size, patch_size: pixels, a side or (height, width); patches must tile the image.
@@ -48,6 +54,11 @@ class ViT(Composite):
         head_weights: "zeros" (first loss is log(num_classes)) or "glorot".
         dropout, embedding_dropout, attention_dropout: rates in the blocks, behind the positions, on attention weights.
         drop_path, drop_path_rule: rate of the last block, growing "linear"-ly from 0 or "constant".
+        layer_scale: where the gains at the end of each branch start (model/layers/layer_scale.py); None: no gains.
+        learned_temperature, masked_diagonal: locality self-attention (model/layers/multi_head_attention.py).
+        shifted_patches: patches of the image and four shifted copies (model/layers/shifted_patches.py), which in its
+            paper goes with patch_norm_before.
+        dtype: "float32" or "bfloat16".
 
     Raises:
         ValueError: sizes, rates or choices that do not fit together; the message names them.
@@ -77,23 +88,32 @@ class ViT(Composite):
     attention_dropout: float = 0.0
     drop_path: float = 0.0
     drop_path_rule: Literal["linear", "constant"] = "linear"
+    layer_scale: float | None = None
+    learned_temperature: bool = False
+    masked_diagonal: bool = False
+    shifted_patches: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name in ("channels", "d_model", "mlp_dim", "num_classes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
         if self.pooling not in ("class_token", "mean"):
             raise ValueError(f"pooling must be 'class_token' or 'mean', got {self.pooling!r}")
         if self.pooling == "class_token" and not self.class_token:
             raise ValueError("pooling 'class_token' needs class_token=True; or choose pooling 'mean'")
         _ = self.body  # the layers check their own sizes, rates and choices
+        if self.masked_diagonal and self.position_embedding.tokens < 2:
+            raise ValueError("masked_diagonal leaves a lone token nothing to look at: choose a smaller patch_size")
 
     @property
     def patch_embedding(self) -> PatchEmbedding:
         return PatchEmbedding(
             self.image_size,
             self.patch_size,
-            self.channels,
+            VIEWS * self.channels if self.shifted_patches else self.channels,
             self.d_model,
             norm_before=self.patch_norm_before,
             norm_after=self.patch_norm_after,
@@ -117,6 +137,9 @@ class ViT(Composite):
             attention_dropout=self.attention_dropout,
             drop_path=self.drop_path,
             eps=self.eps,
+            layer_scale=self.layer_scale,
+            learned_temperature=self.learned_temperature,
+            masked_diagonal=self.masked_diagonal,
         )
         return Encoder(block, self.layers, self.drop_path_rule, class_token_only=self.pooling == "class_token")
 
@@ -128,7 +151,10 @@ class ViT(Composite):
 
     @property
     def body(self) -> Sequential:
-        layers: list[tuple[str, Layer]] = [
+        layers: list[tuple[str, Layer]] = []
+        if self.shifted_patches:
+            layers.append(("shifted_patches", ShiftedPatches(self.patch_size)))
+        layers += [
             ("patch_embedding", self.patch_embedding),
             ("position_embedding", self.position_embedding),
             ("embedding_dropout", Dropout(self.embedding_dropout)),
@@ -137,5 +163,13 @@ class ViT(Composite):
         if self.final_norm:
             layers.append(("norm", LayerNorm(self.d_model, self.eps)))
         layers.append(("pooling", self.pool))
-        layers.append(("head", Dense(self.d_model, self.num_classes, weights=self.head_weights)))
+        layers.append(("head", Dense(self.d_model, self.num_classes, weights=self.head_weights, full_precision=True)))
         return Sequential(tuple(layers))
+
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
+        # Layers compute in the type of what reaches them, so this is all it takes.
+        return super().forward(params, x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x, key)
+
+    def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
+        dx, grads = super().backward(params, cache, dy)
+        return wide(dx), grads

@@ -221,10 +221,13 @@ def test_a_contestant_that_breaks_is_told_and_fails_the_command(
     assert "engine: ended with code 1: KeyError: " in ended.out
 
 
-def test_what_is_not_supported_is_said() -> None:
+def test_in_half_precision_all_compute_the_same_within_its_rounding() -> None:
     problem = replace(PROBLEM, dtype="bfloat16")
-    (outcome,) = measure(problem, draw_params(problem), ["autodiff"], rounds=1, warmup=1)
-    assert outcome.note == "bfloat16 is not supported yet"
+    engine, autodiff, usual = measure(problem, draw_params(problem), ["engine", "autodiff", "conventional"], 1, 3)
+    exact = measure(PROBLEM, draw_params(PROBLEM), ["engine"], 1, 3)[0]
+    assert engine.losses != exact.losses
+    for outcome in (autodiff, usual, exact):
+        np.testing.assert_allclose(outcome.losses, engine.losses, rtol=command.TOLERANCE["bfloat16"])
 
 
 def test_losses_that_differ_fail_the_command(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

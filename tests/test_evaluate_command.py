@@ -56,7 +56,7 @@ def test_the_figures_are_those_of_the_training(call: Call, finished: Path, tmp_p
     assert report["run"] == str(finished)
     for name, value in (("loss", row.val_loss), ("top1", row.val_top1), ("top5", row.val_top5)):
         assert report[name] == pytest.approx(value, rel=1e-5)
-    assert f"{finished}/{which}.npz (step {row.step}) on 36 validation images, cpu" in ended.out
+    assert f"{finished}/{which}.npz (step {row.step}, raw parameters) on 36 validation images, cpu" in ended.out
     assert re.search(rf"^loss +{report['loss']:.4f}$", ended.out, re.MULTILINE)
     assert re.search(rf"^top-1 +{report['top1']:.2%} +\(chance 8.33%\)$", ended.out, re.MULTILINE)
     assert re.search(rf"^top-5 +{report['top5']:.2%}$", ended.out, re.MULTILINE)
@@ -128,6 +128,44 @@ def test_before_the_first_epoch_there_is_no_best(call: Call, copy: Path) -> None
     assert call(evaluate.main, copy, "--checkpoint", "last", "--device", "cpu").code == 0
     (copy / "last.npz").unlink()
     assert_refused(call(evaluate.main, copy, "--checkpoint", "last"), r"last\.npz: there is no such checkpoint")
+
+
+# The moving average.
+
+
+@pytest.fixture
+def averaged(copy: Path) -> Path:
+    """The finished run with an average beside its parameters: half of each, which is another model."""
+    for name in ("best", "last"):
+        arrays, meta = checkpoint.load(copy / f"{name}.npz")
+        halves = {n.replace("params/", "average/", 1): a / 2 for n, a in arrays.items() if n.startswith("params/")}
+        checkpoint.save(copy / f"{name}.npz", arrays | halves, meta)
+    return copy
+
+
+def test_the_average_is_evaluated_where_there_is_one(call: Call, averaged: Path, finished: Path) -> None:
+    losses = {}
+    for name, run, options in (
+        ("default", averaged, ()),
+        ("average", averaged, ("--weights", "average")),
+        ("raw", averaged, ("--weights", "raw")),
+        ("last", averaged, ("--checkpoint", "last")),
+        ("plain", finished, ("--weights", "raw")),
+    ):
+        ended = call(evaluate.main, run, *options, "--json", f"{name}.json", "--device", "cpu")
+        assert ended.code == 0, ended.err
+        report = read(Path(f"{name}.json"))
+        losses[name] = report["loss"]
+        assert report["weights"] == ("raw" if name in ("raw", "plain") else "average")
+        words = "raw parameters" if name in ("raw", "plain") else "moving average of the parameters"
+        assert f", {words}) on 36 validation images" in ended.out
+    assert losses["default"] == losses["average"] != losses["raw"]
+    assert losses["raw"] == losses["plain"]
+
+
+def test_an_average_that_was_not_kept(call: Call, finished: Path) -> None:
+    ended = call(evaluate.main, finished, "--weights", "average")
+    assert_refused(ended, r"best\.npz: no moving average in it, as optim\.ema was null; use --weights raw")
 
 
 # Bad input.

@@ -29,9 +29,9 @@ def test_there_are_enough_of_them_for_every_layer_and_the_optimizer() -> None:
     assert len(MUTANTS) >= 40
     assert len({(mutant.file, mutant.mistake) for mutant in MUTANTS}) == len(MUTANTS)
     layers = {"dense", "layer_norm", "gelu", "softmax", "multi_head_attention", "dropout", "pooling", "patch_embedding",
-              "position_embedding", "class_token_attention"}  # fmt: skip
+              "position_embedding", "class_token_attention", "layer_scale", "shifted_patches"}  # fmt: skip
     files = {*(f"model/layers/{name}.py" for name in layers), "model/combinators.py", "model/loss.py", "optim/adamw.py",
-             "optim/clip.py"}  # fmt: skip
+             "optim/clip.py", "optim/ema.py"}  # fmt: skip
     assert set(FILES) == files
     assert min(Counter(mutant.file for mutant in MUTANTS).values()) >= 4
 
@@ -73,6 +73,9 @@ def test_some_mutants_of_every_file_are_caught(file: str, trial: MutantCheck) ->
         ("the mask lacks 1 / (1 - rate)", r"scaled by \(1 - rate\)"),
         ("the patches are not transposed back", "the right numbers in the wrong places"),
         ("1/B is left out", "scaled by B"),
+        ("x is left out of dgamma", "this is dy summed over axis 0 and 1"),
+        ("the gradient of the scale is not summed over the batch", "not summed: only image 0 was counted"),
+        ("the five gradients are averaged, not added", "scaled by 1/views"),
     ],
 )
 def test_the_diagnosis_is_the_mistake(mistake: str, diagnosis: str, trial: MutantCheck) -> None:

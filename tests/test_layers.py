@@ -15,10 +15,12 @@ from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
 from model.layers.gelu import GELU
 from model.layers.layer_norm import LayerNorm
+from model.layers.layer_scale import LayerScale
 from model.layers.multi_head_attention import MultiHeadAttention
 from model.layers.patch_embedding import PatchEmbedding, Patchify
 from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding
+from model.layers.shifted_patches import ShiftedPatches, shift
 from model.layers.softmax import Softmax
 from tests.oracle import assert_backward_is_vjp, normal, random_params
 
@@ -43,9 +45,19 @@ LAYERS = [
     (MultiHeadAttention(D, 1), TOKENS),
     (MultiHeadAttention(D, H, qkv_bias=False), TOKENS),
     (MultiHeadAttention(D, H, dropout=0.3), TOKENS),
+    (MultiHeadAttention(D, H, learned_temperature=True), TOKENS),
+    (MultiHeadAttention(D, H, masked_diagonal=True), TOKENS),
+    (MultiHeadAttention(D, H, dropout=0.3, learned_temperature=True, masked_diagonal=True), TOKENS),
     (ClassTokenAttention(D, H), TOKENS),
+    (ClassTokenAttention(D, H, learned_temperature=True), TOKENS),
+    (ClassTokenAttention(D, H, masked_diagonal=True), TOKENS),
     (ClassTokenAttention(D, H, qkv_bias=False), TOKENS),
     (ClassTokenAttention(D, H, dropout=0.3), TOKENS),
+    (LayerScale(D), TOKENS),
+    (LayerScale(D, start=1e-5), (B, D)),
+    (ShiftedPatches((3, 2)), IMAGES),
+    (ShiftedPatches((2, 5)), IMAGES),
+    (ShiftedPatches(1), IMAGES),
     (FeedForward(D, M), TOKENS),
     (FeedForward(D, M, gelu="erf", dropout=0.3), TOKENS),
     (Patchify((6, 8), (3, 2), 3), IMAGES),
@@ -73,6 +85,8 @@ LAYERS = [
         for norm in ("pre", "post")
     ],
     *[(EncoderBlock(D, H, M, norm=norm, drop_path=0.3, class_token_only=True), TOKENS) for norm in ("pre", "post")],
+    (EncoderBlock(D, H, M, layer_scale=0.1, learned_temperature=True, masked_diagonal=True, drop_path=0.3), TOKENS),
+    (EncoderBlock(D, H, M, norm="post", layer_scale=0.1), TOKENS),
     (Encoder(EncoderBlock(D, H, M), 2, class_token_only=True), TOKENS),
     (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 3), TOKENS),
     (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 2, drop_path_rule="constant"), TOKENS),
@@ -196,7 +210,10 @@ def test_attention_has_no_gradient_in_its_key_bias():
     np.testing.assert_allclose(dkey, 0, atol=1e-13)
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "post"}, {"qkv_bias": False}, {"drop_path": 0.4}])
+LOCAL = {"learned_temperature": True, "masked_diagonal": True, "layer_scale": 0.1}
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "post"}, {"qkv_bias": False}, {"drop_path": 0.4}, LOCAL])
 def test_the_class_token_alone_is_what_the_whole_encoder_gives_it(options):
     """The shortcut of the last block: output, input gradient and every parameter's are those of the plain blocks."""
     block = EncoderBlock(D, H, M, **options)
@@ -210,6 +227,99 @@ def test_the_class_token_alone_is_what_the_whole_encoder_gives_it(options):
     dx_short, grads_short = short.backward(params, cache_short, dy)
     for whole, alone in zip(jax.tree.leaves((dx, grads)), jax.tree.leaves((dx_short, grads_short)), strict=True):
         np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-12 * np.abs(whole).max() + 1e-15)
+
+
+def test_local_attention_equals_its_definition_head_by_head():
+    """The temperature divides the scores, the diagonal is taken out before the softmax."""
+    layer = MultiHeadAttention(D, H, learned_temperature=True, masked_diagonal=True)
+    params = random_params(layer)
+    x = normal(1, *TOKENS)
+    y, cache = layer.forward(params, x)
+
+    K = D // H
+    W, b = params["qkv"]["W"].reshape(D, 3, H, K), params["qkv"]["b"].reshape(3, H, K)
+    others = ~np.eye(N, dtype=bool)
+    expected = []
+    for image in x:
+        heads = []
+        for h in range(H):
+            q, k, v = (image @ W[:, i, h] + b[i, h] for i in range(3))
+            temperature = 1 / params["scale"][h]
+            exponentials = np.where(others, np.exp(q @ k.T / temperature), 0)
+            heads.append(exponentials / exponentials.sum(axis=1, keepdims=True) @ v)
+        expected.append(np.hstack(heads) @ params["out"]["W"] + params["out"]["b"])
+    np.testing.assert_allclose(y, np.stack(expected), rtol=1e-11)
+    assert (np.einsum("bhnn->bhn", cache.weights) == 0).all()
+
+
+def test_a_learned_temperature_starts_where_the_fixed_one_is():
+    plain, learned = MultiHeadAttention(D, H), MultiHeadAttention(D, H, learned_temperature=True)
+    params = learned.init(jax.random.key(0))
+    assert params["scale"].shape == (H,)
+    x = normal(1, *TOKENS)
+    np.testing.assert_allclose(
+        learned.forward(params, x)[0], plain.forward(plain.init(jax.random.key(0)), x)[0], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3])
+@pytest.mark.parametrize("kind", [MultiHeadAttention, ClassTokenAttention])
+def test_a_masked_diagonal_is_left_out_to_the_last_bit(kind, size):
+    """In single precision too, with scores of millions: the token's own value has no say in its output."""
+    with jax.enable_x64(False):
+        layer = kind(D, H, masked_diagonal=True)
+        params, x = random_params(layer), size * normal(1, *TOKENS)
+        y, cache = layer.forward(params, x)
+        weights = np.asarray(cache.weights)
+        assert (weights[:, :, 0, 0] == 0).all()
+        assert np.isfinite(y).all()
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+        dx, grads = layer.backward(params, cache, normal(2, *y.shape))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((dx, grads)))
+
+
+def test_a_lone_token_cannot_be_masked():
+    layer = MultiHeadAttention(D, H, masked_diagonal=True)
+    with pytest.raises(ValueError, match="needs 2 tokens or more"):
+        layer.forward(random_params(layer), jnp.zeros((B, 1, D)))
+
+
+def test_layer_scale_starts_close_to_nothing():
+    params = LayerScale(D, 1e-5).init(jax.random.key(0))
+    y, _ = LayerScale(D, 1e-5).forward(params, jnp.ones(TOKENS))
+    np.testing.assert_allclose(y, 1e-5)
+
+
+def test_layer_scale_stands_at_the_end_of_each_branch():
+    params = EncoderBlock(D, H, M, layer_scale=0.1).init(jax.random.key(0))
+    gammas = [path for path, _ in jax.tree_util.tree_leaves_with_path(params) if path[-2].key == "layer_scale"]
+    assert [(path[0].key, path[-1].key) for path in gammas] == [("attention", "gamma"), ("feed_forward", "gamma")]
+    names = [name for name, _ in EncoderBlock(D, H, M, layer_scale=0.1).body.layers[0][1].body.layers]
+    assert names == ["norm", "attention", "dropout", "layer_scale", "drop_path"]
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 2), (-2, 1), (0, -3), (-1, 0), (7, 1), (0, 0)])
+def test_a_shifted_image_pixel_by_pixel(down, right):
+    images = normal(1, 2, 5, 6, 3)
+    shifted = shift(images, down, right)
+    for y in range(5):
+        for x in range(6):
+            inside = 0 <= y - down < 5 and 0 <= x - right < 6
+            expected = images[:, y - down, x - right] if inside else np.zeros((2, 3))
+            np.testing.assert_array_equal(shifted[:, y, x], expected)
+
+
+def test_shifted_patches_are_the_image_and_its_four_diagonal_neighbours():
+    images = normal(1, *IMAGES)
+    y, _ = ShiftedPatches((4, 2)).forward({}, images)
+    views = np.split(np.asarray(y), 5, axis=-1)
+    np.testing.assert_array_equal(views[0], images)
+    np.testing.assert_array_equal(views[1][:, :-2, :-1], images[:, 2:, 1:])  # up left: what was below right
+    np.testing.assert_array_equal(views[2][:, :-2, 1:], images[:, 2:, :-1])
+    np.testing.assert_array_equal(views[3][:, 2:, :-1], images[:, :-2, 1:])
+    np.testing.assert_array_equal(views[4][:, 2:, 1:], images[:, :-2, :-1])
+    assert (views[4][:, :2] == 0).all()
+    assert (views[4][:, :, :1] == 0).all()
 
 
 def test_patch_embedding_is_a_strided_convolution():
@@ -293,6 +403,8 @@ def test_each_layer_of_a_sequence_draws_its_own_noise():
         (lambda: DropPath(-0.1), "at least 0"),
         (lambda: Encoder(EncoderBlock(D, H, M), 0), "at least 1 layer"),
         (lambda: EncoderBlock(D, H, M, norm="sandwich"), "'sandwich'"),
+        (lambda: LayerScale(D, 0.0), "must start above 0, or be None for none, got 0.0"),
+        (lambda: EncoderBlock(D, H, M, layer_scale=-0.1), "must start above 0"),
         (lambda: Sequential((("a", GELU()), ("a", GELU()))), "name of its own"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from model.vit import ViT
 from optim.adamw import AdamW, decays
 from optim.clip import clip_by_global_norm, global_norm
+from optim.ema import EMA
 from optim.schedule import Constant, WarmupCosine
 from tests.oracle import assert_close, like, normal, random_params
 
@@ -45,6 +46,15 @@ def test_decay_acts_on_the_matrices_alone():
     assert len(decayed) == len(weights) == 6
 
 
+def test_gains_and_temperatures_do_not_decay():
+    params = random_params(ViT(layers=1, layer_scale=0.1, learned_temperature=True))
+    mask = decay_mask(params)["encoder"]["block_0"]
+    assert not mask["attention"]["attention"]["scale"]
+    assert not mask["attention"]["layer_scale"]["gamma"]
+    assert not mask["feed_forward"]["layer_scale"]["gamma"]
+    assert mask["attention"]["attention"]["qkv"]["W"]
+
+
 def test_float32_stays_float32_where_double_precision_is_enabled(float64):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), random_params(VIT))
     optimizer = AdamW(WarmupCosine(1e-3, 2, 10), weight_decay=0.1)
@@ -73,6 +83,28 @@ def test_clipping_is_that_of_optax(max_norm):
     assert_close(clipped, expected)
     assert float(norm) == pytest.approx(float(optax.global_norm(grads)), rel=1e-12)
     assert float(global_norm(clipped)) <= max_norm * (1 + 1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("decay", [0.99, 0.3, 0.0])
+def test_the_moving_average_is_that_of_optax_at_each_decay(decay):
+    ema, params = EMA(decay), random_params(VIT)
+    average, update = ema.init(params), jax.jit(ema.update)
+    expected = average
+    for step in range(30):
+        params = like(params, seed=step)
+        average = update(average, params, step)
+        expected = optax.incremental_update(params, expected, 1 - min(decay, (1 + step) / (10 + step)))
+    assert_close(average, expected)
+    assert float(ema.rate(10**6)) == decay
+
+
+def test_the_average_of_what_does_not_move_stays():
+    params = random_params(VIT)
+    average = EMA(0.9).init(params)
+    for step in (0, 1, 1000):
+        average = EMA(0.9).update(average, params, step)
+    assert_close(average, params, 0)
 
 
 def test_clipping_all_zeros_leaves_zeros():
@@ -105,6 +137,8 @@ def test_one_step_by_hand():
         (lambda: AdamW(beta2=-0.1), "beta2"),
         (lambda: AdamW(weight_decay=-1.0), "weight_decay"),
         (lambda: AdamW(eps=-1.0), "eps"),
+        (lambda: EMA(1.0), "decay must be at least 0 and below 1, got 1.0"),
+        (lambda: EMA(-0.1), "decay"),
         (lambda: WarmupCosine(1.0, 10, 10), "shorter than the 10 steps"),
         (lambda: clip_by_global_norm({"W": normal(0, 2)}, 0.0), "max_norm"),
     ],

@@ -181,12 +181,28 @@ def test_metrics_have_one_header_and_a_row_each(run: RunFolder) -> None:
     run.append_metrics(row(20, val=None))
     lines = run.metrics_file.read_text().splitlines()
     assert lines == [
-        "epoch,step,train_loss,val_loss,val_top1,val_top5,learning_rate,images_per_second,seconds,data_wait",
-        "1,10,1.5,0.25,0.25,0.25,0.0001,123.457,60,0.01",
-        "2,20,1.5,,,,0.0001,123.457,60,0.01",
+        "epoch,step,train_loss,val_loss,val_top1,val_top5,learning_rate,images_per_second,seconds,data_wait,"
+        "ema_top1,ema_loss",
+        "1,10,1.5,0.25,0.25,0.25,0.0001,123.457,60,0.01,,",
+        "2,20,1.5,,,,0.0001,123.457,60,0.01,,",
     ]
     assert [(r.step, r.val_loss) for r in run.read_metrics()] == [(10, 0.25), (20, None)]
     assert type(run.read_metrics()[0].step) is int
+
+
+def test_a_file_of_the_former_columns_is_read_and_gets_todays(run: RunFolder) -> None:
+    """A run that began before there were averages goes on in the same file."""
+    former = "epoch,step,train_loss,val_loss,val_top1,val_top5,learning_rate,images_per_second,seconds,data_wait"
+    run.metrics_file.write_text(f"{former}\n1,10,1.5,0.25,0.25,0.25,0.0001,123.457,60,0.01\n2,20,1.5,0.25")
+    assert run.read_metrics() == [row(10)._replace(images_per_second=123.457)]
+    run.truncate_metrics(10)
+    run.append_metrics(row(20)._replace(ema_top1=0.5, ema_loss=1.25))
+    assert run.metrics_file.read_text().splitlines() == [
+        f"{former},ema_top1,ema_loss",
+        "1,10,1.5,0.25,0.25,0.25,0.0001,123.457,60,0.01,,",
+        "2,20,1.5,0.25,0.25,0.25,0.0001,123.457,60,0.01,0.5,1.25",
+    ]
+    assert [(r.step, r.ema_top1) for r in run.read_metrics()] == [(10, None), (20, 0.5)]
 
 
 def test_rows_past_the_checkpoint_are_dropped(run: RunFolder) -> None:
@@ -233,7 +249,9 @@ def test_other_columns_are_refused(run: RunFolder) -> None:
             use()
 
 
-@pytest.mark.parametrize("line", ["1,2,3", "a" + ",1" * 9, ",1" * 9, "1,2" + ",x" * 8, "\0"])
+@pytest.mark.parametrize(
+    "line", ["1,2,3", "a" + ",1" * 11, ",1" * 11, "1" + ",1" * 10, "1" + ",1" * 12, "1,2" + ",x" * 10, "\0"]
+)
 def test_a_damaged_line_is_named(run: RunFolder, line: str) -> None:
     run.append_metrics(row(10))
     with open(run.metrics_file, "a") as file:

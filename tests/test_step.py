@@ -17,6 +17,7 @@ from model.layers.pooling import MeanPooling
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW, decays
+from optim.ema import EMA
 from optim.schedule import WarmupCosine
 from tests.oracle import assert_close, random_params
 from training.step import TrainingStep, TrainState, default_chunks
@@ -39,6 +40,7 @@ PLAIN = TrainingStep(
     std=(0.2, 0.3, 0.25),
 )
 AUGMENTED = replace(PLAIN, flip=True, crop_padding=3, max_grad_norm=0.5, seed=7)
+AVERAGED = replace(AUGMENTED, ema=EMA(0.6))
 
 
 def batch(seed: int, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +51,7 @@ def batch(seed: int, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
 def random_state(step: TrainingStep) -> TrainState:
     """Behind the zero head of a fresh model most gradients are zero, and zero agrees with anything."""
     params = random_params(step.model)
-    return TrainState(params, step.optimizer.init(params))
+    return TrainState(params, step.optimizer.init(params), step.ema.init(params) if step.ema else None)
 
 
 # The numbers.
@@ -87,6 +89,30 @@ def test_steps_are_those_of_autodiff_and_optax(step: TrainingStep) -> None:
         np.testing.assert_allclose(metrics, expected, rtol=1e-10)
     assert int(state.optimizer.step) == 6
     assert_close(state.params, params, 1e-10)
+
+
+@pytest.mark.usefixtures("float64")
+def test_an_average_is_kept_beside_parameters_that_know_nothing_of_it() -> None:
+    """And starts with them; its memory is 0.1 after the first update, and never more than 0.6."""
+    run, plain = jax.jit(AVERAGED, donate_argnums=0), jax.jit(AUGMENTED)
+    state, other = jax.jit(TrainingStep.init, static_argnums=0)(AVERAGED), AUGMENTED.init()
+    assert_close(state.average, other.params, 0)
+    expected = jax.tree.map(np.array, other.params)
+    for number in range(12):
+        images, labels = batch(number)
+        state, metrics = run(state, images, labels)
+        other, other_metrics = plain(other, images, labels)
+        np.testing.assert_allclose(metrics, other_metrics, rtol=1e-12)
+        d = min(0.6, (1 + number) / (10 + number))
+        expected = jax.tree.map(lambda mean, theta, d=d: d * mean + (1 - d) * theta, expected, other.params)
+    assert_close(state.params, other.params, 1e-12)
+    assert_close(state.average, expected, 1e-12)
+    assert other.average is None
+
+
+def test_a_state_without_an_average_is_no_start_for_a_step_that_keeps_one() -> None:
+    with pytest.raises(AssertionError, match="begin from a state with one"):
+        AVERAGED(AUGMENTED.init(), *batch(1))
 
 
 @pytest.mark.usefixtures("float64")
@@ -129,13 +155,13 @@ def test_a_batch_is_memorised() -> None:
 
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_single_precision_throughout(chunks: int) -> None:
-    assert types(replace(AUGMENTED, model=VIT, chunks=chunks)) == {"float32", "int32"}
+    assert types(replace(AVERAGED, model=VIT, chunks=chunks)) == {"float32", "int32"}
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_double_precision_throughout(chunks: int) -> None:
-    assert types(replace(AUGMENTED, model=VIT, chunks=chunks)) == {"float64", "int32"}
+    assert types(replace(AVERAGED, model=VIT, chunks=chunks)) == {"float64", "int32"}
 
 
 def types(step: TrainingStep) -> set[str]:

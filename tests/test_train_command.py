@@ -61,7 +61,8 @@ def test_a_run_leaves_what_is_needed_to_go_on(finished: Path) -> None:
     assert len(classes.wnids) == len(classes.names) == 12
     header, *rows = run.metrics_file.read_text().splitlines()
     assert header == (
-        "epoch,step,train_loss,val_loss,val_top1,val_top5,learning_rate,images_per_second,seconds,data_wait"
+        "epoch,step,train_loss,val_loss,val_top1,val_top5,learning_rate,images_per_second,seconds,data_wait,"
+        "ema_top1,ema_loss"
     )
     assert [row.split(",")[:2] for row in rows] == [["1", "6"], ["2", "12"], ["3", "18"]]
     best = max(run.read_metrics(), key=lambda row: (row.val_top1, -row.step))

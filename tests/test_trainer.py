@@ -65,7 +65,9 @@ def train(folder: Path, *options: str) -> Trainer:
     return trainer
 
 
-def train_until(folder: Path, moment: Callable[[Trainer], bool], *options: str, call: str = "_settle") -> int:
+def train_until(
+    folder: Path, moment: Callable[[Trainer], bool], call: str = "_settle", options: tuple[str, ...] = ()
+) -> int:
     """Train with a SIGINT to this process at the first such call for which `moment` holds; the step it stopped at."""
     trainer = make_trainer(folder, *options)
     owner: Any = trainer.evaluator if call == "_run" else trainer
@@ -226,6 +228,60 @@ def test_best_is_the_checkpoint_of_the_best_evaluation(tmp_path: Path) -> None:
     assert trainer.progress.best_top1 == 0.5
 
 
+@pytest.mark.usefixtures("compile_once")
+def test_with_an_average_it_is_what_is_chosen_by(tmp_path: Path) -> None:
+    """Evaluated beside the parameters, reported beside them, and saved beside them."""
+    trainer = make_trainer(tmp_path, "optim.ema=0.9")
+    results, kept, evaluate = iter((0.9, 0.3, 0.8, 0.5, 0.7, 0.4)), {}, trainer.evaluator.__call__
+
+    def evaluated(params: Any) -> Any:
+        result = evaluate(params)._replace(top1=next(results))
+        kept[trainer.progress.step, result.top1] = jax.tree.map(np.array, params)
+        return result
+
+    trainer.evaluator = Scripted(trainer.evaluator, evaluated)
+    trainer.start()
+    with StopRequest() as stop:
+        trainer.fit(stop)
+    rows = trainer.run.read_metrics()
+    assert [(row.val_top1, row.ema_top1) for row in rows] == [(0.9, 0.3), (0.8, 0.5), (0.7, 0.4)]
+    assert all(row.ema_loss not in (None, row.val_loss) for row in rows)
+    assert trainer.progress.best_top1 == 0.5
+    for part, top1 in (("params", 0.8), ("average", 0.5)):
+        best, meta = checkpoint.restore(trainer.run.best, kept[8, top1], part=part)
+        jax.tree.map(np.testing.assert_array_equal, best, kept[8, top1])
+        assert (meta["step"], meta["val_top1"], meta["weights"]) == (8, 0.5, "average")
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_the_line_of_an_epoch_tells_of_the_average(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path / "averaged", "optim.ema=0.9")
+    rows, lines = RunFolder(tmp_path / "averaged").read_metrics(), capsys.readouterr().out.splitlines()
+    for row, line in zip(rows, lines, strict=True):
+        assert f"  average: loss {row.ema_loss:.3f}  top-1 {row.ema_top1:.2%}  " in line
+    train(tmp_path / "plain")
+    assert "average" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_a_run_with_an_average_resumes_alike(tmp_path: Path) -> None:
+    train(tmp_path / "whole", "optim.ema=0.9")
+    for step in (2, 4, 7):
+        assert train_until(tmp_path / "stopped", in_step(step), options=("optim.ema=0.9",)) == step
+    train(tmp_path / "stopped", "optim.ema=0.9")
+    assert_same_outcome(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_an_average_cannot_begin_or_end_within_a_run(tmp_path: Path) -> None:
+    train(tmp_path / "plain")
+    with pytest.raises(CheckpointError, match=r"last\.npz: saved without a moving .* has optim\.ema=0\.9: undo"):
+        make_trainer(tmp_path / "plain", "optim.ema=0.9").start()
+    train(tmp_path / "averaged", "optim.ema=0.9")
+    with pytest.raises(CheckpointError, match=r"last\.npz: saved with a moving average .* has optim\.ema=null: undo"):
+        make_trainer(tmp_path / "averaged").start()
+
+
 class Scripted:
     """An evaluator with other results."""
 
@@ -272,7 +328,7 @@ def test_a_dispatch_ends_where_the_loop_pauses(tmp_path: Path) -> None:
 def test_stopped_between_dispatches_a_run_ends_alike(tmp_path: Path) -> None:
     options = ("train.steps_per_dispatch=2", "data.placement=device")
     train(tmp_path / "whole", *options)
-    assert train_until(tmp_path / "stopped", in_step(6), *options) == 6
+    assert train_until(tmp_path / "stopped", in_step(6), options=options) == 6
     train(tmp_path / "stopped", *options)
     assert_same_outcome(tmp_path / "stopped", tmp_path / "whole")
 

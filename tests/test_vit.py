@@ -26,6 +26,8 @@ OPTIONS = [
     {"gelu": "erf", "eps": 1e-3, "head_weights": "glorot"},
     {"dropout": 0.2, "embedding_dropout": 0.2, "attention_dropout": 0.2, "drop_path": 0.4},
     {"drop_path": 0.4, "drop_path_rule": "constant", "norm": "post"},
+    {"layer_scale": 0.1, "learned_temperature": True, "masked_diagonal": True, "drop_path": 0.4},
+    {"shifted_patches": True, "patch_norm_before": True, "pooling": "mean", "masked_diagonal": True},
 ]
 
 
@@ -62,6 +64,21 @@ def test_the_default_is_the_published_model():
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     logits = jax.eval_shape(lambda p, x: vit.forward(p, x)[0], params, jax.ShapeDtypeStruct((3, 64, 64, 3), "float32"))
     assert logits.shape == (3, 200)
+
+
+def test_options_that_are_off_leave_the_tree_as_it_was():
+    """A checkpoint from before they came is read as ever; each option that is on adds what it needs and no more."""
+
+    def names(**options):
+        params = jax.eval_shape(ViT(**SMALL, **options).init, jax.random.key(0))
+        return {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+
+    plain = names(layer_scale=None, learned_temperature=False, masked_diagonal=False, shifted_patches=False)
+    assert plain == names() == names(masked_diagonal=True) == names(shifted_patches=True)
+    assert len(names(layer_scale=0.1) - plain) == 2 * SMALL["layers"]
+    assert len(names(learned_temperature=True) - plain) == SMALL["layers"]
+    with_views = jax.eval_shape(ViT(**SMALL, shifted_patches=True).init, jax.random.key(0))
+    assert with_views["patch_embedding"]["project"]["W"].shape == (5 * 3 * 2 * 3, 12)
 
 
 @pytest.mark.usefixtures("float64")
@@ -116,6 +133,11 @@ def test_a_model_is_a_static_argument():
         ({"drop_path_rule": "cubic"}, "'cubic'"),
         ({"norm": "mid"}, "'mid'"),
         ({"head_weights": "orthogonal"}, "'orthogonal'"),
+        ({"layer_scale": 0.0}, "must start above 0"),
+        (
+            {"masked_diagonal": True, "pooling": "mean", "class_token": False, "patch_size": (6, 8)},
+            "masked_diagonal leaves a lone token nothing to look at: choose a smaller patch_size",
+        ),
     ],
     ids=str,
 )

@@ -84,6 +84,17 @@ def restore(path: str | os.PathLike[str], template: Any, part: str = "") -> tupl
     return jax.tree.unflatten(jax.tree.structure(template), list(arrays.values())), meta
 
 
+def branches(path: str | os.PathLike[str]) -> set[str]:
+    """The names at the top of the saved tree, as `params` and `optimizer`.
+
+    Raises:
+        CheckpointError: as for `load`.
+        OSError: it cannot be read.
+    """
+    with _opened(Path(path)) as (archive, _):
+        return {name.partition("/")[0] for name in _array_names(archive)}
+
+
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]

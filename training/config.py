@@ -37,6 +37,7 @@ class OptimConfig:
     eps: Positive
     weight_decay: NotNegative
     max_grad_norm: Positive | None
+    ema: Share | None
 
 
 @dataclass(frozen=True)

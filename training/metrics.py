@@ -19,9 +19,12 @@ class MetricsRow(NamedTuple):
     images_per_second: float  # in training
     seconds: float  # in training and evaluation so far, earlier sessions included
     data_wait: float  # share of training time spent waiting for data, 0 to 1
+    ema_top1: float | None = None  # val_top1 of the moving average of the parameters; None where optim.ema is null
+    ema_loss: float | None = None  # and its val_loss
 
 
 HEADER = ",".join(MetricsRow._fields) + "\n"
+FORMER = HEADER.replace(",ema_top1,ema_loss", "")  # before there were averages
 
 
 def append_row(path: Path, row: MetricsRow) -> None:
@@ -47,6 +50,8 @@ def append_row(path: Path, row: MetricsRow) -> None:
 def truncate_rows(path: Path, step: int) -> None:
     """Drop the rows past `step`, which a resumed run will make again, and a line that a crash cut short.
 
+    A file of the former columns gets today's.
+
     Raises:
         UserError: the file is damaged.
         OSError: it cannot be written.
@@ -69,6 +74,9 @@ def _lines_and_rows(path: Path) -> list[tuple[str, MetricsRow]]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
+    if lines and lines[0] == FORMER:
+        empty = "," * (HEADER.count(",") - FORMER.count(","))
+        lines = [HEADER, *(f"{line.rstrip()}{empty}\n" for line in lines[1:])]
     if lines and lines[0] != HEADER:
         raise UserError(f"{path}: its columns are not {HEADER.strip()}; move it away and run again")
     return [(line, _parse(line, f"{path}, line {number}")) for number, line in enumerate(lines[1:], start=2)]
@@ -78,7 +86,9 @@ def _parse(line: str, where: str) -> MetricsRow:
     try:
         epoch, step, *rest = line.strip().split(",")
         values = [float(value) if value else None for value in rest]
-        return MetricsRow(int(epoch), int(step), *values)  # type: ignore[arg-type]  # None in a val_ column
+        if len(values) != len(MetricsRow._fields) - 2:  # the last columns have defaults, so a row would do without
+            raise ValueError
+        return MetricsRow(int(epoch), int(step), *values)  # type: ignore[arg-type]  # None where a cell is empty
     except (ValueError, TypeError):
         raise UserError(f"{where}: damaged: {line.strip()!r}; delete the line") from None
 

@@ -4,7 +4,7 @@ config.yml     the resolved configuration, every option
 classes.json   names of the classes, normalisation and fingerprint of the data
 metrics.csv    a row for each evaluation
 last.npz       the newest checkpoint, to resume from
-best.npz       the checkpoint with the best validation accuracy
+best.npz       the checkpoint with the best validation accuracy: of the moving average, where there is one
 """
 
 import contextlib

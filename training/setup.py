@@ -7,6 +7,7 @@ from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
 from optim.adamw import AdamW
+from optim.ema import EMA
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config, DataConfig, OptimConfig, TrainConfig
 from training.errors import ConfigError
@@ -96,4 +97,5 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         seed=config.train.seed,
         chunks=default_chunks(config.train.batch_size, config.train.accumulate, platform),
         abreast=default_abreast(platform),
+        ema=None if config.optim.ema is None else EMA(config.optim.ema),
     )

@@ -17,6 +17,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW, AdamWState
 from optim.clip import clip_by_global_norm, global_norm
+from optim.ema import EMA
 
 
 class TrainState(NamedTuple):
@@ -24,6 +25,7 @@ class TrainState(NamedTuple):
 
     params: Params
     optimizer: AdamWState
+    average: Params | None = None  # moving average of the parameters; None: none is kept
 
 
 class StepMetrics(NamedTuple):
@@ -48,6 +50,7 @@ class TrainingStep:
             CPU's caches, which is faster there (see `default_chunks`).
         abreast: so many of the chunks are computed side by side, and need the memory of so many. On a CPU one fills the
             cores with its products while another is in a part that cannot use them all (see `default_abreast`).
+        ema: the moving average of the parameters that is kept beside them; None: none is.
     """
 
     model: ViT
@@ -61,12 +64,13 @@ class TrainingStep:
     seed: int = 0
     chunks: int = 1
     abreast: int = 1
+    ema: EMA | None = None
 
     def init(self) -> TrainState:
         """Parameters and optimizer state before the first step."""
         init_key, _ = jax.random.split(jax.random.key(self.seed))
         params = self.model.init(init_key)
-        return TrainState(params, self.optimizer.init(params))
+        return TrainState(params, self.optimizer.init(params), self.ema.init(params) if self.ema else None)
 
     def __call__(self, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, StepMetrics]:
         _, run_key = jax.random.split(jax.random.key(self.seed))
@@ -79,7 +83,11 @@ class TrainingStep:
             grads, grad_norm = clip_by_global_norm(grads, self.max_grad_norm)
         learning_rate = self.optimizer.rate(state.optimizer.step)
         params, optimizer = self.optimizer.update(state.params, grads, state.optimizer)
-        return TrainState(params, optimizer), StepMetrics(loss, grad_norm, learning_rate)
+        average = state.average
+        if self.ema is not None:
+            assert average is not None, "this step keeps a moving average, so it must begin from a state with one"
+            average = self.ema.update(average, params, state.optimizer.step)
+        return TrainState(params, optimizer, average), StepMetrics(loss, grad_norm, learning_rate)
 
     def augment(self, key: jax.Array, images: jax.Array) -> jax.Array:
         """Augmented and normalized images: uint8 in, float out, same shape."""

@@ -23,9 +23,10 @@ from data.tiny_imagenet import Dataset
 from training import checkpoint
 from training.config import Config
 from training.device import explained_out_of_memory
-from training.errors import UserError
+from training.errors import CheckpointError, UserError
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.feed import Dispatch, build_feed, default_steps
+from training.fields import show
 from training.interrupt import StopRequest
 from training.metrics import MetricsRow
 from training.progress import EpochProgress, format_seconds
@@ -76,10 +77,11 @@ class Trainer:
         """Take up the last checkpoint of the run, or draw new parameters.
 
         Raises:
-            CheckpointError: the checkpoint is damaged or of another model.
+            CheckpointError: the checkpoint is damaged, of another model, or with an average where none is kept.
         """
         with explained_out_of_memory("model.layers, model.d_model or model.mlp_dim"):
             if self.run.last.exists():
+                self._require_average_as_configured()
                 template = jax.eval_shape(self.step.init)
                 state, meta = checkpoint.restore(self.run.last, template)
                 self.progress = _read_progress(self.run.last, meta)
@@ -88,6 +90,14 @@ class Trainer:
                 self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
         # Rows past the checkpoint will be made again; so will its own, if the evaluation after it had not ended.
         self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
+
+    def _require_average_as_configured(self) -> None:
+        saved, kept = "average" in checkpoint.branches(self.run.last), self.step.ema is not None
+        if saved != kept:
+            raise CheckpointError(
+                f"{self.run.last}: saved {'with' if saved else 'without'} a moving average of the parameters, but "
+                f"{self.run.config_file} has optim.ema={show(self.config.optim.ema)}: undo that, or train anew"
+            )
 
     def fit(self, stop: StopRequest) -> None:
         """Train until the configured number of steps.
@@ -192,20 +202,30 @@ class Trainer:
         began = time.perf_counter()
         result = self.evaluator(self.state.params)
         self._require_finite(f"the validation loss after step {self.progress.step}", result.loss)
+        averaged = None if self.state.average is None else self.evaluator(self.state.average)
         self.progress.seconds += time.perf_counter() - began
-        row = self._metrics_row(result)
+        row = self._metrics_row(result, averaged)
         self.run.append_metrics(row)
-        if result.top1 > self.progress.best_top1:
-            self.progress.best_top1 = result.top1
-            meta = {"step": self.progress.step, "val_top1": result.top1, "val_loss": result.loss}
-            self._save_to(self.run.best, {"params": self.state.params}, meta)
+        self._keep_if_best(result, averaged)
         self.progress = Progress(self.progress.step, self.progress.best_top1, self.progress.seconds)
         self._write()
         print(self._describe(row, result), flush=True)
         if stop.signal is not None and self.progress.step < self.total_steps:
             raise Stopped
 
-    def _metrics_row(self, result: Evaluation) -> MetricsRow:
+    def _keep_if_best(self, result: Evaluation, averaged: Evaluation | None) -> None:
+        """Where an average is kept, it is what the run is for: it alone decides. The parameters are saved beside it."""
+        chosen = averaged or result
+        if chosen.top1 <= self.progress.best_top1:
+            return
+        self.progress.best_top1 = chosen.top1
+        tree = {"params": self.state.params}
+        meta: dict[str, Any] = {"step": self.progress.step, "val_top1": chosen.top1, "val_loss": chosen.loss}
+        if self.state.average is not None:
+            tree["average"], meta["weights"] = self.state.average, "average"
+        self._save_to(self.run.best, tree, meta)
+
+    def _metrics_row(self, result: Evaluation, averaged: Evaluation | None) -> MetricsRow:
         progress = self.progress
         return MetricsRow(
             epoch=math.ceil(progress.step / self.steps_per_epoch),
@@ -218,6 +238,8 @@ class Trainer:
             images_per_second=progress.loss_count * self.batch_size / progress.epoch_seconds,
             seconds=progress.seconds,
             data_wait=progress.epoch_wait / progress.epoch_seconds,
+            ema_top1=averaged and averaged.top1,
+            ema_loss=averaged and averaged.loss,
         )
 
     def _describe(self, row: MetricsRow, result: Evaluation) -> str:
@@ -230,6 +252,7 @@ class Trainer:
             f"validation: loss {result.loss:.3f}",
             f"top-1 {result.top1:.2%} (chance {chance:.2%})",
             f"top-5 {result.top5:.2%}",
+            *([] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"top-1 {row.ema_top1:.2%}"]),
             f"{row.images_per_second:,.0f} images/s",
         ]
         return "  ".join([*parts, f"{left} left"] if steps_left else parts)

@@ -20,10 +20,12 @@ from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
 from model.layers.gelu import GELU
 from model.layers.layer_norm import LayerNorm
+from model.layers.layer_scale import LayerScale
 from model.layers.multi_head_attention import MultiHeadAttention
 from model.layers.patch_embedding import PatchEmbedding, height_width
 from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding
+from model.layers.shifted_patches import VIEWS, ShiftedPatches
 from model.layers.softmax import Softmax
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -52,6 +54,7 @@ def layer_cases(seed: int) -> list[Case]:
     images, patches = (B, *IMAGE, CHANNELS), (B, GRID[0] * GRID[1], D)
     rates: dict[str, Any] = {"dropout": DROP, "attention_dropout": 0.2, "drop_path": 0.25}
     keep = {"(1 - rate)": 1 - DROP}
+    local: dict[str, Any] = {"learned_temperature": True, "masked_diagonal": True}
     heads: dict[str, float] = {"H": H, "K": K}
     small: dict[str, float] = {"H": H, "K": SMALL_D // H, "M": SMALL_M}
     rows: list[tuple[str, Layer, Any, bool, dict[str, float]]] = [
@@ -78,6 +81,12 @@ def layer_cases(seed: int) -> list[Case]:
         ("attention, no bias, one head", MultiHeadAttention(D, 1, qkv_bias=False), TOKENS, False, {"K": D}),
         ("class token attention", ClassTokenAttention(D, H), TOKENS, False, heads),
         ("class token attention, dropout, no bias", ClassTokenAttention(D, H, DROP, False), TOKENS, True, keep | heads),
+        ("attention, learned temperature", attention(learned_temperature=True), TOKENS, False, heads),
+        ("attention, masked diagonal", attention(masked_diagonal=True), TOKENS, False, heads),
+        ("attention, local, dropout", attention(dropout=DROP, qkv_bias=False, **local), TOKENS, True, keep | heads),
+        ("class token attention, local", ClassTokenAttention(D, H, **local), TOKENS, False, heads),
+        ("layer_scale", LayerScale(D), TOKENS, False, {}),
+        ("layer_scale, given a key, one vector an image", LayerScale(D), (B, D), True, {"D": D}),
         ("class_token pooling", ClassTokenPooling(N), TOKENS, False, {}),
         ("class_token pooling, given a key", ClassTokenPooling(N), TOKENS, True, {}),
         ("mean pooling, given a key", MeanPooling(N), TOKENS, True, {"(N - 1)": N - 1}),
@@ -92,6 +101,8 @@ def layer_cases(seed: int) -> list[Case]:
         ("patch_embedding", embed(), images, False, {}),
         ("patch_embedding, given a key", embed(), images, True, {}),
         ("patch_embedding, norms", embed(norm_before=True, norm_after=True), images, False, {}),
+        ("shifted_patches", ShiftedPatches((2, 5)), images, False, {"views": VIEWS}),
+        ("shifted_patches, given a key", ShiftedPatches((4, 3)), images, True, {"views": VIEWS}),
         ("sequential", Sequential((("a", Dense(D, M)), ("gelu", GELU()), ("b", Dense(M, C)))), TOKENS, False, {"M": M}),
         ("residual", Residual(Dense(D, D)), TOKENS, False, {}),
         ("residual, class token", Residual(ClassTokenAttention(D, H), tokens=1), TOKENS, False, heads),
@@ -102,6 +113,7 @@ def layer_cases(seed: int) -> list[Case]:
         ("encoder block, post-norm, training", block("post", **rates), SMALL_TOKENS, True, small),
         ("encoder block, class token", block(class_token_only=True), SMALL_TOKENS, False, small),
         ("encoder block, post-norm, class token", block("post", class_token_only=True), SMALL_TOKENS, False, small),
+        ("encoder block, layer scale", block(layer_scale=0.1), SMALL_TOKENS, False, small),
         ("encoder, drop path", Encoder(block(drop_path=0.25), 2), SMALL_TOKENS, True, small),
         ("encoder, constant drop path", Encoder(block(drop_path=0.25), 2, "constant"), SMALL_TOKENS, True, small),
     ]  # fmt: skip
@@ -154,6 +166,10 @@ def model_cases(seed: int) -> Iterator[Case]:
         qkv_bias=False, patch_norm_before=True, patch_norm_after=True,
     )  # fmt: skip
     yield model_case("vit, post-norm, mean pooling, 2-D sinusoids, erf", other, CrossEntropy(), seed, soft=True)
+    local = tiny_model(
+        shifted_patches=True, patch_norm_before=True, learned_temperature=True, masked_diagonal=True, layer_scale=0.1
+    )  # fmt: skip
+    yield model_case("vit, shifted patches, local attention, layer scale", local, CrossEntropy(), seed)
 
 
 def tiny_model(**options: Any) -> ViT:

@@ -2,7 +2,8 @@
 
 Differences can say nothing about the optimizer. What can be checked is that the update is the one of the papers
 (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Pascanu et al. 2013, arXiv:1211.5063), step by step; that
-the learning rate follows its schedule; and that the loss of each image, which evaluation uses, is the loss.
+the moving average is that of its formula; that the learning rate follows its schedule; and that the loss of each image,
+which evaluation uses, is the loss.
 """
 
 import math
@@ -16,6 +17,7 @@ import numpy as np
 
 import optim.adamw
 import optim.clip
+import optim.ema
 import optim.schedule
 from model.loss import CrossEntropy
 from verify.case import named
@@ -40,6 +42,7 @@ def definition_results(seed: int) -> list[CaseResult]:
         _case("AdamW, float32", "AdamW", seed, _types),
         _case("schedules", "WarmupCosine", seed, _schedules),
         _case("loss, of each image", "CrossEntropy", seed, _losses),
+        _case("moving average", "EMA", seed, _ema),
         _case("clipping, above the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4)),
         _case("clipping, below the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 1.7)),
         _case("clipping, zero gradient", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4, size=0.0)),
@@ -145,6 +148,25 @@ def _losses(rng: np.random.Generator) -> Iterator[Comparison]:
         loss, _ = CrossEntropy(0.1).forward(jnp.asarray(logits), jnp.asarray(labels))
         yield name, np.asarray(CrossEntropy(0.1).each(jnp.asarray(logits), jnp.asarray(labels))), each
         yield f"{name}, mean", np.asarray(loss), each.mean()
+
+
+def _ema(rng: np.random.Generator) -> Iterator[Comparison]:
+    """From the parameters it began with, past the end of the warmup; and a float32 average stays one."""
+    decay, theta = 0.7, _tree(rng)
+    ema = optim.ema.EMA(decay)
+    update = jax.jit(ema.update)
+    average = ema.init(theta)
+    expected = {name: np.array(array) for name, array in named(theta).items()}
+    for step in range(STEPS):
+        theta = _tree(rng)
+        average = update(average, theta, step)
+        d = min(decay, (1 + step) / (10 + step))
+        expected = {name: d * expected[name] + (1 - d) * array for name, array in named(theta).items()}
+        if step in (0, STEPS // 2, STEPS - 1):
+            yield from _compare(average, expected, f" after {step + 1}")
+    single = jax.tree.map(lambda array: array.astype(np.float32), theta)
+    for name, leaf in named(jax.eval_shape(ema.update, single, single, 0)).items():
+        yield f"type of {name}", np.zeros((), leaf.dtype), np.zeros((), np.float32)
 
 
 def _clip(rng: np.random.Generator, share: float, size: float = 1.0) -> Iterator[Comparison]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.contestants.contract import NotSupported, Running
+from benchmarks.contestants.contract import Running
 from benchmarks.contestants.problem import Problem, load_params
 
 
@@ -39,8 +39,6 @@ class Worker:
             if not error.name or error.name.partition(".")[0] not in ("torch", "flax", "optax"):
                 raise
             return {"missing": error.name.partition(".")[0]}
-        except NotSupported as error:
-            return {"unsupported": str(error)}
         running = self.running
         assert running is not None
         return {

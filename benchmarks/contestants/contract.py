@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from typing import SupportsFloat
 
 
-class NotSupported(Exception):  # noqa: N818 - not an error: an answer
-    """The contestant cannot do what the problem asks for, such as a type of number."""
-
-
 @dataclass(frozen=True)
 class Running:
     step: Callable[[], SupportsFloat | dict[str, float]]

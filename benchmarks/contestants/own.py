@@ -1,11 +1,12 @@
 """This project's training step, and `jax.value_and_grad` of its own forward with the same optimizer."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.contestants.contract import NotSupported, Running
+from benchmarks.contestants.contract import Running
 from benchmarks.contestants.problem import ARCHITECTURE, Problem
 from benchmarks.contestants.running import JaxContestant, run_on_jax
 from model.layer import Params
@@ -30,8 +31,6 @@ class AutodiffStep(TrainingStep):
 
 
 def build(name: str, problem: Problem, params: Params) -> Running:
-    if problem.dtype != "float32":
-        raise NotSupported(f"{problem.dtype} is not supported yet")
     return run_on_jax(problem, lambda platform: own_step(name, problem, params, platform))
 
 
@@ -63,7 +62,8 @@ def own_step(name: str, problem: Problem, params: Params, platform: str) -> JaxC
 
 
 def own_model(problem: Problem) -> ViT:
-    return ViT(eps=problem.norm_eps, **{name: getattr(problem, name) for name in ARCHITECTURE})
+    dtype: Literal["float32", "bfloat16"] = "bfloat16" if problem.dtype == "bfloat16" else "float32"
+    return ViT(eps=problem.norm_eps, dtype=dtype, **{name: getattr(problem, name) for name in ARCHITECTURE})
 
 
 def own_optimizer(problem: Problem) -> AdamW:

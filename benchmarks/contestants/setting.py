@@ -15,10 +15,11 @@ PLAIN: dict[str, dict[str, object]] = {
     "model": {
         "norm": "pre", "final_norm": True, "pooling": "class_token", "class_token": True, "positions": "learned",
         "patch_norm_before": False, "patch_norm_after": False, "qkv_bias": True, "dropout": 0.0,
-        "embedding_dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0,
+        "embedding_dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0, "layer_scale": None,
+        "learned_temperature": False, "masked_diagonal": False, "shifted_patches": False, "dtype": "float32",
     },
     "loss": {"label_smoothing": 0.0},
-    "optim": {"schedule": "constant", "warmup": 0.0, "max_grad_norm": None},
+    "optim": {"schedule": "constant", "warmup": 0.0, "max_grad_norm": None, "ema": None},
     "data": {"flip": False, "crop_padding": 0},
 }  # fmt: skip
 """What the contestants have in common; nothing else is written for all of them."""

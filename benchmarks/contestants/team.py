@@ -115,8 +115,6 @@ def _prepare(member: Member, problem: Problem, params: Path, warmup: int) -> Non
     if "missing" in answer:
         outcome.note = f"{answer['missing']} is not installed"
         return
-    if "unsupported" in answer:
-        outcome.note = answer["unsupported"]
         return
     for key, value in answer.items():
         setattr(outcome, key, value)

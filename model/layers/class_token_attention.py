@@ -11,6 +11,9 @@ Backward   dscores and with it dq of every other token would be zero in MHA.8 an
            dx      = (dk, dv) (W_k, W_v)^T, and at the class token dq W_q^T besides                 (CTA.4)
            dW_qkv  = (x[:, 0]^T dq | x^T (dk, dv)),  db_qkv = sums of dq, dk, dv                    (CTA.5)
 
+With a learned temperature or a masked diagonal (MHA.11 to MHA.13) nothing is new: `dscale` sums over the one row that
+there is, and the diagonal of a single row, token 0's, is its first column.
+
 Of the operations of a block this leaves out five parts of six: the queries and the output of the attention and the
 whole feed-forward, for N - 1 of N tokens. A compiler does not find that: the rows of dy that are zero are known to
 whoever derives the gradient, to it they are numbers like any other.

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from model.layer import Params
+from model.precision import narrow, wide, wide_product
 
 
 class DenseCache(NamedTuple):
@@ -30,6 +31,8 @@ class DenseCache(NamedTuple):
 @dataclass(frozen=True)
 class Dense:
     """`y = x W + b` with `W` of shape `(d_in, d_out)`; `bias=False` leaves `b` out.
+
+    Activations in half precision (model/precision.py) give `y` in half precision, unless `full_precision` is set.
 
     `weights="glorot"` draws W uniformly from +-sqrt(6 / (d_in + d_out)), which keeps the variance of activations and of
     gradients about the same through the layer (Glorot and Bengio 2010); `"zeros"` suits a classification head, whose
@@ -43,6 +46,7 @@ class Dense:
     d_out: int
     bias: bool = True
     weights: Literal["glorot", "zeros"] = "glorot"
+    full_precision: bool = False
 
     def __post_init__(self) -> None:
         if self.weights not in ("glorot", "zeros"):
@@ -56,28 +60,32 @@ class Dense:
         return params
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, DenseCache]:
-        y = x @ params["W"]  # DENSE.1
+        cache = DenseCache(x)
+        x = wide(x) if self.full_precision else x
+        W = narrow(params["W"], x)
+        y = x @ W  # DENSE.1
         if self.bias:
-            y = y + params["b"]
-        return y, DenseCache(x)
+            y = y + narrow(params["b"], x)
+        return y, cache
 
     def backward(self, params: Params, cache: DenseCache, dy: jax.Array) -> tuple[jax.Array, Params]:
-        dx = dy @ params["W"].T  # DENSE.2
+        W = narrow(params["W"], dy)
+        dx = dy @ W.T  # DENSE.2
         # The sum over batch and tokens is the inner dimension of one plain matrix product: on a CPU several times
         # faster than a contraction over two axes.
-        x_rows = cache.x.reshape(-1, self.d_in)  # (..., D_in) -> (rows, D_in)
+        x_rows = cache.x.astype(dy.dtype).reshape(-1, self.d_in)  # (..., D_in) -> (rows, D_in)
         dy_rows = dy.reshape(-1, self.d_out)  # (..., D_out) -> (rows, D_out)
         grads = {"W": _rows_product(x_rows, dy_rows)}  # DENSE.3
         if self.bias:
-            grads["b"] = dy_rows.sum(axis=0)  # DENSE.4
-        return dx, grads
+            grads["b"] = wide(dy_rows).sum(axis=0)  # DENSE.4
+        return narrow(dx, cache.x), grads
 
 
 def _rows_product(x: jax.Array, dy: jax.Array) -> jax.Array:
     """`x^T dy`: (rows, D_in) and (rows, D_out) -> (D_in, D_out)."""
     if x.shape[1] <= dy.shape[1]:
-        return x.T @ dy
-    return jax.lax.platform_dependent(x, dy, cpu=_tall_product, default=lambda x, dy: x.T @ dy)
+        return wide_product(x.T, dy)
+    return jax.lax.platform_dependent(x, dy, cpu=_tall_product, default=lambda x, dy: wide_product(x.T, dy))
 
 
 def _tall_product(x: jax.Array, dy: jax.Array) -> jax.Array:
@@ -86,4 +94,4 @@ def _tall_product(x: jax.Array, dy: jax.Array) -> jax.Array:
     The barriers make the copies real: without them the compiler reads the factors transposed, and is slow again.
     """
     copied = jax.lax.optimization_barrier
-    return copied(copied(dy.T) @ x).T
+    return copied(wide_product(copied(dy.T), x)).T
