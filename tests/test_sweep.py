@@ -353,6 +353,17 @@ def test_the_csv_file_by_hand() -> None:
     assert last == ["64", "1", *[""] * 7, "failed: a|b", "d"]
 
 
+def test_a_moving_average_has_its_columns() -> None:
+    averaged = row()._replace(ema_loss=1.25, ema_top1=0.625)
+    entries = [Entry((seed,), FINISHED, [averaged], seed) for seed in "01"] + [Entry(("2",), FINISHED, [row()], "2")]
+    lines = format_markdown(["train.seed"], ["seed"], entries).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0][7:9] == ["val loss, average", "top-1, average"]
+    assert [line[7:9] for line in cells[2:5]] == [["1.250", "62.50%"]] * 2 + [["", ""]]
+    assert (cells[-1][0], cells[-1][-2:]) == ("3", ["1.250 ± 0.000", "62.50% ± 0.00%"])
+    assert "ema_loss,ema_top1" in format_csv(["train.seed"], entries)
+
+
 def test_one_seed_has_no_spread() -> None:
     assert "Mean" not in format_markdown(["train.seed"], ["seed"], [Entry(("0",), FINISHED, [row()], "a")])
     assert "Mean" not in format_markdown(["model.layers"], ["layers"], [Entry(("2",), FINISHED, [row()], "a")] * 2)
