@@ -23,6 +23,7 @@ from unittest import mock
 import jax
 
 from benchmarks.eager import random_batch, step_of
+from data.augment import Augmentation
 from model.encoder import Encoder
 from model.layers import dense
 from model.layers.gelu import GELU, GELUCache
@@ -117,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--rounds {args.rounds}: must be at least 1")
     config = load_config(args.preset, args.overrides)
     device = choose_device(args.device)
-    step = replace(step_of(config, device.platform), flip=False, crop_padding=0)
+    step = replace(step_of(config, device.platform), augmentation=Augmentation())
     images, labels = random_batch(config)
     first, *others = variants(step, len(labels))
     chosen = [first, *(variant for variant in others if args.only in variant.name)]

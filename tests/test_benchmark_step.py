@@ -263,7 +263,7 @@ def test_ratio_and_floor() -> None:
         (["--only", "engine,tensorflow"], "--only tensorflow: there is no such contestant"),
         (["--rounds", "0"], "--rounds 0: must be at least 1"),
         (["optim.max_grad_norm=1.0"], "compare with optim.max_grad_norm=null"),
-        (["model.pooling=mean", "data.flip=true"], "compare with model.pooling=class_token data.flip=false"),
+        (["model.pooling=mean", "augment.flip=true"], "compare with model.pooling=class_token augment.flip=false"),
     ],
 )
 def test_bad_arguments(call: Callable[..., Any], arguments: list[str], message: str) -> None:

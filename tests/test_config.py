@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training.config import (
@@ -60,18 +61,18 @@ def test_baseline_is_the_plain_published_setting() -> None:
     assert (model.d_model, model.heads, model.layers, model.patch_size, model.mlp_dim) == (256, 8, 8, 8, 1024)
     assert (optim.learning_rate, optim.weight_decay, optim.schedule, optim.warmup) == (1e-4, 0.01, "constant", 0)
     assert (optim.max_grad_norm, config.loss.label_smoothing) == (None, 0)
-    assert (data.name, data.flip, data.crop_padding) == ("tiny_imagenet", False, 0)
+    assert (data.name, config.augment) == ("tiny_imagenet", Augmentation())
     assert (train.batch_size, train.epochs, train.steps) == (64, 60, None)
 
 
 def test_tiny_imagenet_differs_from_baseline_in_training_alone() -> None:
     recommended, baseline = load_config("tiny_imagenet"), load_config("baseline")
     assert recommended.model == baseline.model
-    assert recommended.data.flip
+    assert recommended.augment.flip
     assert recommended.optim.max_grad_norm == 1.0
 
 
-@pytest.mark.parametrize(("section", "cls"), [("model", ViT), ("loss", CrossEntropy)])
+@pytest.mark.parametrize(("section", "cls"), [("model", ViT), ("loss", CrossEntropy), ("augment", Augmentation)])
 def test_defaults_agree_with_the_classes_that_have_their_own(section: str, cls: type) -> None:
     assert getattr(load_config("baseline"), section) == cls()
 
@@ -110,7 +111,7 @@ def test_choices_are_all_named_in_the_comments() -> None:
         ("optim.max_grad_norm=null", "optim", "max_grad_norm", None),
         ("optim.max_grad_norm=2", "optim", "max_grad_norm", 2.0),
         ("optim.schedule=cosine", "optim", "schedule", "cosine"),
-        ("data.flip=true", "data", "flip", True),
+        ("augment.flip=true", "augment", "flip", True),
         ("data.root=/a folder/x=y: 1", "data", "root", "/a folder/x=y: 1"),  # text is taken as it is written
         ("data.root=2024", "data", "root", "2024"),
         ("data.cache=null", "data", "cache", None),
@@ -160,7 +161,7 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("optim.max_grad_norm=", "above 0 or null"),
         ("optim.schedule=linear", "one of constant, cosine"),
         ("optim.schedule=null", "one of constant, cosine"),
-        ("data.flip=1", "true or false"),
+        ("augment.flip=1", "true or false"),
         ("data.root=", "some text or null"),
         ("model.norm=middle", "one of pre, post"),
     ],
@@ -316,8 +317,9 @@ def test_an_option_that_came_later_takes_its_default() -> None:
 
 
 def test_overrides_of_a_run_replace_its_own_values() -> None:
-    text = load_config("demo", ["train.steps=5", "data.flip=false"]).to_yaml()
-    assert from_yaml(text, overrides=["train.epochs=2"]) == load_config("demo", ["train.epochs=2", "data.flip=false"])
+    text = load_config("demo", ["train.steps=5", "augment.flip=false"]).to_yaml()
+    expected = load_config("demo", ["train.epochs=2", "augment.flip=false"])
+    assert from_yaml(text, overrides=["train.epochs=2"]) == expected
 
 
 def test_chunks_must_fill_the_batch() -> None:

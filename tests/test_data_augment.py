@@ -1,18 +1,33 @@
-"""Normalisation, flips and crops: what they do to single pixels, how often, and that they work inside jit."""
+"""Normalisation, and the augmentation as a whole: its order, its options, what it returns and what it refuses."""
+
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data.augment import normalize, random_crop, random_flip
-
-
-def images_of(n: int, height: int = 6, width: int = 5, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(1, 256, (n, height, width, 3), dtype=np.uint8)  # no zeros
-
+from data.augment import Augmentation, normalize
+from data.augment.crop import random_flip
+from tests.augment_images import images_of
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.28, 0.27, 0.26)
+CLASSES = 5
+LABELS = np.array([0, 1, 2, 3, 4, 0], np.int32)
+FULL = Augmentation(
+    flip=True, crop_padding=2, resized_crop=0.4, color_jitter=0.3, policy="trivial_augment", erasing=0.5, mixup=0.8,
+    cutmix=1.0,
+)  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def compiled(augmentation: Augmentation, key: jax.Array, images: jax.Array, labels: jax.Array, dtype: object) -> tuple:
+    return augmentation(key, images, labels, MEAN, STD, CLASSES, dtype)
+
+
+def apply(augmentation: Augmentation, images: np.ndarray, seed: int = 0, dtype: object = jnp.float32) -> tuple:
+    return compiled(augmentation, jax.random.key(seed), images, LABELS[: len(images)], dtype)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-6), (jnp.bfloat16, 1e-2)])
@@ -31,45 +46,132 @@ def test_normalize_keeps_double_precision(float64: None) -> None:
     np.testing.assert_allclose(got, (images / 255 - np.array(MEAN)) / np.array(STD), rtol=1e-13, atol=1e-13)
 
 
-def test_flip_mirrors_about_half_of_the_images_left_to_right() -> None:
-    images = images_of(400)
-    flipped = np.asarray(random_flip(jax.random.key(0), jnp.asarray(images)))
-    assert flipped.dtype == np.uint8
-    same = (flipped == images).all(axis=(1, 2, 3))
-    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
-    assert (same ^ mirrored).all()
-    assert 150 < mirrored.sum() < 250  # 200, give or take 5 standard deviations
+def test_by_default_images_are_normalized_and_labels_left_alone() -> None:
+    images = images_of(6)
+    pixels, labels = apply(Augmentation(), images)
+    np.testing.assert_allclose(pixels, normalize(jnp.asarray(images), MEAN, STD, jnp.float32), rtol=1e-6)
+    np.testing.assert_array_equal(labels, LABELS)
+    assert labels.dtype == np.int32
 
 
-def test_crop_shifts_each_image_and_fills_with_black() -> None:
-    padding, images = 2, images_of(500)
-    cropped = np.asarray(random_crop(jax.random.key(1), jnp.asarray(images), padding))
-    assert cropped.dtype == np.uint8
-    assert cropped.shape == images.shape
-    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    counts = np.zeros((5, 5), int)
-    for image, around in zip(cropped, padded, strict=True):
-        matches = [
-            (top, left)
-            for top in range(5)
-            for left in range(5)
-            if (around[top : top + 6, left : left + 5] == image).all()
-        ]
-        assert len(matches) == 1
-        counts[matches[0]] += 1
-    assert counts.min() > 2  # 20 each on average: all 25 places occur, about as often
-    assert counts.max() < 45
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flip": True}, {"crop_padding": 2}, {"resized_crop": 0.3}, {"color_jitter": 0.4}, {"erasing": 0.9},
+        {"policy": "trivial_augment"}, {"policy": "rand_augment"}, {"mixup": 0.8}, {"cutmix": 1.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_option_alone_changes_something(options: dict) -> None:
+    images = images_of(6, 16, 12)
+    pixels, labels = apply(Augmentation(**options), images, seed=1)
+    assert pixels.shape == images.shape
+    assert pixels.dtype == jnp.float32
+    assert (np.asarray(pixels) != np.asarray(apply(Augmentation(), images)[0])).any()
+    assert labels.shape == ((6, CLASSES) if options.keys() & {"mixup", "cutmix"} else (6,))
 
 
-def test_crop_without_padding_changes_nothing() -> None:
-    images = images_of(3)
-    np.testing.assert_array_equal(random_crop(jax.random.key(0), jnp.asarray(images), 0), images)
+@pytest.mark.parametrize("policy", ["trivial_augment", "rand_augment"])
+def test_everything_at_once_from_a_key(policy: str) -> None:
+    images = images_of(6, 16, 12)
+    full = replace(FULL, policy=policy, rand_augment_ops=1)
+    pixels, labels = apply(full, images, dtype=jnp.bfloat16)
+    assert (pixels.shape, pixels.dtype) == (images.shape, jnp.bfloat16)
+    assert (labels.shape, labels.dtype) == ((6, CLASSES), jnp.float32)  # half precision is for pixels alone
+    np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+    again, other = apply(full, images, dtype=jnp.bfloat16), apply(full, images, seed=1, dtype=jnp.bfloat16)
+    np.testing.assert_array_equal(pixels, again[0])
+    np.testing.assert_array_equal(labels, again[1])
+    assert (np.asarray(pixels) != np.asarray(other[0])).any()
 
 
-@pytest.mark.parametrize("augment", [random_flip, lambda key, images: random_crop(key, images, 2)])
-def test_the_key_alone_decides(augment: object) -> None:
-    assert callable(augment)
-    images = jnp.asarray(images_of(50))
-    first = augment(jax.random.key(0), images)
-    np.testing.assert_array_equal(first, jax.jit(augment)(jax.random.key(0), images))
-    assert (np.asarray(first) != np.asarray(augment(jax.random.key(1), images))).any()
+def test_the_order_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    order, keys = [], set()
+
+    def recorded(name: str):
+        def part(key: jax.Array, images: jax.Array, *arguments: object) -> jax.Array:
+            order.append((name, str(images.dtype), *arguments))
+            keys.add(tuple(jax.random.key_data(key).tolist()))
+            return images
+
+        return part
+
+    for name in ("random_resized_crop", "random_flip", "random_crop", "color_jitter", "rand_augment", "random_erasing"):
+        monkeypatch.setattr(f"data.augment.augmentation.{name}", recorded(name))
+    images = jnp.asarray(images_of(6))
+    full = replace(FULL, policy="rand_augment", rand_augment_ops=3, rand_augment_magnitude=4.0, mixup=0.0, cutmix=0.0)
+    full(jax.random.key(0), images, jnp.asarray(LABELS), MEAN, STD, CLASSES, jnp.float32)
+    assert order == [
+        ("random_resized_crop", "uint8", 0.4),
+        ("random_flip", "uint8"),
+        ("random_crop", "uint8", 2),
+        ("color_jitter", "uint8", 0.3),
+        ("rand_augment", "uint8", 3, 4.0),
+        ("random_erasing", "float32", 0.5),
+    ]
+    assert len(keys) == len(order)  # each part has one of its own
+
+
+def test_labels_go_with_the_pixels_that_are_seen() -> None:
+    """Pictures of one colour each: how much of two colours is in a mixed picture is what its label says."""
+    colours = np.linspace(10, 250, 6).round().astype(np.uint8)
+    images = np.broadcast_to(colours[:, None, None, None], (6, 8, 8, 3))
+    own = np.asarray(normalize(jnp.asarray(images), MEAN, STD, jnp.float32)).mean(axis=(1, 2, 3))
+    for seed in range(12):
+        pixels, labels = apply(Augmentation(mixup=0.8, cutmix=1.0), images, seed)
+        share = np.asarray(labels)[1, 1]  # image 1 has a class that its partner, image 4, has not
+        mean = np.asarray(pixels)[1].mean()
+        assert mean == pytest.approx(share * own[1] + (1 - share) * own[4], abs=1e-4)
+
+
+def test_batches_are_mixed_as_often_as_asked_for() -> None:
+    run = jax.jit(
+        jax.vmap(
+            lambda key: Augmentation(mixup=0.8, mix_probability=0.25)(
+                key, images_of(2, 1, 1), np.array([0, 1]), MEAN, STD, 2, jnp.float32
+            )[1]
+        )
+    )
+    labels = np.asarray(run(jax.random.split(jax.random.key(0), 400)))
+    assert 0.14 < (labels[:, 0, 0] < 1).mean() < 0.36  # 5 standard deviations
+    assert apply(Augmentation(mixup=0.8, mix_probability=0.0), images_of(6))[1].shape == (6,)
+
+
+def test_new_options_leave_the_random_numbers_of_others_alone() -> None:
+    """A flip is the same flip, whatever else is on: each part has a key of its own."""
+    images = images_of(6, 4, 4)
+    alone = np.asarray(apply(Augmentation(flip=True), images)[0])
+    flip_key = jax.random.split(jax.random.key(0))[0]  # the first of any number of keys
+    flipped = random_flip(flip_key, jnp.asarray(images))
+    np.testing.assert_allclose(alone, normalize(flipped, MEAN, STD, jnp.float32), rtol=1e-6)
+    erased = np.asarray(apply(Augmentation(flip=True, erasing=1.0), images)[0])
+    same = (alone == erased).all(axis=-1)
+    assert same.any(axis=(1, 2)).all()
+    assert not same.all()
+
+
+def test_equal_options_are_one_program() -> None:
+    assert hash(Augmentation(flip=True)) == hash(Augmentation(flip=True))
+    assert Augmentation(flip=True) != Augmentation()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"policy": "auto_augment"}, "policy must be none, trivial_augment or rand_augment, got auto_augment"),
+        ({"resized_crop": 0.0}, "resized_crop must be above 0 and at most 1, or null, got 0.0"),
+        ({"resized_crop": 1.5}, "resized_crop must be above 0"),
+        ({"crop_padding": -1}, "crop_padding must be at least 0, got -1"),
+        ({"color_jitter": -0.1}, "color_jitter must be at least 0"),
+        ({"mixup": -1.0}, "mixup must be at least 0"),
+        ({"cutmix": -1.0}, "cutmix must be at least 0"),
+        ({"rand_augment_ops": 0}, "rand_augment_ops must be at least 1, got 0"),
+        ({"rand_augment_magnitude": 10.5}, "rand_augment_magnitude must be from 0 to 10, got 10.5"),
+        ({"rand_augment_magnitude": -1.0}, "rand_augment_magnitude must be from 0 to 10"),
+        ({"erasing": 1.1}, "erasing is a probability, from 0 to 1, got 1.1"),
+        ({"mix_probability": -0.1}, "mix_probability is a probability"),
+    ],
+)
+def test_options_out_of_range(options: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Augmentation(**options)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
@@ -136,7 +137,7 @@ def test_the_source_is_without_autodiff(file: Path) -> None:
 def test_the_files_are_all_there() -> None:
     found = {str(file.relative_to(ROOT)) for file in PRODUCT}
     assert {"train.py", "evaluate.py", "model/layers/softmax.py", "optim/adamw.py", "training/step.py"} < found
-    assert {"data/augment.py", "verify/check.py"} < found
+    assert {"data/augment/policy.py", "verify/check.py"} < found
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,11 @@ STEP = TrainingStep(
         dropout=0.1, attention_dropout=0.1, embedding_dropout=0.1, drop_path=0.1,
     ),
     CrossEntropy(0.1), AdamW(WarmupCosine(1e-3, 2, 10), weight_decay=0.1),
-    mean=(0.5,) * 3, std=(0.2,) * 3, max_grad_norm=1.0, flip=True, crop_padding=2, chunks=2,
+    mean=(0.5,) * 3, std=(0.2,) * 3, max_grad_norm=1.0, chunks=2,
+    augmentation=Augmentation(
+        flip=True, crop_padding=2, resized_crop=0.5, color_jitter=0.3, policy="rand_augment", erasing=0.5, mixup=0.8,
+        cutmix=1.0,
+    ),
 )  # fmt: skip
 IMAGES, LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32)
 
@@ -266,7 +271,8 @@ def test_a_single_differentiated_function_would_be_found(differentiate: Callable
     """All by hand but for one elementwise function in front."""
 
     class Borrowed(TrainingStep):
-        def augment(self, key, images):
-            return differentiate(super().augment(key, images))
+        def augment(self, key, images, labels):
+            images, labels = super().augment(key, images, labels)
+            return differentiate(images), labels
 
     assert HISTORY.findall(names_in(Borrowed(**vars(STEP))))

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from data.augment import Augmentation
 from model.combinators import Sequential
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout
@@ -24,10 +25,14 @@ from training.step import TrainingStep, TrainState, default_chunks
 
 SCHEDULE = WarmupCosine(3e-3, 2, 10, 1e-5)
 # A model that compiles in a tenth of the time of a ViT, for what is not about the ViT.
-SMALL: Any = Sequential(
+class Small(Sequential):
+    num_classes = 5
+
+
+SMALL: Any = Small(
     (("patch", PatchEmbedding(8, 8, 3, 6)), ("pooling", MeanPooling(1, class_token=False)), ("head", Dense(6, 5)))
 )
-WITH_DROPOUT: Any = Sequential((*SMALL.layers[:2], ("dropout", Dropout(0.3)), SMALL.layers[2]))
+WITH_DROPOUT: Any = Small((*SMALL.layers[:2], ("dropout", Dropout(0.3)), SMALL.layers[2]))
 VIT = ViT(
     image_size=8, patch_size=4, d_model=8, heads=2, layers=1, mlp_dim=12, num_classes=5,
     dropout=0.2, embedding_dropout=0.1, attention_dropout=0.1, drop_path=0.3, drop_path_rule="constant",
@@ -39,7 +44,10 @@ PLAIN = TrainingStep(
     mean=(0.5, 0.4, 0.3),
     std=(0.2, 0.3, 0.25),
 )
-AUGMENTED = replace(PLAIN, flip=True, crop_padding=3, max_grad_norm=0.5, seed=7)
+AUGMENTED = replace(PLAIN, augmentation=Augmentation(flip=True, crop_padding=3), max_grad_norm=0.5, seed=7)
+MIXED = replace(
+    AUGMENTED, ema=EMA(0.6), augmentation=Augmentation(flip=True, crop_padding=3, mixup=0.8, cutmix=1.0)
+)
 AVERAGED = replace(AUGMENTED, ema=EMA(0.6))
 
 
@@ -58,7 +66,7 @@ def random_state(step: TrainingStep) -> TrainState:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("step", [PLAIN, replace(AUGMENTED, model=VIT)], ids=["plain", "all options"])
+@pytest.mark.parametrize("step", [PLAIN, replace(MIXED, model=VIT)], ids=["plain", "all options"])
 def test_steps_are_those_of_autodiff_and_optax(step: TrainingStep) -> None:
     """Loss, gradient norm, learning rate and every parameter, over several steps, on the same augmented batches."""
     clip = optax.identity() if step.max_grad_norm is None else optax.clip_by_global_norm(step.max_grad_norm)
@@ -69,12 +77,12 @@ def test_steps_are_those_of_autodiff_and_optax(step: TrainingStep) -> None:
     def expected_step(params, optimizer, number, images, labels):
         _, run_key = jax.random.split(jax.random.key(step.seed))
         augment_key, model_key = jax.random.split(jax.random.fold_in(run_key, number))
-        images = step.augment(augment_key, images)
+        images, labels = step.augment(augment_key, images, labels)
+        targets = labels if labels.ndim == 2 else jax.nn.one_hot(labels, 5)
 
         def loss(params):
             logits, _ = step.model.forward(params, images, model_key)
-            targets = 0.9 * jax.nn.one_hot(labels, 5) + 0.1 / 5
-            return optax.softmax_cross_entropy(logits, targets).mean()
+            return optax.softmax_cross_entropy(logits, 0.9 * targets + 0.1 / 5).mean()
 
         value, grads = jax.value_and_grad(loss)(params)
         updates, optimizer = oracle.update(grads, optimizer, params)
@@ -119,8 +127,8 @@ def test_a_state_without_an_average_is_no_start_for_a_step_that_keeps_one() -> N
 @pytest.mark.parametrize("abreast", [1, 2, 3])
 def test_chunks_change_nothing_but_rounding(abreast: int) -> None:
     state, (images, labels) = random_state(AUGMENTED), batch(1)
-    whole = jax.jit(AUGMENTED)(state, images, labels)
-    assert_close(jax.jit(replace(AUGMENTED, chunks=4, abreast=abreast))(state, images, labels), whole, 1e-12)
+    whole = jax.jit(MIXED)(state, images, labels)
+    assert_close(jax.jit(replace(MIXED, chunks=4, abreast=abreast))(state, images, labels), whole, 1e-12)
 
 
 @pytest.mark.usefixtures("float64")
@@ -155,30 +163,32 @@ def test_a_batch_is_memorised() -> None:
 
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_single_precision_throughout(chunks: int) -> None:
-    assert types(replace(AVERAGED, model=VIT, chunks=chunks)) == {"float32", "int32"}
+    assert types(replace(MIXED, model=VIT, chunks=chunks)) == {"float32", "int32"}
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_double_precision_throughout(chunks: int) -> None:
-    assert types(replace(AVERAGED, model=VIT, chunks=chunks)) == {"float64", "int32"}
+    assert types(replace(MIXED, model=VIT, chunks=chunks)) == {"float64", "int32"}
 
 
 def types(step: TrainingStep) -> set[str]:
     """Of everything that a step takes along and reports; the one integer must be the number of the step."""
     images, labels = batch(1)
     state, metrics = jax.eval_shape(step, jax.eval_shape(step.init), images, labels)
-    pixels = jax.eval_shape(step.augment, jax.random.key(0), images)
+    augmented = jax.eval_shape(step.augment, jax.random.key(0), images, labels)
     assert state.optimizer.step.dtype == jnp.int32
     assert jax.tree.structure(state) == jax.tree.structure(jax.eval_shape(step.init))
-    return {str(leaf.dtype) for leaf in jax.tree.leaves((state, metrics, pixels))}
+    return {str(leaf.dtype) for leaf in jax.tree.leaves((state, metrics, augmented))}
 
 
 # Random numbers.
 
 
 @pytest.mark.parametrize(
-    "step", [replace(PLAIN, flip=True, crop_padding=3), replace(PLAIN, model=WITH_DROPOUT)], ids=["images", "dropout"]
+    "step",
+    [replace(PLAIN, augmentation=AUGMENTED.augmentation), replace(PLAIN, model=WITH_DROPOUT)],
+    ids=["images", "dropout"],
 )
 def test_random_numbers_are_a_function_of_seed_and_step(step: TrainingStep) -> None:
     state, (images, labels) = random_state(step), batch(1)
@@ -195,9 +205,10 @@ def test_random_numbers_are_a_function_of_seed_and_step(step: TrainingStep) -> N
 @pytest.mark.parametrize(("flip", "padding"), [(False, 0), (True, 0), (False, 1), (True, 1)])
 def test_augmentation_moves_pixels_and_no_more(flip: bool, padding: int) -> None:
     """Each image mirrored or not, shifted by up to the padding, then normalized: found by trying all there is."""
-    images, _ = batch(1, size=64)
-    step = replace(PLAIN, flip=flip, crop_padding=padding)
-    result = np.asarray(step.augment(jax.random.key(1), jnp.asarray(images)))
+    images, labels = batch(1, size=64)
+    step = replace(PLAIN, augmentation=Augmentation(flip=flip, crop_padding=padding))
+    result, unchanged = map(np.asarray, step.augment(jax.random.key(1), jnp.asarray(images), jnp.asarray(labels)))
+    np.testing.assert_array_equal(unchanged, labels)
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     found = {}
     for mirrored in (False, True):
@@ -238,7 +249,7 @@ def test_one_trace_serves_all_steps_and_all_equal_ones() -> None:
         state, _ = run(state, *batch(number))
     assert CountedLoss.traces == 1
 
-    twin = replace(step, model=Sequential(tuple(SMALL.layers)), optimizer=replace(step.optimizer))
+    twin = replace(step, model=Small(tuple(SMALL.layers)), optimizer=replace(step.optimizer))
     assert twin == step
     jax.jit(twin)(state, *batch(5))
     assert CountedLoss.traces == 1

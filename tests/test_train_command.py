@@ -314,7 +314,7 @@ def test_a_resumed_run_keeps_its_data(call: Call, copy: Path, tmp_path: Path) ->
         (["demo", "optim.batch_size=8"], r"unknown option optim\.batch_size; did you mean train\.batch_size"),
         (["demo", "train.batch_size=many"], r"train\.batch_size=many: expected a whole number of at least 1"),
         (["demo", "train.batch_size=1e3"], r"train\.batch_size=1e3: expected a whole number"),
-        (["demo", "data.flip=maybe"], r"data\.flip=maybe: expected true or false"),
+        (["demo", "augment.flip=maybe"], r"augment\.flip=maybe: expected true or false"),
         (["demo", "optim.schedule=cosin"], r"optim\.schedule=cosin: expected one of constant, cosine"),
         (["demo", "train.epochs=2", "train.steps=3"], "give one of them"),
         (["demo", "model.heads=5"], "5 heads do not divide d_model"),

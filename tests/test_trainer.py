@@ -27,7 +27,7 @@ from training.trainer import Stopped, Trainer
 OPTIONS = (
     "model.image_size=8", "model.patch_size=8", "model.d_model=4", "model.heads=1", "model.layers=1", "model.mlp_dim=4",
     "model.num_classes=5", "model.dropout=0.1", "optim.learning_rate=3e-3", "optim.schedule=cosine", "optim.warmup=0.2",
-    "data.flip=true", "data.crop_padding=2", "train.steps=10", "train.batch_size=6", "train.eval_batch_size=4",
+    "augment.flip=true", "augment.crop_padding=2", "train.steps=10", "train.batch_size=6", "train.eval_batch_size=4",
     "train.checkpoint_every=3",
 )  # fmt: skip
 STEPS = 10

@@ -21,7 +21,7 @@ TINY = (
     "baseline", "data.name=shapes", "model.num_classes=12",
     "model.patch_size=32", "model.d_model=8", "model.heads=2", "model.layers=1", "model.mlp_dim=8", "model.dropout=0.1",
     "optim.schedule=constant", "optim.learning_rate=1e-2", "optim.warmup=0",
-    "optim.max_grad_norm=1", "data.flip=true", "data.crop_padding=4", "data.workers=1",
+    "optim.max_grad_norm=1", "augment.flip=true", "augment.crop_padding=4", "data.workers=1",
     "train.epochs=3", "train.batch_size=8", "train.eval_batch_size=16", "train.checkpoint_every=4", "train.seed=3",
 )  # fmt: skip
 

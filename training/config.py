@@ -1,7 +1,8 @@
 """The configuration of a run: a preset of `configs.yml`, with `section.key=value` overrides from the command line.
 
 `configs.yml` is the one home of every default: its `defaults` lists each option once, and a preset says what differs.
-The sections `model` and `loss` are the model and the loss themselves, so an option of theirs needs no second name here.
+The sections `model`, `loss` and `augment` are the model, the loss and the augmentation themselves, so an option of
+theirs needs no second name here.
 Every class is frozen and hashable: a configuration can be a static argument of `jax.jit`.
 """
 
@@ -12,12 +13,13 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
 from training.errors import ConfigError
 from training.feed import Placement
-from training.fields import Count, CountOrZero, Name, NotNegative, Positive, Seed, Share, nearest, show
+from training.fields import Count, Name, NotNegative, Positive, Seed, Share, nearest, show
 from training.yaml_text import parse_yaml, read_utf8
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs.yml"
@@ -45,8 +47,6 @@ class DataConfig:
     name: Literal["tiny_imagenet", "shapes"]
     root: Name | None
     cache: Name | None
-    flip: bool
-    crop_padding: CountOrZero
     workers: Count | None
     placement: Placement
     holdout: Share
@@ -100,6 +100,7 @@ class Config:
     loss: CrossEntropy
     optim: OptimConfig
     data: DataConfig
+    augment: Augmentation
     train: TrainConfig
 
     def to_yaml(self) -> str:

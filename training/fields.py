@@ -26,7 +26,6 @@ Positive = Annotated[float, Check("a number above 0", lambda value: value > 0)]
 NotNegative = Annotated[float, Check("a number of at least 0", lambda value: value >= 0)]
 Share = Annotated[float, Check("a number of at least 0 and below 1", lambda value: 0 <= value < 1)]
 Count = Annotated[int, Check("a whole number of at least 1", lambda value: value >= 1)]
-CountOrZero = Annotated[int, Check("a whole number of at least 0", lambda value: value >= 0)]
 # JAX makes a key of the lowest 32 bits alone: larger seeds would repeat the smaller ones.
 Seed = Annotated[int, Check("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)]
 Name = Annotated[str, Check("some text", bool)]

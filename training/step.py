@@ -5,13 +5,13 @@ is in `TrainState`. The random numbers of a step are a function of (seed, number
 draws what it would have drawn.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from data.augment import normalize, random_crop, random_flip
+from data.augment import Augmentation
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -43,7 +43,7 @@ class TrainingStep:
     Attributes:
         mean, std: of the training pixels in 0..1, a number for each channel.
         max_grad_norm: clip gradients to this global norm; None leaves them.
-        flip, crop_padding: augmentation: mirror half of the images; shift by up to so many pixels.
+        augmentation: what the images go through before the model sees them; may mix labels too.
         seed: of augmentation, dropout and drop path.
         chunks: the batch goes through forward and backward in so many equal parts, whose gradients are accumulated. The
             result is that of the whole batch up to rounding; memory is that of a part, and smaller arrays stay in a
@@ -59,8 +59,7 @@ class TrainingStep:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_grad_norm: float | None = None
-    flip: bool = False
-    crop_padding: int = 0
+    augmentation: Augmentation = field(default=Augmentation())
     seed: int = 0
     chunks: int = 1
     abreast: int = 1
@@ -75,7 +74,7 @@ class TrainingStep:
     def __call__(self, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, StepMetrics]:
         _, run_key = jax.random.split(jax.random.key(self.seed))
         augment_key, model_key = jax.random.split(jax.random.fold_in(run_key, state.optimizer.step))
-        images = self.augment(augment_key, images)
+        images, labels = self.augment(augment_key, images, labels)
         loss, grads = self.loss_and_grads(state.params, images, labels, model_key)
         if self.max_grad_norm is None:
             grad_norm = global_norm(grads)
@@ -89,14 +88,10 @@ class TrainingStep:
             average = self.ema.update(average, params, state.optimizer.step)
         return TrainState(params, optimizer, average), StepMetrics(loss, grad_norm, learning_rate)
 
-    def augment(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        """Augmented and normalized images: uint8 in, float out, same shape."""
-        flip_key, crop_key = jax.random.split(key)
-        if self.flip:
-            images = random_flip(flip_key, images)
-        if self.crop_padding:
-            images = random_crop(crop_key, images, self.crop_padding)
-        return normalize(images, self.mean, self.std, jnp.result_type(float))
+    def augment(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Augmented and normalized images, float (B, H, W, C), and labels, (B,) integers or (B, C) probabilities."""
+        classes, dtype = self.model.num_classes, jnp.result_type(float)
+        return self.augmentation(key, images, labels, self.mean, self.std, classes, dtype)
 
     def loss_and_grads(
         self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array

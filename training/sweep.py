@@ -72,7 +72,8 @@ class Sweep:
         """The sweep in the folder `path`.
 
         Raises:
-            ConfigError: its description is damaged, or asks for what this version does not know.
+            UserError: its description is damaged, or asks for what this version does not know.
+            OSError: it cannot be read.
         """
         file = path / DESCRIPTION
         document = parse_yaml(read_utf8(file), str(file))

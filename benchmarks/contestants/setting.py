@@ -20,7 +20,10 @@ PLAIN: dict[str, dict[str, object]] = {
     },
     "loss": {"label_smoothing": 0.0},
     "optim": {"schedule": "constant", "warmup": 0.0, "max_grad_norm": None, "ema": None},
-    "data": {"flip": False, "crop_padding": 0},
+    "augment": {
+        "flip": False, "crop_padding": 0, "resized_crop": None, "color_jitter": 0.0, "policy": "none", "erasing": 0.0,
+        "mixup": 0.0, "cutmix": 0.0,
+    },
 }  # fmt: skip
 """What the contestants have in common; nothing else is written for all of them."""
 

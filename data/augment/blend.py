@@ -1,0 +1,52 @@
+"""Mixing an image with a plainer version of itself: saturation, sharpness, and all that Pillow's ImageEnhance does."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def blend(plain: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Array:
+    """plain + factor (images - plain), cut to 0..255 and rounded down: `plain` for 0, `images` for 1, more so above 1.
+
+    Integers of any shapes that broadcast -> the type of `images`. The same as Pillow's `Image.blend`, in single
+    precision too, where XLA does not fuse the product into the sum; then a value may differ by 1 level.
+    """
+    start = plain.astype(jnp.float32)
+    mixed = start + factor.astype(jnp.float32) * (images.astype(jnp.float32) - start)
+    return mixed.clip(0, 255).astype(images.dtype)
+
+
+def grey(images: jax.Array) -> jax.Array:
+    """Brightness by ITU-R 601-2: uint8 (B, H, W, 3) -> uint8 (B, H, W, 1). Exactly Pillow's `convert("L")`."""
+    weights = jnp.array([19595, 38470, 7471])  # 0.299, 0.587 and 0.114 in units of 1 / 65536
+    return ((images.astype(int) * weights).sum(axis=-1, keepdims=True) + 32768 >> 16).astype(jnp.uint8)
+
+
+def mean_grey(images: jax.Array) -> jax.Array:
+    """The mean of `grey` over an image, rounded: uint8 (B, H, W, 3) -> int (B, 1, 1, 1)."""
+    _, H, W, _ = images.shape
+    total = grey(images).sum(axis=(1, 2, 3), keepdims=True, dtype=int)
+    return (2 * total + H * W) // (2 * H * W)
+
+
+def smooth(images: jax.Array) -> jax.Array:
+    """A mean over 3 x 3 pixels in which the middle counts five times, edges as they are. Exactly ImageFilter.SMOOTH.
+
+    uint8 (B, H, W, C) -> uint8 (B, H, W, C)
+    """
+    wide = images.astype(int)
+    columns = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
+    total = columns[:, :, :-2] + columns[:, :, 1:-1] + columns[:, :, 2:] + 4 * wide[:, 1:-1, 1:-1]
+    middle = ((2 * total + 13) // 26).astype(jnp.uint8)  # total / 13, rounded
+    return images.at[:, 1:-1, 1:-1].set(middle)
+
+
+def saturation(images: jax.Array, factor: jax.Array) -> jax.Array:
+    """Grey for 0, as it was for 1, more colourful above: (B, H, W, 3), (B,) -> uint8 (B, H, W, 3)."""
+    return blend(grey(images), images, factor[:, None, None, None])
+
+
+def sharpness(images: jax.Array, factor: jax.Array) -> jax.Array:
+    """Smooth for 0, as it was for 1, sharper above: (B, H, W, C), (B,) -> uint8 (B, H, W, C)."""
+    return blend(smooth(images), images, factor[:, None, None, None])

@@ -1,0 +1,21 @@
+"""Colour jitter: brightness, contrast and saturation, each a little off."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from data.augment.blend import blend, grey, mean_grey
+
+
+def color_jitter(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
+    """Brightness, then contrast, then saturation, times factors uniform in 1 - strength..1 + strength, not below 0.
+
+    uint8 (B, H, W, 3) -> uint8 (B, H, W, 3); three factors for each image. After Krizhevsky et al. 2012, "ImageNet
+    Classification with Deep Convolutional Neural Networks", and Howard 2013, arXiv:1312.5402.
+    """
+    least, most = max(0.0, 1 - strength), 1 + strength
+    brightness, contrast, saturation = jax.random.uniform(key, (3, len(images), 1, 1, 1), minval=least, maxval=most)
+    images = blend(jnp.zeros_like(images), images, brightness)
+    images = blend(mean_grey(images), images, contrast)
+    return blend(grey(images), images, saturation)

@@ -1,0 +1,149 @@
+"""The picture of what the model sees: it shows what the augmentation makes, and its labels say what is in it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageFont
+
+from data import preview
+from data.loader import training_batches
+from tests.tiny_runs import random_dataset
+from training.config import load_config
+
+DATASET = random_dataset(classes=3)
+NAMES = ["class 0", "class 1", "class 2"]
+
+
+def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
+    config = load_config("baseline", ["augment.flip=true", "augment.crop_padding=2", "augment.cutmix=1"])
+    cells = preview.cells_of(config, DATASET, 6, seed=3, originals=True)
+    batch = next(training_batches(DATASET.train, 6, 3, 0))
+    pixels, labels = config.augment(
+        jax.random.key(3),
+        jnp.asarray(batch.images),
+        jnp.asarray(batch.labels),
+        DATASET.mean,
+        DATASET.std,
+        3,
+        jnp.float32,
+    )
+    seen = (np.asarray(pixels) * DATASET.std + DATASET.mean) * 255
+    for i, [(original, name), (image, label)] in enumerate(cells):
+        np.testing.assert_array_equal(original, batch.images[i])
+        assert name == NAMES[batch.labels[i]]
+        np.testing.assert_allclose(image, seen[i], atol=0.51)
+        assert label == preview.describe(np.asarray(labels)[i], NAMES)
+    assert [len(stack) for stack in preview.cells_of(config, DATASET, 2, seed=3, originals=False)] == [1, 1]
+
+
+def test_without_augmentation_the_pictures_are_the_images() -> None:
+    for [(image, label)], other in zip(
+        preview.cells_of(load_config("baseline"), DATASET, 5, seed=0, originals=False),
+        next(training_batches(DATASET.train, 5, 0, 0)).images,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(image, other)
+        assert label in NAMES
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        (np.int32(1), "bus"),
+        ([0, 1, 0], "bus"),
+        ([0.7, 0, 0.3], "cat 0.70 + lamp 0.30"),
+        ([0.25, 0.75, 0], "bus 0.75 + cat 0.25"),
+        ([0.5, 0, 0.5], "cat 0.50 + lamp 0.50"),
+        ([0.999, 0.001, 0], "cat"),
+    ],
+)
+def test_labels_in_words(label: object, text: str) -> None:
+    assert preview.describe(np.asarray(label), ["cat", "bus", "lamp"]) == text
+
+
+def test_long_labels_are_wrapped_and_keep_their_weights() -> None:
+    font = ImageFont.load_default()
+    lines = preview.wrap("miniature long-haired something 0.70 + a very long name of a thing 0.30", 100, font)
+    assert all(font.getlength(line) <= 100 for line in lines)
+    assert (lines[0][:4], lines[0][-7:]) == ("mini", ".. 0.70")
+    assert (lines[1][:4], lines[1][-7:]) == ("+ a ", ".. 0.30")
+    assert preview.wrap("cat", 100, font) == ["cat"]
+
+
+def test_the_grid_shows_each_picture_in_its_place() -> None:
+    rng = np.random.default_rng(0)
+    cells = [[(rng.integers(0, 256, (8, 6, 3), dtype=np.uint8), "a") for _ in range(2)] for _ in range(5)]
+    grid = np.asarray(preview.draw_grid(cells, columns=3))
+    found = 0
+    height, width = grid.shape[0] // 4, grid.shape[1] // 3  # 2 rows of 2
+    for i, stack in enumerate(cells):
+        for level, (image, _) in enumerate(stack):
+            y, x = (i // 3 * 2 + level) * height + preview.MARGIN, i % 3 * width + preview.MARGIN
+            shown = grid[y : y + 8 * preview.SCALE, x : x + 6 * preview.SCALE]
+            np.testing.assert_array_equal(shown[:: preview.SCALE, :: preview.SCALE], image)
+            below = grid[y + 8 * preview.SCALE : y - preview.MARGIN + height, x : x + 6 * preview.SCALE]
+            assert (below < 128).any()  # text
+            found += 1
+    assert found == 10
+
+
+# The command.
+
+
+@pytest.fixture
+def overrides(shapes_root: Path) -> tuple[str, ...]:
+    return ("demo", f"data.root={shapes_root}", "data.workers=1", "--device", "cpu")
+
+
+def test_the_command_writes_a_picture(call: Callable[..., Any], overrides: tuple[str, ...], tmp_path: Path) -> None:
+    out = tmp_path / "grid.png"
+    ended = call(preview.main, *overrides, "augment.mixup=0.8", "--out", out, "--rows", "2", "--columns", "3")
+    assert (ended.code, ended.err) == (0, "")
+    assert str(out) in ended.out
+    small = Image.open(out)
+    assert small.format == "PNG"
+    assert len(np.unique(np.asarray(small))) > 100
+    first = out.read_bytes()
+    call(preview.main, *overrides, "augment.mixup=0.8", "--out", out, "--rows", "2", "--columns", "3")
+    assert out.read_bytes() == first  # the same for the same seed
+    call(preview.main, *overrides, "augment.mixup=0.8", "--out", out, "--rows", "2", "--columns", "3", "--originals")
+    assert Image.open(out).height == 2 * small.height
+    call(preview.main, *overrides, "augment.mixup=0.8", "--out", out, "--rows", "2", "--columns", "3", "--seed", "1")
+    assert out.read_bytes() != first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--out", "nowhere/grid.png"], "--out nowhere/grid.png: there is no folder nowhere; make it first"),
+        (["--out", "g.png", "augment.policy=other"], "augment.policy=other: expected one of none, trivial_augment"),
+        (["--out", "g.png", "augment.erasing=2"], "erasing is a probability, from 0 to 1, got 2.0"),
+        (["--out", "g.png", "--rows", "40"], "--rows 40 --columns 8: 320 pictures, but there are only 48"),
+    ],
+)
+def test_bad_input(call: Callable[..., Any], overrides: tuple[str, ...], arguments: list[str], told: str) -> None:
+    ended = call(preview.main, *overrides, *arguments)
+    assert ended.code == 2
+    assert told in ended.err
+    assert not list(Path().glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "--out"),
+        (["--out", "grid.jpg"], "choose a name that ends in .png"),
+        (["--out", "g.png", "--columns", "0"], "--columns 0: must be at least 1"),
+        (["--out", "g.png", "--seed", "-1"], "--seed -1: must be from 0"),
+        (["baseline", "--out", "g.png"], "a second preset after demo"),
+    ],
+)
+def test_bad_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        preview.main(["demo", *arguments])
+    assert told in capsys.readouterr().err
