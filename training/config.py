@@ -50,6 +50,7 @@ class DataConfig:
     workers: Count | None
     placement: Placement
     holdout: Share
+    classes: Count | None
 
     @property
     def folder(self) -> Path:

@@ -3,6 +3,7 @@
 from data import shapes, tiny_imagenet
 from data.errors import DataError
 from data.holdout import hold_out
+from data.subset import first_classes
 from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
@@ -17,7 +18,8 @@ from training.step import TrainingStep, default_abreast, default_chunks
 def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
     """The images that the configuration names; with `draw`, shapes are drawn first where their folder does not exist.
 
-    With `holdout`, `val` is a slice of the training images, which `train` is then without.
+    With `classes`, only the first so many. With `holdout`, `val` is a slice of the training images, which `train` is
+    then without.
 
     Raises:
         DataError: they are missing or damaged, and the message says how to get them; or they cannot be so divided.
@@ -30,7 +32,7 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
             )
         shapes.generate(config.folder, workers=config.workers, quiet=quiet)
     dataset = tiny_imagenet.load(config.folder, config.cache_folder, config.workers, quiet)
-    return hold_out(dataset, config.holdout)
+    return hold_out(first_classes(dataset, config.classes), config.holdout)
 
 
 def describe_validation(config: DataConfig, dataset: Dataset) -> str:
