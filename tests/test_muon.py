@@ -3,13 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from optax.contrib import scale_by_muon
 
-from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
-from optim.ema import EMA
 from optim.muon import Muon, merge, newton_schulz, split
 from optim.schedule import WarmupCosine
 from tests.oracle import assert_close, like, normal, random_params
@@ -37,9 +35,7 @@ def one_step(optimizer, params, grads):
 
 
 def test_the_weight_matrices_of_the_encoder_are_muons_and_nothing_else():
-    params = random_params(
-        ViT(layers=1, layer_scale=0.1, learned_temperature=True, patch_norm_after=True, norm="post", final_norm=False)
-    )
+    params = random_params(ViT(layers=1, layer_scale=0.1, learned_temperature=True, patch_norm_after=True))
     hidden, others = split(params)
     assert sorted(leaves(hidden)) == HIDDEN
     expected = {"head/W", "patch_embedding/project/W", "position_embedding/positions", "position_embedding/class_token",
@@ -48,6 +44,8 @@ def test_the_weight_matrices_of_the_encoder_are_muons_and_nothing_else():
     assert set(leaves(hidden)) | set(leaves(others)) == set(leaves(params))
     assert len(leaves(others)) == len(leaves(params)) - 4
     assert_close(merge(hidden, others), params, 0)
+    behind = split(random_params(ViT(layers=2, norm="post", final_norm=False)))[0]
+    assert len(leaves(behind)) == 8
 
 
 @pytest.mark.usefixtures("float64")
@@ -91,14 +89,11 @@ def test_five_steps_make_a_matrix_nearly_orthogonal(shape):
 
 @pytest.mark.usefixtures("float64")
 def test_newton_schulz_is_that_of_optax():
-    """As far as Optax can be asked: one matrix, transposed where it is tall."""
-    from optax.contrib import scale_by_muon
-
-    U = {"W": normal(3, 5, 8)}
+    """Its bias correction only scales the momentum, which MUON.3 undoes; its look-ahead is another, and left out."""
+    U = normal(3, 5, 8)
     oracle = scale_by_muon(beta=0.9, nesterov=False, eps=0.0)
-    state = oracle.init(U)
-    updates, _ = oracle.update(U, state)
-    assert_close(newton_schulz(U["W"], 5), updates["W"], 1e-7)
+    expected, _ = oracle.update(U, oracle.init(U))
+    assert_close(newton_schulz(U, 5), expected)
 
 
 @pytest.mark.usefixtures("float64")
@@ -106,7 +101,7 @@ def test_the_step_is_as_long_as_one_of_adamw_whatever_the_shape():
     params = random_params(ViT(image_size=4, patch_size=2, d_model=32, heads=2, layers=1, mlp_dim=96, num_classes=3))
     steps = one_step(Muon(AdamW(0.01)), params, like(params, seed=5))
     for name in HIDDEN:
-        assert float(np.sqrt((steps[name] ** 2).mean())) == pytest.approx(0.01 * 0.2, rel=0.15), name
+        assert float(np.sqrt((steps[name] ** 2).mean())) == pytest.approx(0.01 * 0.2, rel=0.3), name
 
 
 @pytest.mark.usefixtures("float64")
@@ -150,14 +145,16 @@ def test_a_gradient_that_is_not_finite_is_not_hidden():
 
 def test_the_training_step_learns_with_it_from_a_configuration():
     dataset = random_dataset()
-    options = ["optim.name=muon", "optim.momentum=0.8", "optim.newton_schulz_steps=3", "optim.learning_rate=3e-3",
-               "optim.beta1=0.7", "optim.weight_decay=0.2", "optim.ema=0.9", "model.image_size=8", "model.d_model=8",
-               "model.patch_size=4", "model.heads=2", "model.layers=1", "model.mlp_dim=8", "model.num_classes=5"]  # fmt: skip
+    options = [
+        "optim.name=muon", "optim.momentum=0.8", "optim.newton_schulz_steps=3", "optim.learning_rate=1e-2",
+        "optim.beta1=0.7", "optim.weight_decay=0.2", "optim.ema=0.9", "model.image_size=8", "model.d_model=8",
+        "model.patch_size=4", "model.heads=2", "model.layers=1", "model.mlp_dim=8", "model.num_classes=5",
+    ]  # fmt: skip
     step = build_step(load_config("baseline", options), dataset, total_steps=30, platform="cpu")
     muon = step.optimizer
     assert isinstance(muon, Muon)
     assert (muon.momentum, muon.newton_schulz_steps) == (0.8, 3)
-    assert (muon.adamw.beta1, muon.adamw.weight_decay, float(muon.rate(0))) == (0.7, 0.2, pytest.approx(3e-3))
+    assert (muon.adamw.beta1, muon.adamw.weight_decay, float(muon.rate(0))) == (0.7, 0.2, pytest.approx(1e-2))
     assert isinstance(build_step(load_config("baseline"), dataset, 30, "cpu").optimizer, AdamW)
 
     update, images, labels = jax.jit(step), dataset.train.images[:8], dataset.train.labels[:8]
