@@ -7,8 +7,10 @@ from data.subset import first_classes
 from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
+from optim import Optimizer
 from optim.adamw import AdamW
 from optim.ema import EMA
+from optim.muon import Muon
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config, DataConfig, OptimConfig, TrainConfig
 from training.errors import ConfigError
@@ -78,19 +80,24 @@ def build_schedule(config: OptimConfig, total_steps: int) -> Schedule:
     return WarmupCosine(config.learning_rate, warmup_steps, total_steps, config.final_learning_rate)
 
 
+def build_optimizer(config: OptimConfig, total_steps: int) -> Optimizer:
+    """The optimizer that the configuration names, with its schedule."""
+    adamw = AdamW(
+        build_schedule(config, total_steps),
+        beta1=config.beta1,
+        beta2=config.beta2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+    )
+    return Muon(adamw, config.momentum, config.newton_schulz_steps) if config.name == "muon" else adamw
+
+
 def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str) -> TrainingStep:
     """The training step of a run of `total_steps` steps on a `platform` ("cpu" or "gpu")."""
-    optimizer = AdamW(
-        build_schedule(config.optim, total_steps),
-        beta1=config.optim.beta1,
-        beta2=config.optim.beta2,
-        eps=config.optim.eps,
-        weight_decay=config.optim.weight_decay,
-    )
     return TrainingStep(
         model=config.model,
         loss=config.loss,
-        optimizer=optimizer,
+        optimizer=build_optimizer(config.optim, total_steps),
         mean=dataset.mean,
         std=dataset.std,
         max_grad_norm=config.optim.max_grad_norm,
