@@ -19,7 +19,7 @@ from optim.schedule import WarmupCosine
 from training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("model", "data", "optim", "training", "verify")
+PACKAGES = ("model", "data", "optim", "training", "verify", "exercises")
 PRODUCT = sorted([*ROOT.glob("*.py"), *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))])
 
 # Source. What a name in a file stands for is followed through imports and assignments to a path such as `jax.lax.exp`.

@@ -17,6 +17,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
 from verify.mutants import ROOT, Mutant, load_mutants, planted
+from verify.probe import jit
 
 MODEL = ViT(image_size=(4, 4), patch_size=2, d_model=12, heads=3, layers=2, mlp_dim=7, num_classes=4, pooling="mean")
 STEPS, EVERY = 60, 10
@@ -107,15 +108,14 @@ def _losses() -> np.ndarray:
     params = MODEL.init(jax.random.key(0))
     state = optimizer.init(params)
 
-    @jax.jit
     def step(params, state):  # type: ignore[no-untyped-def]
         logits, kept = MODEL.forward(params, images)
         value, loss_kept = loss.forward(logits, labels)
         _, grads = MODEL.backward(params, kept, loss.backward(loss_kept))
         return *optimizer.update(params, grads, state), value
 
-    losses = []
+    compiled, losses = jit(step, small=True), []
     for _ in range(STEPS):
-        params, state, value = step(params, state)
+        params, state, value = compiled(params, state)
         losses.append(float(value))
     return np.array(losses)
