@@ -53,13 +53,14 @@ def line_of_body(name: str, line: int) -> int:
     return load_answer(name).stub.count("\n") + line
 
 
-# The files in the tree. They are the reader's to write in, so these two look at nothing else.
+# The files in the tree are the reader's to write in: of those that are still empty it is asked that they are the stubs.
 
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_every_exercise_has_a_file_three_hints_and_an_explanation(name: str) -> None:
     answer = load_answer(name)
-    assert (FOLDER / f"{name}.py").exists()
+    file = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert TO_DO not in file or file == answer.stub, f"python -m exercises reset {name}"
     assert len(answer.hints) == 3
     assert len(set(answer.hints)) == 3
     assert len(answer.explanation) > 100

@@ -280,4 +280,4 @@ def _fine(found: Any, right: Any) -> bool:
 
 def _renamed(told: str) -> str:
     """The checker speaks of a tensor and its gradient; here the gradient has a name of its own."""
-    return told.replace("its gradient has shape", "it has shape").replace("it has shape", "it has shape", 1)
+    return told.replace(" it has shape", " it should have").replace("its gradient has shape", "it has shape")

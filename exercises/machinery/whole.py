@@ -57,7 +57,8 @@ def check_whole(path: Path, reveal: bool = False) -> Outcome:
 
 def whole_lines() -> list[str]:
     """The shapes of the parameters, which are those of the gradients."""
-    return [f"{name:<34} {jnp.shape(leaf)}" for name, leaf in flat({"params": to_own(initial())}).items()]
+    params = to_own(jax.eval_shape(MODEL.init, jax.random.key(0)))
+    return [f"{name:<34} {leaf.shape}" for name, leaf in flat({"params": params}).items()]
 
 
 def _failed(error: Exception, folder: Path) -> ReaderError:
