@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from exercises.__main__ import FOLDER, ITEMS
-from exercises.machinery import faults, reading
-from exercises.machinery.answers import TO_DO, load_answer, parse
+from exercises.machinery import checking, faults, reading
+from exercises.machinery.answers import TO_DO, Answer, load_answer, parse
 from exercises.machinery.catalogue import EXERCISES, shapes
 from exercises.machinery.checking import Outcome, check, expected, find
 from exercises.machinery.exercise import flat
@@ -105,6 +105,19 @@ def test_each_typical_mistake_is_answered_with_its_own_question(name: str, judge
         outcome = judged(name, mistake.source)
         assert outcome.state == "wrong"
         assert any(mistake.question in line for line in outcome.lines), f"{mistake.question}: {outcome.lines}"
+
+
+@pytest.mark.parametrize("name", ["dense_parameters", "gelu_erf", "layer_norm", "pre_norm_block"])
+def test_the_last_stage_measures_and_believes_no_solution(
+    name: str, judged: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = load_answer(name).mistakes[0].source
+    monkeypatch.setattr(checking, "load_answer", lambda name: Answer(wrong, "", (), ()))
+    monkeypatch.setattr(checking, "_wrong_versions", lambda exercise, seed: [])
+    assert judged(name, wrong, measured=False).state == "passed"
+    outcome = judged(name, wrong)
+    assert outcome.state == "wrong"
+    assert any("analytic" in line for line in outcome.lines)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ A file is a row of sections, each under a line that begins with `===`:
     === mistake QUESTION   a wrong version and what to ask who wrote it; `- code` in the file becomes `+ code`
     === mutant FILE: MISTAKE   of a fault to find: the mutant of verify/mutants.yml that is planted
 
-The reader's file is the solution without the body of its last function; `python -m exercises reset NAME` writes it, also
-after a change in here.
+The reader's file is the solution without the body of its last function; `python -m exercises reset NAME` writes it,
+also after a change in here.
 """
 
 import ast
