@@ -19,8 +19,10 @@ from optim.schedule import WarmupCosine
 from training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("model", "data", "optim", "training", "verify")
-PRODUCT = sorted([*ROOT.glob("*.py"), *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))])
+PACKAGES = ("model", "data", "optim", "training", "verify", "exercises")
+EXERCISES = {file for file in ROOT.glob("exercises/*.py") if not file.stem.startswith("_")}  # the reader's own
+FILES = {*ROOT.glob("*.py"), *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))}
+PRODUCT = sorted(FILES - EXERCISES)
 
 # Source. What a name in a file stands for is followed through imports and assignments to a path such as `jax.lax.exp`.
 

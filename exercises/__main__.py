@@ -1,0 +1,200 @@
+"""Write backward passes yourself, and have them checked.
+
+    python -m exercises list               all exercises, and which are done
+    python -m exercises shapes NAME        what is given, what is cached, what is asked for
+    python -m exercises check [NAME]       one, or all; --reveal shows the true value too
+    python -m exercises hint NAME          a question, then a picture, then a line
+    python -m exercises solution NAME      once it is done
+    python -m exercises reset NAME         the file as it was; yours is kept beside it
+    python -m exercises watch              check a file whenever it is saved
+
+Each exercise is a file of exercises/ with the forward given and the backward empty. Take them in any order.
+"""
+
+import argparse
+import contextlib
+import difflib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from exercises.machinery.answers import load_answer
+from exercises.machinery.catalogue import EXERCISES, shapes
+from exercises.machinery.checking import Outcome, check
+from exercises.machinery.faults import check_fault, fault_lines
+from exercises.machinery.progress import Progress
+from exercises.machinery.whole import check_whole, whole_lines
+from training.command import run_command
+from training.errors import UserError
+from training.files import replace_text
+
+FOLDER = Path(__file__).resolve().parent
+POLL_SECONDS = 0.5
+
+
+class Item(NamedTuple):
+    """An entry of the list: `check(path, reveal, brief)` judges a file, `shapes(path)` says what is asked for."""
+
+    title: str
+    check: Callable[[Path, bool, bool], Outcome]
+    shapes: Callable[[Path], list[str]]
+
+
+def _items() -> Iterator[tuple[str, Item]]:
+    for exercise in EXERCISES:
+        yield exercise.name, Item(
+            exercise.title,
+            lambda path, reveal, brief, e=exercise: check(e, path, reveal),  # type: ignore[misc]
+            lambda path, e=exercise: shapes(e),  # type: ignore[misc]
+        )
+    for name in ("fault_1", "fault_2", "fault_3"):
+        yield name, Item(
+            "A fault to find",
+            lambda path, reveal, brief: check_fault(path.stem, path, experiment=not brief),
+            lambda path: fault_lines(path.stem, path),
+        )
+    yield "vit", Item(
+        "A ViT trains with your own layers",
+        lambda path, reveal, brief: check_whole(path, reveal),
+        lambda path: whole_lines(),
+    )
+
+
+ITEMS = dict(_items())
+
+
+def main(argv: Sequence[str], folder: Path = FOLDER) -> int:
+    """The command. `folder` holds the reader's files."""
+    args = parse_arguments(argv)
+    jax.config.update("jax_enable_x64", True)
+    name: str = getattr(args, "name", None) or ""
+    if name and name not in ITEMS:
+        near = difflib.get_close_matches(name, ITEMS, 1)
+        told = f"did you mean {near[0]}?" if near else "see python -m exercises list"
+        raise UserError(f"there is no exercise {name}: {told}")
+    if getattr(args, "reveal", False) and (not name or name.startswith("fault")):
+        raise UserError("--reveal shows the true value of one wrong gradient: name an exercise that has one")
+    commands: dict[str, Callable[[], int]] = {
+        "list": lambda: show_list(folder),
+        "check": lambda: check_one(folder, name, args.reveal) if name else check_all(folder),
+        "shapes": lambda: tell(ITEMS[name].shapes(folder / f"{name}.py")),
+        "hint": lambda: hint(folder, name),
+        "solution": lambda: solution(folder, name),
+        "reset": lambda: reset(folder, name),
+        "watch": lambda: watch(folder),
+    }
+    return commands[args.command]()
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m exercises", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in ("list", "watch"):
+        commands.add_parser(command)
+    for command in ("shapes", "hint", "solution", "reset"):
+        commands.add_parser(command).add_argument("name", metavar="NAME")
+    check_parser = commands.add_parser("check")
+    check_parser.add_argument("name", metavar="NAME", nargs="?", help="all, if there is none")
+    check_parser.add_argument("--reveal", action="store_true", help="show the true value beside a wrong one")
+    return parser.parse_args(argv)
+
+
+def tell(lines: Sequence[str]) -> int:
+    print("\n".join(lines))
+    return 0
+
+
+def show_list(folder: Path) -> int:
+    passed = Progress.load(folder).passed
+    rows = [f"{'x' if name in passed else ' '}  {name:<22} {item.title}" for name, item in ITEMS.items()]
+    return tell([*rows, count(passed)])
+
+
+def count(passed: Sequence[str]) -> str:
+    """As in "14 of 28"."""
+    return f"{sum(name in passed for name in ITEMS)} of {len(ITEMS)}"
+
+
+def check_one(folder: Path, name: str, reveal: bool = False) -> int:
+    """Check one exercise; 0 if it passed."""
+    outcome = ITEMS[name].check(folder / f"{name}.py", reveal, False)
+    progress = Progress.load(folder)
+    progress.record(name, outcome.state == "passed")
+    tell([f"{name}: {outcome.state}", *(f"  {line}" for line in outcome.lines)])
+    if outcome.state == "passed":
+        tell(["", load_answer(name).explanation, f"python -m exercises solution {name} shows the reference. "
+              f"{count(progress.passed)}"])  # fmt: skip
+    return int(outcome.state != "passed")
+
+
+def check_all(folder: Path) -> int:
+    """Check them all; 1 if any is wrong. What has not been begun is not wrong."""
+    progress, wrong = Progress.load(folder), False
+    for name, item in ITEMS.items():
+        outcome = item.check(folder / f"{name}.py", False, True)
+        progress.record(name, outcome.state == "passed")
+        shown = outcome.lines if outcome.state == "wrong" else ()
+        tell([f"{name}: {outcome.state}", *(f"  {line}" for line in shown)])
+        wrong |= outcome.state == "wrong"
+    print(count(progress.passed))
+    return int(wrong)
+
+
+def hint(folder: Path, name: str) -> int:
+    hints = load_answer(name).hints
+    number = Progress.load(folder).next_hint(name, len(hints))
+    return tell([f"hint {number} of {len(hints)}", "", hints[number - 1].rstrip("\n")])
+
+
+def solution(folder: Path, name: str) -> int:
+    if name not in Progress.load(folder).passed:
+        raise UserError(f"{name} is not done: make python -m exercises check {name} pass first, or ask for a hint")
+    answer = load_answer(name)
+    return tell([answer.solution, answer.explanation.rstrip("\n")])
+
+
+def reset(folder: Path, name: str) -> int:
+    """Write the file as it was. What is there is kept under the first free name."""
+    path, stub = folder / f"{name}.py", load_answer(name).stub
+    if path.exists():
+        if path.read_bytes() == stub.encode():
+            return tell([f"{path} is as it was"])
+        backup = next(p for i in range(1, 10**6) if not (p := path.with_name(f"{name}.{i}.bak")).exists())
+        path.rename(backup)
+        print(f"yours is kept in {backup}")
+    replace_text(path, stub)
+    Progress.load(folder).record(name, False)
+    return tell([f"{path} is as it was"])
+
+
+def watch(folder: Path, rounds: int | None = None) -> int:
+    """Check each file that changes, until Ctrl-C (or so many looks)."""
+    print(f"watching {folder}: save a file, and it is checked. Ctrl-C ends.", flush=True)
+    seen = _times(folder)
+    while rounds is None or rounds > 0:
+        rounds = None if rounds is None else rounds - 1
+        time.sleep(POLL_SECONDS)
+        now = _times(folder)
+        for name in [name for name in ITEMS if now.get(name) not in (None, seen.get(name))]:
+            print(flush=True)
+            check_one(folder, name)
+        seen = now
+    return 0
+
+
+def _times(folder: Path) -> dict[str, int]:
+    """When each exercise was last saved, in nanoseconds."""
+    found = {}
+    for name in ITEMS:
+        with contextlib.suppress(FileNotFoundError):  # an editor may be writing it anew just now
+            found[name] = (folder / f"{name}.py").stat().st_mtime_ns
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

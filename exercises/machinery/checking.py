@@ -1,0 +1,283 @@
+"""Checking one exercise, from cheap to sharp.
+
+Syntax; exceptions; names, shapes and types; NaN; the known wrong versions of this exercise; linearity in what comes in;
+invariants; a diagnosis from the pattern of the difference; and for what passes all that, every entry and random
+directions against measured derivatives, by the gradient checker of this project. The first that fails tells.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from exercises.machinery.answers import FOLDER, load_answer
+from exercises.machinery.catalogue import EXERCISES, solved
+from exercises.machinery.exercise import Exercise, close, flat, named_sizes, unflat
+from exercises.machinery.reading import NotWrittenError, ReaderError, function_of, load, read, run
+from verify.case import Case, Tensors
+from verify.check import check_case
+from verify.diagnosis import Evidence, diagnose, wrong_shape
+from verify.probe import MULTIPLE
+from verify.report import wrong_lines
+
+SHOWN = 3  # wrong gradients that are told of; the others are named
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: `lines` to print."""
+
+    state: Literal["passed", "to do", "wrong"]
+    lines: tuple[str, ...] = ()
+
+
+def check(exercise: Exercise, path: Path, reveal: bool = False, measured: bool = True) -> Outcome:
+    """Check the reader's file. With `reveal` the true value is shown too; without `measured` the last stage is left
+    out."""
+    try:
+        lines = _Check(exercise, path, reveal).problems(measured)
+    except NotWrittenError:
+        return Outcome("to do", (f"`{exercise.function}` in {path} is still empty",))
+    except ReaderError as error:
+        return Outcome("wrong", tuple(str(error).splitlines()))
+    return Outcome("wrong", tuple(lines)) if lines else Outcome("passed")
+
+
+class _Check:
+    def __init__(self, exercise: Exercise, path: Path, reveal: bool) -> None:
+        self.exercise, self.path, self.reveal = exercise, path, reveal
+        self.source = read(path)
+        self.module = load(self.source, path)
+        self.written = function_of(self.module, exercise.function)
+
+    def problems(self, measured: bool) -> list[str]:
+        """What is wrong, as lines to print; nothing if all is well."""
+        for seed in (0,) if self.exercise.is_backward else range(4):
+            arguments = self.exercise.arguments(seed)
+            lines = self._problems_at(seed, arguments)
+            if lines:
+                return lines
+        if self.exercise.is_backward and measured:
+            return self._measured(arguments)
+        return []
+
+    def _problems_at(self, seed: int, arguments: dict[str, Any]) -> list[str]:
+        self.seed, self.arguments = seed, arguments
+        self.incoming: Any = None
+        inputs: tuple[Any, ...] = tuple(arguments.values())
+        if self.exercise.is_backward:
+            y, self.cache = self._forward(inputs)
+            self.incoming = jnp.asarray(np.random.default_rng(1).normal(size=y.shape))
+            inputs = (self.cache, self.incoming)
+        self.right = expected(self.exercise, seed)
+        self.run = run(self.written, inputs, self.source, self.path)
+        found = self._gradients(self.run.returned)
+        problems = self._known(found)
+        for name, right in self.right.items():
+            if name not in problems and not _fine(found[name], right):
+                problems[name] = self._unknown(name, found[name], found)
+        if problems:
+            return list(self._told(problems, found))
+        return self._not_linear(found) if self.exercise.is_backward else []
+
+    def _forward(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        """The reader's own forward: it may keep more in the cache, but must compute what it did."""
+        result = run(function_of(self.module, "forward"), inputs, self.source, self.path).returned
+        right, _ = solved(self.exercise.name).forward(*inputs)
+        if not (isinstance(result, tuple) and len(result) == 2 and close(result[0], right)):
+            raise ReaderError(
+                "`forward` no longer returns what it did. Only its cache may change; "
+                f"python -m exercises reset {self.exercise.name} brings the file back, and keeps a copy"
+            )
+        return result
+
+    def _gradients(self, returned: Any) -> Tensors:
+        """What the reader's function returned, by name."""
+        names = self.exercise.returns
+        asked = f"asked for: {', '.join(names)}"
+        if returned is None:
+            raise ReaderError(f"`{self.exercise.function}` returns nothing: is there a `return`? {asked}")
+        values = returned if isinstance(returned, tuple) else (returned,)
+        if len(values) != len(names):
+            told = "one thing" if len(values) == 1 else f"{len(values)} things"
+            raise ReaderError(f"line {self.run.last_line}: `{self.exercise.function}` returns {told}; {asked}")
+        found = flat(dict(zip(names, values, strict=True)))
+        missing, extra = self.right.keys() - found.keys(), found.keys() - self.right.keys()
+        if missing or extra:
+            problems = [f"there is no {n}" for n in sorted(missing)] + [f"nobody asked for {n}" for n in sorted(extra)]
+            raise ReaderError(f"line {self.run.last_line}: {'; '.join(problems)}")
+        for name, value in found.items():
+            if not np.issubdtype(np.asarray(value).dtype, np.number):
+                raise ReaderError(f"line {self.run.last_line}: {name} is no array of numbers, but {value!r:.60}")
+        return found
+
+    def _known(self, found: Tensors) -> dict[str, str]:
+        """The gradients that are those of a known wrong version, with its question."""
+        problems: dict[str, str] = {}
+        for question, wrong in _wrong_versions(self.exercise, self.seed):
+            for name, value in wrong.items():
+                if name in found and name not in problems and close(found[name], value):
+                    problems[name] = self._invariants(name, found) + question
+        return problems
+
+    def _unknown(self, name: str, found: Any, gradients: Tensors) -> str:
+        """What is wrong with a gradient that is none of the known wrong versions."""
+        right, value = np.asarray(self.right[name]), np.asarray(found)
+        line = self.run.line_of(found)
+        if value.shape != right.shape:
+            return f"line {line}: {_renamed(wrong_shape(value.shape, right.shape))}"
+        if value.dtype != right.dtype:
+            return f"line {line}: it is {value.dtype}, where everything is {right.dtype}: was it converted?"
+        if not np.isfinite(value).all():
+            line, variable = self.run.first_not_finite()
+            return f"line {line}: NaN or infinity first appears here{f', in {variable}' if variable else ''}"
+        linear = self._not_linear(gradients) if self.exercise.is_backward else []
+        if linear:
+            return linear[0]
+        return self._invariants(name, gradients) + self._diagnosis(value, right)
+
+    def _invariants(self, name: str, gradients: Tensors) -> str:
+        """What should be zero and is not, as a sentence, or nothing."""
+        if self.incoming is None or np.shape(gradients[name]) != np.shape(self.right[name]):
+            return ""
+        for invariant in self.exercise.invariants:
+            if invariant.tensor == name:
+                worst = invariant.broken(self.arguments, self.incoming, gradients)
+                if worst is not None:
+                    return f"{invariant.words} is {worst:.3g}, should be 0. "
+        return ""
+
+    def _not_linear(self, found: Tensors) -> list[str]:
+        """A backward is linear in what comes in."""
+        multiple = self._again(MULTIPLE * self.incoming)
+        off = [
+            name
+            for name, value in found.items()
+            if np.isfinite(value).all() and not close(np.asarray(multiple[name]) / MULTIPLE, value)
+        ]
+        told = f"not linear in {self.exercise.incoming}: how can a slope depend on what is multiplied by it?"
+        return [f"{', '.join(off)}: {told}"] if off else []
+
+    def _again(self, incoming: Any) -> Tensors:
+        returned = run(self.written, (self.cache, incoming), self.source, self.path).returned
+        return self._gradients(returned)
+
+    def _diagnosis(self, value: np.ndarray, right: np.ndarray) -> str:
+        others = {name: np.asarray(array) for name, array in flat(self.arguments).items()}
+        wrong = np.abs(value - right) > 1e-9 * np.abs(right).max(initial=0)
+        if self.incoming is not None:
+            others[self.exercise.incoming] = others["dy"] = np.asarray(self.incoming)
+        sizes = named_sizes(self.arguments)
+        return diagnose(Evidence(value, right, wrong, right.shape, sizes, others))
+
+    def _told(self, problems: dict[str, str], found: Tensors) -> Iterator[str]:
+        """Mistakes, each with the gradients that it spoils, an index and the reader's value there."""
+        by_mistake: dict[str, list[str]] = {}
+        for name in self.right:
+            if name in problems:
+                by_mistake.setdefault(problems[name], []).append(name)
+        for problem, names in list(by_mistake.items())[:SHOWN]:
+            yield f"{', '.join(names)}: {problem}"
+            yield example(names[0], found[names[0]], self.right[names[0]], self.reveal)
+        for names in list(by_mistake.values())[SHOWN:]:
+            yield f"{', '.join(names)}: wrong as well"
+
+    def _measured(self, arguments: dict[str, Any]) -> list[str]:
+        """Every entry, by the gradient checker."""
+        leaves = {name: np.asarray(leaf) for name, leaf in flat(arguments).items()}
+        wanted = [name for name in leaves if name.partition("/")[0] in self.exercise.wanted]
+        gradients = tuple(
+            {name: np.asarray(found[f"d{name}"]) for name in wanted}
+            for found in (self._again(self.incoming), self._again(MULTIPLE * self.incoming))
+        )
+        constants = {name: leaf for name, leaf in leaves.items() if name not in wanted}
+        case = Case(
+            self.exercise.name, Weighted(self.exercise.name), {name: leaves[name] for name in wanted},
+            {**constants, "weights": np.asarray(self.incoming)}, named_sizes(arguments),
+            gradients=(gradients[0], gradients[1]),
+        )  # fmt: skip
+        result = check_case(case, 0)
+        if result.passed:
+            return []
+        lines = [line for tensor in result.wrong[:SHOWN] for line in wrong_lines(tensor)]
+        return lines or [f"the checker cannot decide: {result.note or result.verdict}"]
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """The forward of an exercise, each output times its weight: the sum of the outputs is then `<weights, y>`.
+
+    The checker compiles it. The reader's backward is run before, as it stands, so that it may use NumPy.
+    """
+
+    exercise: str
+
+    def value(self, tensors: Tensors, constants: Tensors) -> jax.Array:
+        exercise = find(self.exercise)
+        arguments = unflat({**tensors, **constants}, exercise.arguments())
+        y, _ = solved(self.exercise).forward(*arguments.values())
+        return y * constants["weights"]
+
+    def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
+        raise AssertionError("the gradients are given with the case")
+
+
+def example(name: str, value: Any, right: Any, reveal: bool) -> str:
+    """The worst place of a wrong gradient and the reader's value there, as a line."""
+    right, value = np.asarray(right), np.asarray(value)
+    if value.shape != right.shape:
+        return f"  {name} has shape {value.shape}; asked for is {right.shape}"
+    error = np.where(np.isfinite(value), np.abs(value - right), np.inf)
+    where = np.unravel_index(np.argmax(error), right.shape)
+    index = ", ".join(str(int(i)) for i in where)
+    true = f"; the true value is {right[where]:.6g}" if reveal else ""
+    return f"  {name}[{index}] is {value[where]:.6g} in yours{true}"
+
+
+def find(name: str) -> Exercise:
+    """The exercise of this name."""
+    return next(exercise for exercise in EXERCISES if exercise.name == name)
+
+
+def expected(exercise: Exercise, seed: int) -> Tensors:
+    """What the solution returns at this point, by name."""
+    return _results(exercise, load_answer(exercise.name).source, seed)
+
+
+@cache
+def _wrong_versions(exercise: Exercise, seed: int) -> list[tuple[str, Tensors]]:
+    """The questions, with what the wrong versions return where that is wrong."""
+    right = expected(exercise, seed)
+    versions = []
+    for mistake in load_answer(exercise.name).mistakes:
+        wrong = _results(exercise, mistake.source, seed)
+        versions.append((mistake.question, {name: v for name, v in wrong.items() if not _fine(v, right.get(name))}))
+    return versions
+
+
+def _results(exercise: Exercise, source: str, seed: int) -> Tensors:
+    module = load(source, FOLDER / f"{exercise.name}.rot13")
+    inputs: tuple[Any, ...] = tuple(exercise.arguments(seed).values())
+    if exercise.is_backward:
+        y, kept = solved(exercise.name).forward(*inputs)
+        inputs = (kept, jnp.asarray(np.random.default_rng(1).normal(size=y.shape)))
+    returned = getattr(module, exercise.function)(*inputs)
+    values = returned if isinstance(returned, tuple) else (returned,)
+    return flat(dict(zip(exercise.returns, values, strict=True)))
+
+
+def _fine(found: Any, right: Any) -> bool:
+    if right is None or np.asarray(found).dtype != np.asarray(right).dtype or not np.isfinite(found).all():
+        return False
+    scale = np.abs(np.asarray(right)).max(initial=0)
+    return close(found, right) or (np.shape(found) == np.shape(right) and scale < 1e-12 > np.abs(found).max(initial=0))
+
+
+def _renamed(told: str) -> str:
+    """The checker speaks of a tensor and its gradient; here the gradient has a name of its own."""
+    return told.replace(" it has shape", " it should have").replace("its gradient has shape", "it has shape")

@@ -1,0 +1,121 @@
+"""Faults to find: one line of one backward pass is wrong while a model trains, and the reader says which."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from exercises.machinery.answers import load_answer
+from exercises.machinery.checking import Outcome
+from exercises.machinery.reading import NotWrittenError, ReaderError, function_of, load, read, run
+from model.loss import CrossEntropy
+from model.vit import ViT
+from optim.adamw import AdamW
+from verify.mutants import ROOT, Mutant, load_mutants, planted
+from verify.probe import jit
+
+MODEL = ViT(image_size=(4, 4), patch_size=2, d_model=12, heads=3, layers=2, mlp_dim=7, num_classes=4, pooling="mean")
+STEPS, EVERY = 60, 10
+LEAST = 8  # characters that tell a line from others
+
+
+def check_fault(name: str, path: Path, experiment: bool = True) -> Outcome:
+    """Run what the reader wants to see with the fault in place (unless `experiment` is off), then judge the answer."""
+    try:
+        source = read(path)
+        module = load(source, path)
+        lines = _experiment(name, module.__dict__.get("investigate"), source, path) if experiment else ()
+        try:
+            answer = run(function_of(module, "fault"), (), source, path).returned
+        except NotWrittenError:
+            return Outcome("to do", (*lines, f"`fault` in {path} is still empty"))
+    except NotWrittenError:
+        return Outcome("to do", (f"`investigate` in {path} is empty",))
+    except ReaderError as error:
+        return Outcome("wrong", tuple(str(error).splitlines()))
+    wrong = _judged(mutant_of(name), answer)
+    return Outcome("wrong", (*lines, wrong)) if wrong else Outcome("passed")
+
+
+def fault_lines(name: str, path: Path) -> list[str]:
+    """In place of a table of shapes: what is asked for."""
+    files = sorted(file.stem for file in (ROOT / "model" / "layers").glob("*.py") if file.stem != "__init__")
+    return [f"asked for: (file, line), of these files of model/layers/: {', '.join(files)}"]
+
+
+@cache
+def mutant_of(name: str) -> Mutant:
+    """The fault that is planted."""
+    wanted = load_answer(name).mutant
+    return next(mutant for mutant in load_mutants() if f"{mutant.file}: {mutant.mistake}" == wanted)
+
+
+def lines_of(mutant: Mutant) -> Iterator[tuple[int, str]]:
+    """The lines that the fault changes, with their numbers, in the file as it should be."""
+    source = (ROOT / mutant.file).read_text(encoding="utf-8")
+    for find, _ in mutant.patches:
+        first = source[: source.index(find)].count("\n") + 1
+        for number in range(first, first + find.count("\n") + 1):
+            yield number, source.splitlines()[number - 1]
+
+
+def _judged(mutant: Mutant, answer: object) -> str:
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], int | str)):
+        return f"`fault` must return (file, line), got {answer!r:.80}"
+    file = str(answer[0]).removesuffix(".py").rpartition("/")[2]
+    if not (ROOT / "model" / "layers" / f"{file}.py").exists():
+        return f"there is no model/layers/{file}.py"
+    if file != Path(mutant.file).stem:
+        return f"model/layers/{file}.py is as it should be: check that layer alone"
+    told = answer[1].strip() if isinstance(answer[1], str) else answer[1]
+    for number, text in lines_of(mutant):
+        if told == number or (isinstance(told, str) and len(told) >= LEAST and told in text):
+            return ""
+    return f"model/layers/{file}.py is the file. It is another line: which gradient is wrong, and where is it made?"
+
+
+def _experiment(name: str, investigate: object, source: str, path: Path) -> tuple[str, ...]:
+    """The losses with and without the fault, and whatever the reader prints."""
+    right = _losses()
+    printed = io.StringIO()
+    # Programs that were compiled without the fault must not stand in for those with it, nor the other way round.
+    jax.clear_caches()
+    try:
+        with planted(mutant_of(name)):
+            wrong = _losses()
+            if callable(investigate):
+                with contextlib.redirect_stdout(printed):
+                    run(investigate, (), source, path)
+    finally:
+        jax.clear_caches()
+    rows = [f"{i:6}  {right[i]:8.4f}  {wrong[i]:8.4f}" for i in range(0, STEPS, EVERY)]
+    return ("  step     right    faulty (loss)", *rows, "", *printed.getvalue().splitlines(), "")
+
+
+def _losses() -> np.ndarray:
+    """Losses of a small model on a small task: find the quarter of the image that is bright."""
+    rng = np.random.default_rng(0)
+    labels = jnp.asarray(rng.integers(4, size=32))
+    images = jnp.asarray(rng.normal(size=(32, 2, 2, 2, 2, 3)) * 0.5)  # (B, row, 2, column, 2, C)
+    bright = (jnp.arange(4) == labels[:, None]).reshape(32, 2, 1, 2, 1, 1)
+    images = (images + bright).reshape(32, 4, 4, 3)
+    loss, optimizer = CrossEntropy(), AdamW(1e-2)
+    params = MODEL.init(jax.random.key(0))
+    state = optimizer.init(params)
+
+    def step(params, state):  # type: ignore[no-untyped-def]
+        logits, kept = MODEL.forward(params, images)
+        value, loss_kept = loss.forward(logits, labels)
+        _, grads = MODEL.backward(params, kept, loss.backward(loss_kept))
+        return *optimizer.update(params, grads, state), value
+
+    compiled, losses = jit(step, small=True), []
+    for _ in range(STEPS):
+        params, state, value = compiled(params, state)
+        losses.append(float(value))
+    return np.array(losses)

@@ -1,0 +1,50 @@
+"""What the reader has done so far, in a small file beside the exercises."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.errors import UserError
+from training.files import replace_text
+
+NAME = ".progress.json"
+
+
+@dataclass
+class Progress:
+    """The exercises that passed their last check, and how many hints of each were shown."""
+
+    path: Path
+    passed: list[str] = field(default_factory=list)
+    hints: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Progress":
+        """What is in the folder's file, or nothing yet.
+
+        Raises:
+            UserError: the file cannot be understood.
+        """
+        path = folder / NAME
+        if not path.exists():
+            return cls(path)
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            return cls(path, [str(name) for name in held["passed"]], {n: int(k) for n, k in held["hints"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{path} is damaged: delete it, and check the exercises again") from None
+
+    def record(self, name: str, passed: bool) -> None:
+        """Note the result of a check."""
+        if passed != (name in self.passed):
+            self.passed = [*self.passed, name] if passed else [n for n in self.passed if n != name]
+            self._save()
+
+    def next_hint(self, name: str, available: int) -> int:
+        """The number of the hint to show, from 1; the last one stays."""
+        self.hints[name] = min(self.hints.get(name, 0) + 1, available)
+        self._save()
+        return self.hints[name]
+
+    def _save(self) -> None:
+        replace_text(self.path, json.dumps({"passed": self.passed, "hints": self.hints}, indent=1) + "\n")

@@ -1,0 +1,342 @@
+"""The exercises: every stub fails, every solution passes, and each typical mistake is answered with its question."""
+
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exercises.__main__ import FOLDER, ITEMS
+from exercises.machinery import checking, faults, reading
+from exercises.machinery.answers import TO_DO, Answer, load_answer, parse
+from exercises.machinery.catalogue import EXERCISES, shapes
+from exercises.machinery.checking import Outcome, check, expected, find
+from exercises.machinery.exercise import flat
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+NAMES = [exercise.name for exercise in EXERCISES]
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Callable[..., Outcome]:
+    """`judged(name, source)` checks this text as the reader's file."""
+
+    def judged(name: str, source: str, **options: bool) -> Outcome:
+        path = tmp_path / f"{name}.py"
+        path.write_text(source, encoding="utf-8")
+        return check(find(name), path, **options)
+
+    return judged
+
+
+@pytest.fixture
+def told(judged: Callable[..., Outcome]) -> Callable[[str, str], str]:
+    """`told(name, body)` is what is said of a solution whose body is this."""
+
+    def told(name: str, body: str) -> str:
+        outcome = judged(name, written(name, body))
+        assert outcome.state == "wrong"
+        return "\n".join(outcome.lines)
+
+    return told
+
+
+def written(name: str, body: str) -> str:
+    """The reader's file with this body."""
+    return load_answer(name).stub.replace(TO_DO, textwrap.indent(body, "    ") + "\n")
+
+
+def line_of_body(name: str, line: int) -> int:
+    """The number that the body's line (from 0) has in the file."""
+    return load_answer(name).stub.count("\n") + line
+
+
+# The files in the tree are the reader's to write in: of those that are still empty it is asked that they are the stubs.
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_every_exercise_has_a_file_three_hints_and_an_explanation(name: str) -> None:
+    answer = load_answer(name)
+    file = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert TO_DO not in file or file == answer.stub, f"python -m exercises reset {name}"
+    assert len(answer.hints) == 3
+    assert len(set(answer.hints)) == 3
+    assert len(answer.explanation) > 100
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_a_stub_is_the_solution_without_the_body_of_its_last_function(name: str) -> None:
+    answer = load_answer(name)
+    body = answer.solution.rpartition('"""')[2].strip()
+    assert len(body) > 20
+    assert body not in answer.stub
+    assert answer.source.startswith(answer.stub.removesuffix(TO_DO))
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_the_solution_lies_nowhere_in_the_open(name: str) -> None:
+    hidden = (FOLDER / "answers" / f"{name}.rot13").read_text(encoding="utf-8")
+    for line in load_answer(name).solution.splitlines()[3:]:
+        assert len(line.strip()) < 12 or line not in hidden
+
+
+# Stub, solution, mistakes.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_stub_is_still_to_do(name: str, judged: Callable[..., Outcome]) -> None:
+    outcome = judged(name, load_answer(name).stub)
+    assert outcome.state == "to do"
+    assert "still empty" in outcome.lines[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_passes_down_to_every_entry(name: str, judged: Callable[..., Outcome]) -> None:
+    assert judged(name, load_answer(name).source) == Outcome("passed")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_typical_mistake_is_answered_with_its_own_question(name: str, judged: Callable[..., Outcome]) -> None:
+    mistakes = load_answer(name).mistakes
+    assert len(mistakes) >= 3
+    for mistake in mistakes:
+        outcome = judged(name, mistake.source)
+        assert outcome.state == "wrong"
+        assert any(mistake.question in line for line in outcome.lines), f"{mistake.question}: {outcome.lines}"
+
+
+@pytest.mark.parametrize("name", ["dense_parameters", "gelu_erf", "layer_norm", "pre_norm_block"])
+def test_the_last_stage_measures_and_believes_no_solution(
+    name: str, judged: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = load_answer(name).mistakes[0].source
+    monkeypatch.setattr(checking, "load_answer", lambda name: Answer(wrong, "", (), ()))
+    monkeypatch.setattr(checking, "_wrong_versions", lambda exercise, seed: [])
+    assert judged(name, wrong, measured=False).state == "passed"
+    outcome = judged(name, wrong)
+    assert outcome.state == "wrong"
+    assert any("analytic" in line for line in outcome.lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("softmax", "diagonal of the Jacobian"),
+        ("attention", "1/sqrt(K) is missing"),
+        ("multi_head_attention", "1/sqrt(K) is missing"),
+        ("multi_head_attention", "merge is not undone"),
+        ("split_heads", "transposition is not undone"),
+        ("merge_heads", "transposition is not undone"),
+        ("layer_norm", "path through the mean missing"),
+        ("layer_norm", "path through the variance missing"),
+        ("layer_norm", "direct path is not"),
+        ("layer_norm", "gamma comes last"),
+        ("class_token", "dpositions is not summed over the batch"),
+        ("class_token", "dclass_token is not summed over the batch"),
+        ("residual", "assigned where it should be added to"),
+        ("gelu_tanh", "derivative of the erf form"),
+        ("gelu_erf", "derivative of the tanh form"),
+        ("cross_entropy", "Where did 1/B go"),
+    ],
+)
+def test_the_mistakes_that_everybody_makes_are_known(name: str, words: str) -> None:
+    assert any(words in mistake.question for mistake in load_answer(name).mistakes)
+
+
+def test_a_mistake_must_patch_code_that_is_there_once() -> None:
+    text = '=== file\n\ndef backward(cache, dy):\n    """Doc."""\n    return dy + dy\n=== mistake Why?\n- {}\n+ 1\n'
+    assert parse(text.format("dy + dy")).mistakes[0].source.endswith("return 1\n")
+    for code in ("dy", "dz"):
+        with pytest.raises(ValueError, match="is there"):
+            parse(text.format(code))
+
+
+# What is said.
+
+
+def test_a_known_mistake_shows_the_invariant_the_question_an_index_and_the_readers_value_only(
+    judged: Callable[..., Outcome],
+) -> None:
+    mistake = next(m for m in load_answer("layer_norm").mistakes if "through the mean missing" in m.question)
+    lines = judged("layer_norm", mistake.source).lines
+    assert len(lines) == 2
+    assert lines[0].startswith("dx: sum over the features of dx is ")
+    assert lines[0].endswith(", should be 0. Is the path through the mean missing?")
+    assert " in yours" in lines[1]
+    assert "true" not in lines[1]
+    revealed = judged("layer_norm", mistake.source, reveal=True).lines[1]
+    index = tuple(int(i) for i in revealed.partition("[")[2].partition("]")[0].split(", "))
+    true = expected(find("layer_norm"), 0)["dx"][index]
+    assert revealed == f"{lines[1]}; the true value is {true:.6g}"
+
+
+def test_mistakes_in_different_gradients_are_each_told(told: Callable[[str, str], str]) -> None:
+    said = told("dense_parameters", "return cache.x[0].T @ dy[0], dy.mean(axis=(0, 1))")
+    assert "dW: dW counts the first image only" in said
+    assert "db: db is a mean over the rows" in said
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return 2 * dy @ cache.W.T", "dx: scaled by 2"),
+        ("return dy @ cache.W.T / 12", "dx: scaled by 1/D"),
+        ("return abs(dy) @ cache.W.T", "not linear in dy"),
+        ("return dy @ cache.W.T + 0.1", "not linear in dy"),
+        ("return (dy @ cache.W.T).astype('float32')", "it is float32"),
+        ("return dy @ cache.W.T, dy", "returns 2 things; asked for: dx"),
+        ("return {'W': dy}", "there is no dx; nobody asked for dx/W"),
+        ("return 'dx'", "dx is no array of numbers"),
+        ("dx = dy @ cache.W.T", "returns nothing: is there a `return`? asked for: dx"),
+    ],
+)
+def test_a_mistake_that_is_on_no_list_is_described(told: Callable[[str, str], str], body: str, words: str) -> None:
+    assert words in told("dense_input", body)
+
+
+def test_numpy_will_do_as_well(judged: Callable[..., Outcome]) -> None:
+    body = "import numpy as np\nreturn np.asarray(dy) @ np.asarray(cache.W).T"
+    assert judged("dense_input", written("dense_input", body)) == Outcome("passed")
+
+
+def test_the_cache_may_hold_more_but_the_output_must_stay(judged: Callable[..., Outcome]) -> None:
+    source = load_answer("dense_input").source
+    more = source.replace("    W: jax.Array  # (D, M)", "    W: jax.Array\n    x: object").replace(
+        "Cache(W)", "Cache(W, x)"
+    )
+    assert judged("dense_input", more).state == "passed"
+    other = judged("dense_input", source.replace("x @ W + b", "x @ W - b"))
+    assert other.state == "wrong"
+    assert "`forward` no longer returns what it did" in other.lines[0]
+    assert "reset dense_input" in other.lines[0]
+
+
+# One clear message that names the line.
+
+
+def test_a_syntax_error_names_its_line(told: Callable[[str, str], str]) -> None:
+    body = "dx = (dy @ cache.W.T\nreturn dx"
+    assert told("dense_input", body) == f"line {line_of_body('dense_input', 0)}: `dx = (dy @ cache.W.T`\n  " + (
+        "no valid Python: '(' was never closed"
+    )
+
+
+def test_an_exception_names_its_line(told: Callable[[str, str], str]) -> None:
+    said = told("dense_input", "W = cache.W\ndx = dy @ Wt\nreturn dx")
+    assert said == f"line {line_of_body('dense_input', 1)}: `dx = dy @ Wt`\n  NameError: name 'Wt' is not defined"
+    said = told("dense_input", "W = cache.W\ndx = dy @ W\nreturn dx")
+    assert said.startswith(f"line {line_of_body('dense_input', 1)}: `dx = dy @ W`\n  TypeError: dot_general")
+
+
+def test_an_exception_while_the_file_is_read_names_its_line(judged: Callable[..., Outcome]) -> None:
+    lines = judged("dense_input", "import jax\nfrom model import nothing_of_the_kind\n").lines
+    assert lines[0] == "line 2: `from model import nothing_of_the_kind`"
+    assert lines[1].startswith("  ImportError: ")
+    assert "exit" in judged("dense_input", "import sys\nsys.exit('exit')\n").lines[1]
+
+
+def test_a_missing_function_says_how_to_get_it_back(judged: Callable[..., Outcome]) -> None:
+    assert judged("dense_input", "def forward(x, W, b):\n    return x\n").lines == (
+        "there is no function `backward` any more: python -m exercises reset dense_input",
+    )
+
+
+def test_a_wrong_shape_names_the_line_that_made_it(told: Callable[[str, str], str]) -> None:
+    said = told("layer_norm", "dx = dy\ndgamma = dy * cache.xhat\ndbeta = dy.sum((0, 1))\nreturn dx, dgamma, dbeta")
+    line = line_of_body("layer_norm", 1)
+    assert f"dgamma: line {line}: an axis was not summed over: it has shape (2, 5, 12)" in said
+    assert "dgamma has shape (2, 5, 12); asked for is (12,)" in said
+
+
+def test_nan_names_the_line_where_it_first_appears(told: Callable[[str, str], str]) -> None:
+    said = told("dense_input", "W = cache.W\nroot = jnp.sqrt(dy)\nroot = root * root\nreturn root @ W.T")
+    assert f"dx: line {line_of_body('dense_input', 1)}: NaN or infinity first appears here, in root" in said
+
+
+def test_a_missing_or_unreadable_file_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "dense_input.py"
+    assert "reset dense_input brings it back" in check(find("dense_input"), path).lines[0]
+    path.write_bytes(b"\xff")
+    assert "is no UTF-8 text" in check(find("dense_input"), path).lines[0]
+
+
+def test_watching_a_run_leaves_no_trace_behind() -> None:
+    before = sys.gettrace()
+    reading.run(lambda: 1, (), "", Path("x.py"))
+    assert sys.gettrace() is before
+
+
+# Shapes.
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_the_table_of_shapes_lists_what_is_given_and_asked_for(exercise) -> None:
+    table = "\n".join(shapes(exercise))
+    right = expected(exercise, 0)
+    for name, value in right.items():
+        assert any(line.split()[:3] == ["asked", "for", name] and line.endswith(str(value.shape))
+                   for line in table.splitlines())  # fmt: skip
+    assert table.count("\ngiven ") == len(flat(exercise.arguments()))
+
+
+def test_all_sizes_of_a_point_differ() -> None:
+    sizes = find("attention").arguments()["q"].shape
+    assert len(set(sizes)) == len(sizes)
+    assert not (find("layer_norm").arguments()["gamma"] == 1).any()
+    assert find("layer_norm").arguments()["beta"].all()
+
+
+# The faults.
+
+
+def test_a_fault_is_one_line_of_the_file_that_the_answer_names() -> None:
+    for name in ("fault_1", "fault_2", "fault_3"):
+        mutant = faults.mutant_of(name)
+        assert len(list(faults.lines_of(mutant))) == 1
+        assert f"model/layers/{mutant.file.rpartition('/')[2]}" == mutant.file
+
+
+@pytest.mark.parametrize("name", ["fault_1", "fault_2", "fault_3"])
+def test_the_answer_to_a_fault_is_judged_by_file_and_line(name: str, tmp_path: Path) -> None:
+    path, answer = tmp_path / f"{name}.py", load_answer(name)
+
+    def says(returned: str) -> str:
+        path.write_text(answer.stub.replace(TO_DO, f"    return {returned}\n"))
+        outcome = faults.check_fault(name, path, experiment=False)
+        assert outcome.state in ("passed", "wrong")
+        return outcome.lines[0] if outcome.lines else "passed"
+
+    mutant = faults.mutant_of(name)
+    ((number, text),) = faults.lines_of(mutant)
+    stem = Path(mutant.file).stem
+    assert says(f"{stem!r}, {number}") == "passed"
+    assert says(f"{stem + '.py'!r}, {text!r}") == "passed"
+    assert "It is another line" in says(f"{stem!r}, {number + 1}")
+    assert "It is another line" in says(f"{stem!r}, 'd'")
+    assert "is as it should be" in says("'softmax', 1")
+    assert "there is no model/layers/soft.py" in says("'soft', 1")
+    assert "must return (file, line)" in says("'softmax'")
+    path.write_text(answer.source)
+    assert faults.check_fault(name, path, experiment=False).state == "passed"
+    path.write_text(answer.stub)
+    assert faults.check_fault(name, path, experiment=False).state == "to do"
+
+
+def test_the_experiment_runs_with_the_fault_in_place_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "fault_1.py"
+    look = "print(check_layer(LayerNorm(12), (2, 5, 12)))"
+    source = load_answer("fault_1").stub.replace("print(check_layer(Dense(12, 7), (2, 5, 12)))", look)
+    path.write_text("from model.layers.layer_norm import LayerNorm\n" + source)
+    outcome = faults.check_fault("fault_1", path)
+    assert outcome.state == "to do"
+    rows = [line.split() for line in outcome.lines[1:7]]
+    assert [row[0] for row in rows] == ["0", "10", "20", "30", "40", "50"]
+    assert all(row[1] != row[2] for row in rows[1:])
+    assert any("x" in line and "WRONG" in line for line in outcome.lines)
+
+    from model.layers.layer_norm import LayerNorm
+    from verify import check_layer
+
+    assert check_layer(LayerNorm(12), (2, 5, 12)).passed

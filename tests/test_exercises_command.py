@@ -1,0 +1,228 @@
+"""`python -m exercises` and the last exercise, on copies: the reader's own files are never touched."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from exercises import __main__ as command
+from exercises.__main__ import ITEMS
+from exercises.machinery import whole
+from exercises.machinery.answers import load_answer
+from exercises.machinery.checking import check, find
+from tests.conftest import Ended
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with every exercise as a new reader finds it."""
+    folder = tmp_path / "exercises"
+    folder.mkdir()
+    for name in ITEMS:
+        (folder / f"{name}.py").write_text(load_answer(name).stub, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def do(folder: Path, call: Callable[..., Ended]) -> Callable[..., Ended]:
+    """`do("check", "softmax")`, in that folder."""
+    return partial(call, partial(command.main, folder=folder))
+
+
+def solve(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / f"{name}.py").write_text(load_answer(name).source, encoding="utf-8")
+
+
+def test_the_list_shows_what_is_done(folder: Path, do: Callable[..., Ended]) -> None:
+    before = do("list").out.splitlines()
+    assert before[-1] == f"0 of {len(ITEMS)}"
+    assert [line.split()[0] for line in before[:-1]] == list(ITEMS)
+    solve(folder, "dropout")
+    do("check", "dropout")
+    after = do("list").out.splitlines()
+    assert after[-1] == f"1 of {len(ITEMS)}"
+    assert [line.split()[1] for line in after if line.startswith("x ")] == ["dropout"]
+
+
+def test_success_brings_the_explanation_and_opens_the_solution(folder: Path, do: Callable[..., Ended]) -> None:
+    refused = do("solution", "dropout")
+    assert refused.code == 2
+    assert "error: dropout is not done: make python -m exercises check dropout pass first" in refused.err
+    solve(folder, "dropout")
+    passed = do("check", "dropout")
+    assert passed.code == 0
+    assert passed.out.startswith("dropout: passed\n")
+    assert load_answer("dropout").explanation in passed.out
+    assert "dx = dy * cache.mask" not in passed.out
+    shown = do("solution", "dropout")
+    assert shown.code == 0
+    assert "dx = dy * cache.mask / (1 - RATE)" in shown.out
+
+
+def test_what_fails_again_is_no_longer_done(folder: Path, do: Callable[..., Ended]) -> None:
+    solve(folder, "dropout")
+    do("check", "dropout")
+    wrong = load_answer("dropout").mistakes[0]
+    (folder / "dropout.py").write_text(wrong.source)
+    failed = do("check", "dropout")
+    assert failed.code == 1
+    assert failed.out.startswith(f"dropout: wrong\n  dx: {wrong.question}\n")
+    assert "true value" not in failed.out
+    assert "true value" in do("check", "dropout", "--reveal").out
+    assert do("list").out.endswith(f"0 of {len(ITEMS)}\n")
+
+
+def test_an_empty_exercise_is_to_do_and_no_success(do: Callable[..., Ended]) -> None:
+    ended = do("check", "softmax")
+    assert ended.code == 1
+    assert ended.out.startswith("softmax: to do\n")
+
+
+def test_check_without_a_name_checks_all_and_only_mistakes_are_failures(
+    folder: Path, do: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = ("dropout", "clipping", "fault_1")
+    monkeypatch.setattr(command, "ITEMS", {name: ITEMS[name] for name in some})
+    solve(folder, "clipping")
+    ended = do("check")
+    assert ended.code == 0
+    assert ended.out == "dropout: to do\nclipping: passed\nfault_1: to do\n1 of 3\n"
+    (folder / "dropout.py").write_text(load_answer("dropout").mistakes[0].source)
+    ended = do("check")
+    assert ended.code == 1
+    assert "dropout: wrong\n  dx: The factor 1 / (1 - RATE) is missing" in ended.out
+
+
+def test_hints_come_one_at_a_time_and_are_remembered(do: Callable[..., Ended]) -> None:
+    hints = load_answer("softmax").hints
+    for number in (1, 2, 3, 3):
+        out = do("hint", "softmax").out
+        assert out.startswith(f"hint {number} of 3\n")
+        assert hints[number - 1] in out
+    assert do("hint", "dropout").out.startswith("hint 1 of 3\n")
+
+
+def test_reset_keeps_what_was_written(folder: Path, do: Callable[..., Ended]) -> None:
+    path = folder / "dropout.py"
+    assert do("reset", "dropout").out == f"{path} is as it was\n"
+    for number in (1, 2):
+        path.write_text(f"mine {number}")
+        assert f"yours is kept in {folder / f'dropout.{number}.bak'}" in do("reset", "dropout").out
+        assert path.read_text() == load_answer("dropout").stub
+    assert [(folder / f"dropout.{number}.bak").read_text() for number in (1, 2)] == ["mine 1", "mine 2"]
+    path.unlink()
+    do("reset", "dropout")
+    assert path.exists()
+
+
+def test_reset_takes_a_success_back(folder: Path, do: Callable[..., Ended]) -> None:
+    solve(folder, "dropout")
+    do("check", "dropout")
+    do("reset", "dropout")
+    assert do("list").out.endswith(f"0 of {len(ITEMS)}\n")
+
+
+def test_shapes_of_every_kind(do: Callable[..., Ended]) -> None:
+    assert "asked for  dgamma       (12,)\n" in do("shapes", "layer_norm").out
+    assert "backward(cache, dy) -> dx, dgamma, dbeta" in do("shapes", "layer_norm").out
+    assert "update(theta, g, m, v, t) -> theta, m, v" in do("shapes", "adamw").out
+    assert "multi_head_attention" in do("shapes", "fault_1").out
+    assert "params/tokens/positions" in do("shapes", "vit").out
+
+
+def test_a_misspelt_name_is_met_with_the_nearest(do: Callable[..., Ended]) -> None:
+    ended = do("check", "layernorm")
+    assert (ended.code, ended.err) == (2, "error: there is no exercise layernorm: did you mean layer_norm?\n")
+    assert "see python -m exercises list" in do("hint", "zzz").err
+
+
+@pytest.mark.parametrize("arguments", [("check", "--reveal"), ("check", "fault_1", "--reveal")])
+def test_reveal_is_refused_where_there_is_nothing_to_reveal(do: Callable[..., Ended], arguments: tuple) -> None:
+    ended = do(*arguments)
+    assert ended.code == 2
+    assert "--reveal shows the true value of one wrong gradient" in ended.err
+
+
+def test_damaged_progress_says_what_to_do(folder: Path, do: Callable[..., Ended]) -> None:
+    for text in ("{", "[]", '{"passed": 1, "hints": {}}', json.dumps({"passed": [], "hints": {"a": "b"}})):
+        (folder / ".progress.json").write_text(text)
+        ended = do("list")
+        assert ended.code == 2
+        assert "is damaged: delete it" in ended.err
+
+
+def test_watch_checks_the_file_that_was_saved_and_no_other(
+    folder: Path, do: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = iter(["", "dropout", "", "clipping"])
+
+    def sleep(seconds: float) -> None:
+        name = next(saves)
+        if name:
+            solve(folder, name)
+
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setattr(command, "watch", partial(command.watch, rounds=4))
+    out = do("watch").out
+    assert out.count("dropout: passed") == out.count("clipping: passed") == 1
+    assert out.count("passed") == 2
+    assert f"2 of {len(ITEMS)}" in out
+
+
+# The last exercise.
+
+
+def test_the_whole_asks_for_the_layers_that_it_is_made_of(folder: Path) -> None:
+    solve(folder, *whole.NEEDED, "vit")
+    (folder / "layer_norm.py").write_text(load_answer("layer_norm").mistakes[0].source)
+    (folder / "clipping.py").write_text(load_answer("clipping").stub)
+    outcome = whole.check_whole(folder / "vit.py")
+    assert outcome.state == "to do"
+    assert outcome.lines[0].endswith("trained with: layer_norm, clipping")
+
+
+def test_the_whole_follows_the_loss_of_the_model(folder: Path) -> None:
+    solve(folder, *whole.NEEDED)
+    assert "still empty" in whole.check_whole(folder / "vit.py").lines[0]
+    solve(folder, "vit")
+    outcome = whole.check_whole(folder / "vit.py")
+    assert outcome.state == "passed"
+    assert outcome.lines[0].startswith(f"{whole.STEPS} steps, loss ")
+    first, *_, last = whole.reference_losses()
+    assert last < 0.5 * first
+
+
+def test_the_mistakes_in_the_whole_are_answered_with_their_questions(folder: Path) -> None:
+    solve(folder, *whole.NEEDED)
+    for mistake in load_answer("vit").mistakes:
+        (folder / "vit.py").write_text(mistake.source)
+        outcome = whole.check_whole(folder / "vit.py", reveal=True)
+        assert outcome.state == "wrong"
+        assert outcome.lines[0] == mistake.question
+        assert "the true value is" in outcome.lines[2]
+
+
+def test_a_run_that_leaves_the_reference_is_wrong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    solve(folder, *whole.NEEDED, "vit")
+    reference = whole.reference_losses().copy()
+    reference[7] *= 1 + 2e-6
+    monkeypatch.setattr(whole, "reference_losses", lambda: reference)
+    outcome = whole.check_whole(folder / "vit.py")
+    assert outcome.state == "wrong"
+    assert "the loss leaves the reference at step 7" in outcome.lines[0]
+
+
+def test_a_layer_that_fails_at_other_shapes_is_named_with_its_line(folder: Path) -> None:
+    solve(folder, *whole.NEEDED, "vit")
+    path = folder / "adamw.py"
+    head, line = path.read_text().split("    m = BETA1", 1)[0], "    assert theta.shape == (12, 7), theta.shape\n"
+    path.write_text(head + line + "    m = BETA1" + path.read_text().split("    m = BETA1", 1)[1])
+    assert check(find("adamw"), path).state == "passed"
+    outcome = whole.check_whole(folder / "vit.py")
+    assert outcome.state == "wrong"
+    assert outcome.lines[0].startswith(f"adamw.py, line {head.count(chr(10)) + 1}: AssertionError")
