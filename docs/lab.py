@@ -101,14 +101,17 @@ def training(*names: str, right: str = "right") -> None:
 
 def verdict(result: CaseResult, only_wrong: bool = False) -> None:
     """Print what the checker found: a line for each tensor, and more where it is wrong."""
-    width = max(len(tensor.name) for tensor in result.tensors)
+    shapes = {tensor.name: " x ".join(map(str, tensor.shape)) or "1" for tensor in result.tensors}
+    width, wide = max(map(len, shapes)), max(map(len, shapes.values()))
     for tensor in result.wrong if only_wrong else result.tensors:
         method = tensor.method(COMPLEX) or tensor.method(DIFFERENCES)
-        start = f"{tensor.name:<{width}}  {' x '.join(map(str, tensor.shape)):<14}"
+        start = f"{tensor.name:<{width}}  {shapes[tensor.name]:<{wide}} "
         if tensor.verdict == "wrong":
             print(f"{start} WRONG: {tensor.diagnosis}")
             if method is not None and method.analytic is not None and method.verdict == "wrong":
-                print(f"{'':<{width + 16}} at {method.where}: {method.analytic:.6g}, measured {method.numeric:.6g}")
+                print(
+                    f"{'':<{width + wide + 3}} at {method.where}: {method.analytic:.6g}, measured {method.numeric:.6g}"
+                )
         elif tensor.zero:
             print(f"{start} {tensor.verdict}: zero by theory")
         else:

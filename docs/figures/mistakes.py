@@ -118,8 +118,7 @@ def losses(dataset: Dataset, options: list[str]) -> np.ndarray:
     state, found = step.init(), []
     for epoch in range(STEPS):
         for rows in epoch_rows(len(dataset.train.labels), config.train.batch_size, config.train.seed, epoch):
-            images, labels = dataset.train.images[np.sort(rows)], dataset.train.labels[np.sort(rows)]
-            state, metrics = compiled(state, images, labels)
+            state, metrics = compiled(state, dataset.train.images[rows], dataset.train.labels[rows])
             found.append(float(metrics.loss))
             if len(found) == STEPS:
                 return np.reshape(found, (-1, EVERY)).mean(axis=1)
