@@ -25,7 +25,6 @@ import jax
 from benchmarks.eager import random_batch, step_of
 from data.augment import Augmentation
 from model.encoder import Encoder
-from model.layers import dense
 from model.layers.gelu import GELU, GELUCache
 from model.layers.pooling import ClassTokenPooling
 from model.vit import ViT
@@ -69,13 +68,6 @@ def in_chunks(step: TrainingStep, chunks: int, abreast: int) -> TrainingStep:
 
 
 @contextlib.contextmanager
-def tall_products() -> Iterator[None]:
-    """Weight gradients with more rows than columns as they stand in the formula."""
-    with mock.patch.object(dense, "_tall_product", lambda x, dy: x.T @ dy):
-        yield
-
-
-@contextlib.contextmanager
 def slope_recomputed() -> Iterator[None]:
     """GELU keeps its input, and finds its derivative when the backward comes."""
     forward = GELU.forward
@@ -95,7 +87,6 @@ def variants(step: TrainingStep, batch: int) -> list[Variant]:
         Variant("as it is"),
         Variant("last block whole", whole_last_block),
         Variant("GELU's slope recomputed", code=slope_recomputed),
-        Variant("tall products plain", code=tall_products),
     ]
     for size, abreast in itertools.product((4, 8, 16, 32, batch), (1, 2)):
         chunks = batch // size

@@ -108,6 +108,15 @@ def test_the_lines_are_the_metrics() -> None:
 
 
 @with_matplotlib
+def test_the_moving_average_has_a_line_of_its_own() -> None:
+    averaged = [row._replace(ema_top1=0.75, ema_loss=1.0) for row in rows(2)]
+    left, right = curves.draw([curves.Curve("a", averaged), curves.Curve("b", rows(2))]).axes
+    assert [line.get_linestyle() for line in right.lines] == ["-", ":", "-"]
+    assert list(right.lines[1].get_ydata()) == [75, 75]
+    assert [text.get_text() for text in left.get_legend().get_texts()][2:] == ["validation, moving average"]
+
+
+@with_matplotlib
 def test_no_two_runs_look_alike_and_one_point_is_seen() -> None:
     figure = curves.draw([curves.Curve(str(i), rows(2 if i else 1)) for i in range(28)])
     lines = figure.axes[1].lines

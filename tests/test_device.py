@@ -15,6 +15,7 @@ HAS_GPU = any(device.platform == "gpu" for device in jax.devices())
 @pytest.fixture(autouse=True)
 def default_device() -> Iterator[None]:
     before = jax.config.jax_default_device
+    jax.config.update("jax_default_device", None)  # a test before may have left its choice: the contestants' does
     yield
     jax.config.update("jax_default_device", before)
 

@@ -31,7 +31,7 @@ def test_there_are_enough_of_them_for_every_layer_and_the_optimizer() -> None:
     layers = {"dense", "layer_norm", "gelu", "softmax", "multi_head_attention", "dropout", "pooling", "patch_embedding",
               "position_embedding", "class_token_attention", "layer_scale", "shifted_patches"}  # fmt: skip
     files = {*(f"model/layers/{name}.py" for name in layers), "model/combinators.py", "model/loss.py", "optim/adamw.py",
-             "optim/clip.py", "optim/ema.py"}  # fmt: skip
+             "optim/clip.py", "optim/ema.py", "optim/muon.py"}  # fmt: skip
     assert set(FILES) == files
     assert min(Counter(mutant.file for mutant in MUTANTS).values()) >= 4
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from data import preview
-from data.loader import training_batches
+from data.loader import epoch_rows
 from tests.tiny_runs import random_dataset
 from training.config import load_config
 
@@ -22,11 +22,11 @@ NAMES = ["class 0", "class 1", "class 2"]
 def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
     config = load_config("baseline", ["augment.flip=true", "augment.crop_padding=2", "augment.cutmix=1"])
     cells = preview.cells_of(config, DATASET, 6, seed=3, originals=True)
-    batch = next(training_batches(DATASET.train, 6, 3, 0))
+    [rows, *_] = epoch_rows(len(DATASET.train.labels), 6, 3, 0)
     pixels, labels = config.augment(
         jax.random.key(3),
-        jnp.asarray(batch.images),
-        jnp.asarray(batch.labels),
+        jnp.asarray(DATASET.train.images[rows]),
+        jnp.asarray(DATASET.train.labels[rows]),
         DATASET.mean,
         DATASET.std,
         3,
@@ -34,8 +34,8 @@ def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
     )
     seen = (np.asarray(pixels) * DATASET.std + DATASET.mean) * 255
     for i, [(original, name), (image, label)] in enumerate(cells):
-        np.testing.assert_array_equal(original, batch.images[i])
-        assert name == NAMES[batch.labels[i]]
+        np.testing.assert_array_equal(original, DATASET.train.images[rows][i])
+        assert name == NAMES[DATASET.train.labels[rows][i]]
         np.testing.assert_allclose(image, seen[i], atol=0.51)
         assert label == preview.describe(np.asarray(labels)[i], NAMES)
     assert [len(stack) for stack in preview.cells_of(config, DATASET, 2, seed=3, originals=False)] == [1, 1]
@@ -44,7 +44,7 @@ def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
 def test_without_augmentation_the_pictures_are_the_images() -> None:
     for [(image, label)], other in zip(
         preview.cells_of(load_config("baseline"), DATASET, 5, seed=0, originals=False),
-        next(training_batches(DATASET.train, 5, 0, 0)).images,
+        DATASET.train.images[epoch_rows(len(DATASET.train.labels), 5, 0, 0)[0]],
         strict=True,
     ):
         np.testing.assert_array_equal(image, other)

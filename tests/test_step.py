@@ -126,7 +126,7 @@ def test_a_state_without_an_average_is_no_start_for_a_step_that_keeps_one() -> N
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("abreast", [1, 2, 3])
 def test_chunks_change_nothing_but_rounding(abreast: int) -> None:
-    state, (images, labels) = random_state(AUGMENTED), batch(1)
+    state, (images, labels) = random_state(MIXED), batch(1)
     whole = jax.jit(MIXED)(state, images, labels)
     assert_close(jax.jit(replace(MIXED, chunks=4, abreast=abreast))(state, images, labels), whole, 1e-12)
 

@@ -220,6 +220,20 @@ def test_a_folder_holds_one_sweep(call: Call, calls: list, tmp_path: Path) -> No
     assert calls == []
 
 
+def test_a_preset_that_has_changed_is_mentioned(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run began with stays; the runs after it would be others."""
+    monkeypatch.setattr(Relay, "train", lambda relay, arguments: None)
+    sweep = Sweep.create("demo", [], ["train.seed=0"], tmp_path / "sweep")
+    run = RunFolder.create("demo", sweep.runs()[0].path)
+    run.write_config(sweeping.load_config("demo", ["train.seed=0"]))
+    assert call(train.main, "--resume", sweep.folder).err == ""
+    run.write_config(sweeping.load_config("demo", ["train.seed=0", "optim.beta1=0.5"]))
+    ended = call(train.main, "--resume", sweep.folder)
+    assert ended.err.startswith(f"warning: {run.path}: began with other options than configs.yml gives it today")
+
+
 @pytest.mark.parametrize("text", ["- 1", "preset: demo", "preset: demo\noverrides: []\nsweep: 3", "preset: {"])
 def test_a_damaged_description_is_refused(call: Call, tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yml").write_text(text)
@@ -256,19 +270,31 @@ def test_why_a_run_failed(
         assert capfd.readouterr().err == "error: the loss is nan. Try less.\n"  # shown whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_passed_on(number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("sent", "got"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM)],
+)
+def test_a_signal_is_passed_on(
+    sent: signal.Signals, got: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = f"""
 import os, signal, sys
-signal.signal({int(number)}, lambda *_: sys.exit("got it"))
-os.kill(os.getppid(), {int(number)})
+signal.signal({int(got)}, lambda *_: sys.exit("got it"))
+os.kill(os.getppid(), {int(sent)})
 while True:
     signal.pause()
 """
-    before = signal.getsignal(number)
+    before = signal.signal(sent, signal.SIG_DFL)
     failure, relay = relay_to(script, tmp_path, monkeypatch)
-    assert (failure, relay.signal) == ("got it", number)
-    assert signal.getsignal(number) is before
+    assert (failure, relay.signal) == ("got it", sent)
+    assert signal.signal(sent, before) == signal.SIG_DFL
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Relay():
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    signal.signal(signal.SIGHUP, before)
 
 
 # The script that is run in place of train.py comes first.
@@ -351,6 +377,17 @@ def test_the_csv_file_by_hand() -> None:
         "val_loss": "1.5", "val_top1": "0.3", "val_top5": "0.9", "seconds": "61.7", "state": "finished", "folder": "a",
     }  # fmt: skip
     assert last == ["64", "1", *[""] * 7, "failed: a|b", "d"]
+
+
+def test_a_moving_average_has_its_columns() -> None:
+    averaged = row()._replace(ema_loss=1.25, ema_top1=0.625)
+    entries = [Entry((seed,), FINISHED, [averaged], seed) for seed in "01"] + [Entry(("2",), FINISHED, [row()], "2")]
+    lines = format_markdown(["train.seed"], ["seed"], entries).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0][7:9] == ["val loss, average", "top-1, average"]
+    assert [line[7:9] for line in cells[2:5]] == [["1.250", "62.50%"]] * 2 + [["", ""]]
+    assert (cells[-1][0], cells[-1][-2:]) == ("3", ["1.250 ± 0.000", "62.50% ± 0.00%"])
+    assert "ema_loss,ema_top1" in format_csv(["train.seed"], entries)
 
 
 def test_one_seed_has_no_spread() -> None:

@@ -30,6 +30,7 @@ Values = dict[str, dict[str, Any]]  # section -> key -> value
 
 @dataclass(frozen=True)
 class OptimConfig:
+    name: Literal["adamw", "muon"]
     learning_rate: NotNegative
     schedule: Literal["constant", "cosine"]
     warmup: Share
@@ -40,6 +41,8 @@ class OptimConfig:
     weight_decay: NotNegative
     max_grad_norm: Positive | None
     ema: Share | None
+    momentum: Share
+    newton_schulz_steps: Count
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class DataConfig:
     workers: Count | None
     placement: Placement
     holdout: Share
+    classes: Count | None
 
     @property
     def folder(self) -> Path:

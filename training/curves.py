@@ -116,7 +116,7 @@ def draw(curves: Sequence[Curve]) -> Any:
         _plot(right, rows, "ema_top1", style | AVERAGE, scale=100)
         keys.append(Line2D([], [], label=label, **style))
     kinds = [("training", TRAINING), ("validation", VALIDATION)]
-    if any(row._asdict().get("ema_top1") is not None for curve in curves for row in curve.rows):
+    if any(row.ema_top1 is not None for curve in curves for row in curve.rows):
         kinds.append(("validation, moving average", AVERAGE))
     left.legend(handles=[Line2D([], [], color="grey", label=label, **style) for label, style in kinds])
     for axes, what in ((left, "loss (nats)"), (right, "top-1 on validation (%)")):
@@ -132,7 +132,7 @@ def _plot(axes: Any, rows: list[MetricsRow], column: str, style: Style, scale: f
     points = [
         (x, scale * value)
         for x, row in zip(passes(rows), rows, strict=True)
-        if (value := row._asdict().get(column)) is not None
+        if (value := row._asdict()[column]) is not None
     ]
     if points:
         axes.plot(*zip(*points, strict=True), **style)

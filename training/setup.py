@@ -3,11 +3,14 @@
 from data import shapes, tiny_imagenet
 from data.errors import DataError
 from data.holdout import hold_out
+from data.subset import first_classes
 from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
+from optim import Optimizer
 from optim.adamw import AdamW
 from optim.ema import EMA
+from optim.muon import Muon
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config, DataConfig, OptimConfig, TrainConfig
 from training.errors import ConfigError
@@ -17,7 +20,8 @@ from training.step import TrainingStep, default_abreast, default_chunks
 def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
     """The images that the configuration names; with `draw`, shapes are drawn first where their folder does not exist.
 
-    With `holdout`, `val` is a slice of the training images, which `train` is then without.
+    With `classes`, only the first so many. With `holdout`, `val` is a slice of the training images, which `train` is
+    then without.
 
     Raises:
         DataError: they are missing or damaged, and the message says how to get them; or they cannot be so divided.
@@ -30,7 +34,7 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
             )
         shapes.generate(config.folder, workers=config.workers, quiet=quiet)
     dataset = tiny_imagenet.load(config.folder, config.cache_folder, config.workers, quiet)
-    return hold_out(dataset, config.holdout)
+    return hold_out(first_classes(dataset, config.classes), config.holdout)
 
 
 def describe_validation(config: DataConfig, dataset: Dataset) -> str:
@@ -76,19 +80,24 @@ def build_schedule(config: OptimConfig, total_steps: int) -> Schedule:
     return WarmupCosine(config.learning_rate, warmup_steps, total_steps, config.final_learning_rate)
 
 
+def build_optimizer(config: OptimConfig, total_steps: int) -> Optimizer:
+    """The optimizer that the configuration names, with its schedule."""
+    adamw = AdamW(
+        build_schedule(config, total_steps),
+        beta1=config.beta1,
+        beta2=config.beta2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+    )
+    return Muon(adamw, config.momentum, config.newton_schulz_steps) if config.name == "muon" else adamw
+
+
 def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str) -> TrainingStep:
     """The training step of a run of `total_steps` steps on a `platform` ("cpu" or "gpu")."""
-    optimizer = AdamW(
-        build_schedule(config.optim, total_steps),
-        beta1=config.optim.beta1,
-        beta2=config.optim.beta2,
-        eps=config.optim.eps,
-        weight_decay=config.optim.weight_decay,
-    )
     return TrainingStep(
         model=config.model,
         loss=config.loss,
-        optimizer=optimizer,
+        optimizer=build_optimizer(config.optim, total_steps),
         mean=dataset.mean,
         std=dataset.std,
         max_grad_norm=config.optim.max_grad_norm,

@@ -15,16 +15,18 @@ from data.augment import Augmentation
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
-from optim.adamw import AdamW, AdamWState
+from optim import Optimizer
+from optim.adamw import AdamWState
 from optim.clip import clip_by_global_norm, global_norm
 from optim.ema import EMA
+from optim.muon import MuonState
 
 
 class TrainState(NamedTuple):
     """All that a step changes."""
 
     params: Params
-    optimizer: AdamWState
+    optimizer: AdamWState | MuonState
     average: Params | None = None  # moving average of the parameters; None: none is kept
 
 
@@ -55,7 +57,7 @@ class TrainingStep:
 
     model: ViT
     loss: CrossEntropy
-    optimizer: AdamW
+    optimizer: Optimizer
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_grad_norm: float | None = None

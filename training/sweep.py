@@ -72,7 +72,8 @@ class Sweep:
         """The sweep in the folder `path`.
 
         Raises:
-            ConfigError: its description is damaged, or asks for what this version does not know.
+            UserError: its description is damaged, or asks for what this version does not know.
+            OSError: it cannot be read.
         """
         file = path / DESCRIPTION
         document = parse_yaml(read_utf8(file), str(file))
@@ -162,6 +163,7 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
         UserError: another process trains this sweep, or the record of a run is damaged.
         OSError: the folder cannot be written.
     """
+    _warn_of_changes(sweep)
     failures: dict[RunFolder, str] = {}
     combinations = sweep.combinations()
     with RunFolder(sweep.folder).lock(), Relay() as relay:
@@ -186,6 +188,18 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
     if failures:
         print(f"{len(failures)} of {len(combinations)} runs failed; try these again with: {again}")
     return 1 if failures else 0
+
+
+def _warn_of_changes(sweep: Sweep) -> None:
+    """Each run keeps what it began with; but a preset may be edited before the next one begins."""
+    for values in sweep.combinations():
+        run = sweep.run(values)
+        if run.config_file.exists() and run.read_config() != load_config(sweep.preset, sweep.options(values)):
+            print(
+                f"warning: {run.path}: began with other options than configs.yml gives it today, so runs that begin "
+                "from now on differ from it in more than what is swept",
+                file=sys.stderr,
+            )
 
 
 def _has_all_steps(run: RunFolder) -> bool:
@@ -225,6 +239,7 @@ def _write_tables(sweep: Sweep, failures: Mapping[RunFolder, str]) -> str:
 
 class Relay:
     """A context in which train.py is run, and SIGINT and SIGTERM are passed on to it: it saves, then the sweep ends.
+    A terminal that is closed (SIGHUP) is such a request too, unless that is ignored, as under nohup.
 
     The run has a process group of its own, so that Ctrl-C reaches it once, from here, and not from the terminal too:
     twice would mean to leave at once. A second Ctrl-C does mean that.
@@ -235,7 +250,10 @@ class Relay:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            numbers.append(signal.SIGHUP)
+        self._previous = {number: signal.signal(number, self._pass_on) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -244,8 +262,12 @@ class Relay:
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
-        if self._process is not None:
-            self._process.send_signal(number)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        if self.signal is not None and self._process is not None:
+            # By SIGHUP train.py would end without saving.
+            self._process.send_signal(signal.SIGTERM if self.signal == signal.SIGHUP else self.signal)
 
     def train(self, arguments: Sequence[str]) -> str | None:
         """Run train.py. Why it failed, in a few words; None where it did not."""
@@ -256,8 +278,7 @@ class Relay:
         ) as process:
             try:
                 self._process = process
-                if self.signal is not None:  # it came just before
-                    process.send_signal(self.signal)
+                self._hand_on()  # a signal that came just before
                 assert process.stderr is not None
                 for line in process.stderr:
                     print(line, end="", file=sys.stderr, flush=True)

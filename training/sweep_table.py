@@ -34,7 +34,9 @@ RESULTS = (
     Column("val_loss", "val loss", "{:.3f}"),
     Column("val_top1", "top-1", "{:.2%}"),
     Column("val_top5", "top-5", "{:.2%}"),
-    Column("ema_loss", "val loss, average", "{:.3f}"),  # of the moving average of the parameters, where one is kept
+)
+AVERAGES = (  # the same of the moving average of the parameters, where one is kept
+    Column("ema_loss", "val loss, average", "{:.3f}"),
     Column("ema_top1", "top-1, average", "{:.2%}"),
 )
 SECONDS = Column("seconds", "seconds", "{:,.0f}")
@@ -54,7 +56,7 @@ def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence
     text = _markdown([*names, *(column.title for column in columns), "state"], len(names), lines)
     means = _means(keys, entries)
     if means:
-        measured = [column for column in columns if column in RESULTS]
+        measured = [column for column in columns if column in RESULTS + AVERAGES]
         others = [name for key, name in zip(keys, names, strict=True) if key != SEED]
         titles = [*others, "seeds", *(column.title for column in measured)]
         text += "\nMean and standard deviation over the seeds that are finished:\n\n"
@@ -76,11 +78,8 @@ def format_csv(keys: Sequence[str], entries: Sequence[Entry]) -> str:
 
 
 def _columns(entries: Sequence[Entry]) -> list[Column]:
-    """Those for which there is something to show, but for the usual ones, which are always there."""
-    results = [_results(entry) for entry in entries]
-    optional = ("ema_loss", "ema_top1")
-    shown = [c for c in RESULTS if c.name not in optional or any(r.get(c.name) is not None for r in results)]
-    return [PASSES, STEPS, *shown, SECONDS]
+    averaged = any(row.ema_top1 is not None for entry in entries for row in entry.rows)
+    return [PASSES, STEPS, *RESULTS, *(AVERAGES if averaged else ()), SECONDS]
 
 
 def _results(entry: Entry) -> dict[str, float | None]:

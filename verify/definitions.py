@@ -1,9 +1,9 @@
 """What has no backward pass against its definition, written out once more in plain NumPy.
 
 Differences can say nothing about the optimizer. What can be checked is that the update is the one of the papers
-(Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Pascanu et al. 2013, arXiv:1211.5063), step by step; that
-the moving average is that of its formula; that the learning rate follows its schedule; and that the loss of each image,
-which evaluation uses, is the loss.
+(Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Jordan et al. 2024 and Liu et al. 2025, arXiv:2502.16982;
+Pascanu et al. 2013, arXiv:1211.5063), step by step; that the moving average is that of its formula; that the learning
+rate follows its schedule; and that the loss of each image, which evaluation uses, is the loss.
 """
 
 import math
@@ -18,8 +18,10 @@ import numpy as np
 import optim.adamw
 import optim.clip
 import optim.ema
+import optim.muon
 import optim.schedule
 from model.loss import CrossEntropy
+from optim import Optimizer
 from verify.case import named
 from verify.results import DEFINITION, STRUCTURE, WRONG, CaseResult, MethodResult, TensorResult
 from verify.verdict import judge
@@ -32,6 +34,12 @@ SHAPES: dict[str, Any] = {
     "embedding": {"positions": (3, 4), "class_token": (4,)},
 }
 DECAYING = ("dense/W",)
+MOMENTUM, ITERATIONS = 0.6, 4
+MUON_SHAPES: dict[str, Any] = {
+    **SHAPES,
+    "encoder": {"qkv": {"W": (3, 9), "b": (9,)}, "expand": {"W": (3, 5)}, "project": {"W": (5, 3)}, "gamma": (4,)},
+}
+MUON_MATRICES = {"encoder/qkv/W": 3, "encoder/expand/W": 1, "encoder/project/W": 1}  # and how many each of them is
 
 
 def definition_results(seed: int) -> list[CaseResult]:
@@ -39,7 +47,9 @@ def definition_results(seed: int) -> list[CaseResult]:
     return [
         _case("AdamW", "AdamW", seed, lambda rng: _adamw(rng, 0.02)),
         _case("AdamW, schedule", "AdamW", seed, lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
-        _case("AdamW, float32", "AdamW", seed, _types),
+        _case("AdamW, float32", "AdamW", seed, lambda rng: _types(rng, _optimizer(lambda step: 0.1 / (1 + step)))),
+        _case("Muon", "Muon", seed, _muon),
+        _case("Muon, float32", "Muon", seed, lambda rng: _types(rng, _muon_optimizer())),
         _case("schedules", "WarmupCosine", seed, _schedules),
         _case("loss, of each image", "CrossEntropy", seed, _losses),
         _case("moving average", "EMA", seed, _ema),
@@ -49,6 +59,7 @@ def definition_results(seed: int) -> list[CaseResult]:
     ]
 
 
+Arrays = dict[str, np.ndarray]
 Comparison = tuple[str, np.ndarray, np.ndarray]  # name, what the engine computes, what the definition says
 
 
@@ -85,14 +96,18 @@ def _result(case: str, name: str, found: np.ndarray, expected: np.ndarray) -> Te
     return result
 
 
-def _tree(rng: np.random.Generator, size: float = 1.0) -> dict[str, Any]:
-    return {
-        part: {name: size * rng.normal(size=shape) for name, shape in shapes.items()} for part, shapes in SHAPES.items()
-    }
+def _tree(rng: np.random.Generator, size: float = 1.0, shapes: dict[str, Any] = SHAPES) -> dict[str, Any]:
+    return jax.tree.map(
+        lambda shape: size * rng.normal(size=shape), shapes, is_leaf=lambda shape: isinstance(shape, tuple)
+    )
+
+
+def _optimizer(rate: float | Callable[[Any], Any]) -> optim.adamw.AdamW:
+    return optim.adamw.AdamW(rate, BETA1, BETA2, EPS, DECAY)
 
 
 def _adamw(rng: np.random.Generator, rate: float | Callable[[Any], Any]) -> Iterator[Comparison]:
-    optimizer = optim.adamw.AdamW(rate, BETA1, BETA2, EPS, DECAY)
+    optimizer = _optimizer(rate)
     update = jax.jit(lambda params, grads, state: optimizer.update(params, grads, state))
     params = _tree(rng)
     state = optimizer.init(params)
@@ -104,20 +119,62 @@ def _adamw(rng: np.random.Generator, rate: float | Callable[[Any], Any]) -> Iter
         params, state = update(params, grads, state)
         lr = rate(step) if callable(rate) else rate
         for name, g in named(grads).items():
-            m[name] = BETA1 * m[name] + (1 - BETA1) * g
-            v[name] = BETA2 * v[name] + (1 - BETA2) * g**2
-            mhat, vhat = m[name] / (1 - BETA1 ** (step + 1)), v[name] / (1 - BETA2 ** (step + 1))
-            decay = DECAY if name in DECAYING else 0.0
-            theta[name] = theta[name] - lr * (mhat / (np.sqrt(vhat) + EPS) + decay * theta[name])
+            _adamw_step(theta, m, v, name, g, step, lr)
     yield from _compare(params, theta, "")
     yield from _compare(state.m, m, " (m)")
     yield from _compare(state.v, v, " (v)")
 
 
-def _types(rng: np.random.Generator) -> Iterator[Comparison]:
+def _adamw_step(theta: Arrays, m: Arrays, v: Arrays, name: str, g: np.ndarray, step: int, lr: float) -> None:
+    m[name] = BETA1 * m[name] + (1 - BETA1) * g
+    v[name] = BETA2 * v[name] + (1 - BETA2) * g**2
+    mhat, vhat = m[name] / (1 - BETA1 ** (step + 1)), v[name] / (1 - BETA2 ** (step + 1))
+    decay = DECAY if name in DECAYING else 0.0
+    theta[name] = theta[name] - lr * (mhat / (np.sqrt(vhat) + EPS) + decay * theta[name])
+
+
+def _muon_optimizer() -> optim.muon.Muon:
+    return optim.muon.Muon(_optimizer(lambda step: 0.1 / (1 + step)), MOMENTUM, ITERATIONS)
+
+
+def _muon(rng: np.random.Generator) -> Iterator[Comparison]:
+    """Newton-Schulz by what it does to singular values. The first gradient is zero, as below a head that starts so."""
+    optimizer = _muon_optimizer()
+    update = jax.jit(lambda params, grads, state: optimizer.update(params, grads, state))
+    params = _tree(rng, shapes=MUON_SHAPES)
+    state = optimizer.init(params)
+    theta = {name: np.array(array) for name, array in named(params).items()}
+    m, v = ({name: np.zeros_like(array) for name, array in theta.items()} for _ in range(2))
+    for step in range(STEPS):
+        grads = _tree(rng, 0.0 if step == 0 else 1.0, MUON_SHAPES)
+        params, state = update(params, grads, state)
+        lr = 0.1 / (1 + step)
+        for name, g in named(grads).items():
+            if name in MUON_MATRICES:
+                m[name] = MOMENTUM * m[name] + g
+                parts = np.split(g + MOMENTUM * m[name], MUON_MATRICES[name], axis=1)
+                direction = np.concatenate([0.2 * math.sqrt(max(U.shape)) * _near_orthogonal(U) for U in parts], axis=1)
+                theta[name] = theta[name] - lr * (direction + DECAY * theta[name])
+            else:
+                _adamw_step(theta, m, v, name, g, step, lr)
+    yield from _compare(params, theta, "")
+    yield from _compare(state.momentum, m, " (momentum)")
+    yield from _compare(state.adamw.v, v, " (v)")
+    yield "step", np.asarray(state.step, np.float64), np.asarray(float(STEPS))
+
+
+def _near_orthogonal(U: np.ndarray) -> np.ndarray:
+    """MUON.3 and MUON.4 of optim/muon.py, on the singular values alone."""
+    P, s, QT = np.linalg.svd(U, full_matrices=False)
+    s = s / max(math.sqrt((s**2).sum()), 1e-7)
+    for _ in range(ITERATIONS):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return (P * s) @ QT
+
+
+def _types(rng: np.random.Generator, optimizer: Optimizer) -> Iterator[Comparison]:
     """An update must not widen what it updates: parameters and averages keep their type, the step stays an integer."""
-    params = jax.tree.map(lambda array: array.astype(np.float32), _tree(rng))
-    optimizer = optim.adamw.AdamW(lambda step: 0.1 / (1 + step), BETA1, BETA2, EPS, DECAY)
+    params = jax.tree.map(lambda array: array.astype(np.float32), _tree(rng, shapes=MUON_SHAPES))
     state = optimizer.init(params)
     new_params, new_state = jax.eval_shape(optimizer.update, params, params, state)
     found = jax.tree_util.tree_leaves_with_path({"params": new_params, "state": new_state})

@@ -20,7 +20,7 @@ def _draw(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     values = rng.normal(size=shape)
     if name.endswith("W"):
         return values / math.sqrt(shape[0])
-    return 1 + 0.3 * values if name.endswith("gamma") else 0.5 * values
+    return 1 + 0.3 * values if name.endswith(("gamma", "scale")) else 0.5 * values
 
 
 def draw_input(shape: tuple[int, ...], rng: np.random.Generator, spread: float = 0.5) -> np.ndarray:

@@ -19,7 +19,7 @@ PLAIN: dict[str, dict[str, object]] = {
         "learned_temperature": False, "masked_diagonal": False, "shifted_patches": False, "dtype": "float32",
     },
     "loss": {"label_smoothing": 0.0},
-    "optim": {"schedule": "constant", "warmup": 0.0, "max_grad_norm": None, "ema": None},
+    "optim": {"name": "adamw", "schedule": "constant", "warmup": 0.0, "max_grad_norm": None, "ema": None},
     "augment": {
         "flip": False, "crop_padding": 0, "resized_crop": None, "color_jitter": 0.0, "policy": "none", "erasing": 0.0,
         "mixup": 0.0, "cutmix": 0.0,

@@ -1,0 +1,154 @@
+"""Muon: momentum, orthogonalized by Newton-Schulz, for the weight matrices of the encoder; AdamW for all else.
+
+m     = momentum * m + g                       sum of the gradients, the older the less       (MUON.1)
+U     = g + momentum * m                       Nesterov's: one step ahead of it               (MUON.2)
+X     = U / ||U||                              no singular value is above 1                   (MUON.3)
+X     = a X + (b G + c G G) X,  G = X X^T      Newton-Schulz, five times                      (MUON.4)
+theta = theta - lr * (0.2 sqrt(max(rows, columns)) X + weight_decay * theta)                  (MUON.5)
+
+Let X = P diag(s) Q^T. MUON.4 leaves P and Q as they are and makes a s + b s^3 + c s^5 of each singular value s, so it
+leads towards P Q^T, the orthogonal matrix nearest to U. A gradient is ruled by a few directions; in P Q^T the rare ones
+count as much. With a, b, c = 3.4445, -4.7750, 2.0315 a small s more than triples each time. The price is that s does
+not converge to 1: after five times it lies between 0.68 and 1.21, if it began at 0.0015 or more. That is near enough.
+
+The entries of an orthogonal X have mean square 1 / max(rows, columns). The factor in MUON.5 makes that 0.2^2 whatever
+the shape, about what an update of AdamW has: so one learning rate and one weight decay serve both. The decay is that of
+ADAMW.4.
+
+The weights of queries, keys and values lie side by side in one matrix and are three: `qkv/W`, (D, 3D) with columns
+ordered (3, H, K), is orthogonalized as three matrices (D, D), and so are its rows and columns counted in MUON.5.
+
+AdamW's are biases, gains, class token, positions, patch embedding and head. The first are no matrices. In a matrix that
+reads pixels or names classes a row or a column has a meaning of its own, and they are not all to count alike.
+
+Sources    MUON.1 to MUON.4: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
+           MUON.5: Liu et al. 2025, arXiv:2502.16982, section 2.2
+Shapes     g, m, U, X, theta (rows, columns), all of one type; where rows > columns, MUON.4 works on the transpose, so
+           that G is the smaller of two squares
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optim import Params
+from optim.adamw import AdamW, AdamWState, decays
+
+HIDDEN = "encoder"
+"""The branch of the parameters whose weight matrices are Muon's."""
+FUSED = {"qkv": 3}
+"""Layers whose matrix is several side by side, equally wide, and how many."""
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""a, b and c of MUON.4."""
+RMS = 0.2
+"""Root mean square of an update before the learning rate, for MUON.5."""
+EPS = 1e-7
+"""What MUON.3 divides by at least: zeros stay zeros, and a gradient that is mere rounding is not blown up."""
+
+
+class MuonState(NamedTuple):
+    momentum: Params  # m of MUON.1; None for each parameter that is AdamW's
+    adamw: AdamWState  # of the others; None for each parameter that is Muon's
+
+    @property
+    def step(self) -> jax.Array:
+        """(), updates made so far."""
+        return self.adamw.step
+
+
+@dataclass(frozen=True)
+class Muon:
+    """Pure `init` and `update`; nothing is stored in the optimizer.
+
+    Attributes:
+        adamw: updates what is not Muon's; its learning rate and weight decay are those of all parameters.
+        momentum: memory of the sum of gradients, in [0, 1).
+        newton_schulz_steps: how often MUON.4 is repeated.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    adamw: AdamW
+    momentum: float = 0.95
+    newton_schulz_steps: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}")
+        if self.newton_schulz_steps < 1:
+            raise ValueError(f"newton_schulz_steps must be at least 1, got {self.newton_schulz_steps}")
+
+    def init(self, params: Params) -> MuonState:
+        """The state before the first update. Raises ValueError where no parameter would be Muon's."""
+        hidden, others = split(params)
+        if not jax.tree.leaves(hidden):
+            raise ValueError(f"Muon finds no weight matrix in a branch {HIDDEN!r} of the parameters: use AdamW")
+        return MuonState(jax.tree.map(jnp.zeros_like, hidden), self.adamw.init(others))
+
+    def update(self, params: Params, grads: Params, state: MuonState) -> tuple[Params, MuonState]:
+        """One step; `grads` has the tree of `params`. Returns the new parameters and the new state."""
+        hidden, others = split(params)
+        hidden_grads, other_grads = split(grads)
+        rate = self.rate(state.step)
+        others, adamw = self.adamw.update(others, other_grads, state.adamw)
+
+        momentum = jax.tree.map(lambda m, g: self.momentum * m + g, state.momentum, hidden_grads)  # MUON.1
+        ahead = jax.tree.map(lambda m, g: g + self.momentum * m, momentum, hidden_grads)  # MUON.2
+
+        def step(path: Any, theta: jax.Array, U: jax.Array) -> jax.Array:
+            direction = self._direction(U, FUSED.get(_names(path)[-2], 1))
+            decayed = direction + self.adamw.weight_decay * theta
+            return theta - rate.astype(theta.dtype) * decayed  # MUON.5
+
+        hidden = jax.tree_util.tree_map_with_path(step, hidden, ahead)
+        return merge(hidden, others), MuonState(momentum, adamw)
+
+    def rate(self, step: jax.Array | int) -> jax.Array:
+        """The learning rate after `step` updates, a scalar."""
+        return self.adamw.rate(step)
+
+    def _direction(self, U: jax.Array, parts: int) -> jax.Array:
+        """The first term of MUON.5, for a matrix that is so many side by side."""
+        rows, columns = U.shape[0], U.shape[1] // parts
+        matrices = U.reshape(rows, parts, columns).swapaxes(0, 1)  # (rows, parts, columns) -> (parts, rows, columns)
+        X = RMS * max(rows, columns) ** 0.5 * newton_schulz(matrices, self.newton_schulz_steps)
+        return X.swapaxes(0, 1).reshape(U.shape)
+
+
+def newton_schulz(U: jax.Array, steps: int) -> jax.Array:
+    """Matrices (..., rows, columns) with all singular values brought near to 1: MUON.3, and MUON.4 so many times."""
+    if U.shape[-2] > U.shape[-1]:
+        return newton_schulz(U.swapaxes(-1, -2), steps).swapaxes(-1, -2)
+    norm = jnp.sqrt((U * U).sum(axis=(-1, -2), keepdims=True))
+    X = U / jnp.maximum(norm, EPS)  # MUON.3
+    a, b, c = COEFFICIENTS
+    for _ in range(steps):
+        G = X @ X.swapaxes(-1, -2)
+        X = a * X + (b * G + c * (G @ G)) @ X  # MUON.4
+    return X
+
+
+def is_hidden(path: Any, parameter: jax.Array) -> bool:
+    """Whether the parameter at this path of the tree is Muon's: a weight matrix somewhere below `encoder`."""
+    return HIDDEN in _names(path)[:-1] and parameter.ndim == 2 and decays(path, parameter)
+
+
+def split(tree: Params) -> tuple[Params, Params]:
+    """A tree like the parameters as two, Muon's and the others, each with None in the places of the other."""
+
+    def part(muon: bool) -> Params:
+        return jax.tree_util.tree_map_with_path(lambda path, x: x if is_hidden(path, x) == muon else None, tree)
+
+    return part(True), part(False)
+
+
+def merge(hidden: Params, others: Params) -> Params:
+    """The tree that `split` took apart."""
+    return jax.tree.map(lambda a, b: b if a is None else a, hidden, others, is_leaf=lambda leaf: leaf is None)
+
+
+def _names(path: Any) -> list[Any]:
+    return [getattr(entry, "key", None) for entry in path]
