@@ -1,18 +1,20 @@
 # make demo   install, train on the embedded data, evaluate, check the gradients
 # make test   install, lint, types, all tests
+# make docs   build the book into build/docs/index.html
 # Another Python: make PYTHON=python3.12 test
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install install-dev demo lint types pytest test clean
+.PHONY: help install install-dev install-docs demo docs lint types pytest test clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev
+install-docs: $(VENV)/installed-docs
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d; name one: make PYTHON=python3.12 ..." % sys.version_info[:2])'
@@ -27,10 +29,19 @@ $(VENV)/installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/pytho
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
 
+$(VENV)/installed-docs: requirements-docs.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@ $(VENV)/installed
+
 demo: install
 	$(BIN)/python train.py demo
 	$(BIN)/python evaluate.py
 	$(BIN)/python gradcheck.py
+
+# Warnings are errors, a page that cannot be run among them. From scratch: numbers must not outlive the code they come from.
+docs: install-docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "open build/docs/index.html"
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -1,0 +1,163 @@
+"""What the cells of the book have at hand: figures for light and dark pages, and the gradient checker's words."""
+
+import csv
+import html
+import io
+import re
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from model.layer import Layer
+from verify.case import Case
+from verify.cases import all_cases
+from verify.check import Checker
+from verify.definitions import definition_results
+from verify.draw import layer_case
+from verify.mutants import load_mutants, planted
+from verify.results import COMPLEX, DIFFERENCES, CaseResult
+
+CURVES = Path(__file__).parent / "figures" / "mistakes.csv"
+
+# From Okabe and Ito's palette, made to be told apart by colour-blind readers; these can be seen on white and on black.
+BLUE, RED, GREEN, PINK, ORANGE = "#1f83c4", "#d55e00", "#009e73", "#cc79a7", "#d99100"
+STYLES = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), (PINK, ":"), (ORANGE, (0, (6, 1, 1, 1, 1, 1))))
+INK = "#010203"  # stands for the colour of the page's text, whatever it is
+LOOK = {
+    "axes.edgecolor": INK, "axes.facecolor": "none", "axes.labelcolor": INK, "axes.spines.right": False,
+    "axes.spines.top": False, "axes.titlesize": 10, "figure.facecolor": "none", "font.size": 9, "legend.frameon": False,
+    "legend.labelcolor": INK, "lines.linewidth": 1.8, "svg.fonttype": "none", "svg.hashsalt": "book", "text.color": INK,
+    "xtick.color": INK, "ytick.color": INK,
+}  # fmt: skip
+
+rcParams.update(LOOK)
+
+shown: list[str] = []  # the figures of the cell that runs, as SVG
+
+
+def figure(columns: int = 1, width: float = 6.4, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """A figure with axes side by side; sizes in inches."""
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    return drawn, list(np.ravel(drawn.subplots(1, columns)))
+
+
+def show(drawn: Figure, alt: str) -> None:
+    """Put the figure on the page; `alt` says in words what is to be seen."""
+    file = io.StringIO()
+    drawn.savefig(file, format="svg", metadata={"Date": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    size = r'width="([\d.]+)pt" height="[\d.]+pt"'  # no more than that, and less on a phone
+    svg = re.sub(size, r'style="width: \1pt"', svg, count=1)
+    shown.append(f'<div class="figure" role="img" aria-label="{html.escape(alt)}">{svg}</div>')
+
+
+def matrix(axes: Axes, values: np.ndarray, title: str, limit: float | None = None) -> None:
+    """A small matrix with its numbers: blue below zero, orange above."""
+    limit = limit or float(np.abs(values).max())
+    axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
+    axes.set_title(title)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for (i, j), value in np.ndenumerate(values):
+        colour = "white" if abs(value) > 0.6 * limit else "black"
+        axes.text(j, i, f"{value:.2f}".replace("-0.00", "0.00"), ha="center", va="center", color=colour)
+
+
+def squares(axes: Axes, numbers: np.ndarray, kinds: np.ndarray, rows: int | None = None) -> None:
+    """Numbers in squares, coloured by their kind; with `rows`, a gap after so many rows."""
+    for (i, j), number in np.ndenumerate(numbers):
+        y = -i - 0.4 * (i // rows if rows else 0)
+        colour = (BLUE, ORANGE, GREEN, PINK)[kinds[i, j]]
+        axes.add_patch(Rectangle((j, y), 0.94, 0.94, color=colour, alpha=0.5))
+        axes.text(j + 0.47, y + 0.45, str(number), ha="center", va="center")
+    axes.set(xlim=(-0.3, 4.3), ylim=(-5.6, 1.2), aspect="equal")  # one scale for all
+    axes.axis("off")
+
+
+def training(*names: str, right: str = "right") -> None:
+    """The training loss with each of these mistakes, beside that without: columns of figures/mistakes.csv."""
+    with CURVES.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    steps = [int(row["step"]) for row in rows]
+    losses = {name: [float(row[name]) for row in rows] for name in (right, "right, seed 1", *names)}
+    drawn, (axes,) = figure(height=3.2)
+    axes.plot(steps, losses[right], color="gray", linewidth=3.2, label=right)
+    if right == "right":
+        axes.plot(steps, losses["right, seed 1"], color="gray", linewidth=1.2, label="right, another seed")
+    for name, (colour, line) in zip(names, STYLES, strict=False):
+        axes.plot(steps, losses[name], color=colour, linestyle=line, label=name)
+    axes.axhline(np.log(12), color="gray", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="step", ylabel="training loss, in nats")
+    axes.legend()
+    ends = ", ".join(f"{name} {losses[name][-1]:.2f}" for name in (right, *names))
+    show(drawn, f"training loss over {steps[-1]} steps; at the end: {ends}")
+
+
+def verdict(result: CaseResult, only_wrong: bool = False) -> None:
+    """Print what the checker found: a line for each tensor, and more where it is wrong."""
+    shapes = {tensor.name: " x ".join(map(str, tensor.shape)) or "1" for tensor in result.tensors}
+    width, wide = max(map(len, shapes)), max(map(len, shapes.values()))
+    for tensor in result.wrong if only_wrong else result.tensors:
+        method = tensor.method(COMPLEX) or tensor.method(DIFFERENCES)
+        start = f"{tensor.name:<{width}}  {shapes[tensor.name]:<{wide}} "
+        if tensor.verdict == "wrong":
+            print(f"{start} WRONG: {tensor.diagnosis}")
+            if method is not None and method.analytic is not None and method.verdict == "wrong":
+                print(
+                    f"{'':<{width + wide + 3}} at {method.where}: {method.analytic:.6g}, measured {method.numeric:.6g}"
+                )
+        elif tensor.zero:
+            print(f"{start} {tensor.verdict}: zero by theory")
+        else:
+            worst = f", largest error {method.worst:.0e} of the largest gradient" if method and method.worst else ""
+            print(f"{start} {tensor.verdict}{worst}")
+
+
+def optimizer(name: str, *mistakes: str, file: str = "optim/adamw.py") -> None:
+    """Print what comes of comparing with the definitions: as it is, and with each of these mistakes planted.
+
+    `name` is that of a case of verify/definitions.py, of which there is more than one for an optimizer.
+    """
+    known = {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
+    for mistake in (None, *mistakes):
+        with nullcontext() if mistake is None else planted(known[file, mistake]):
+            result = next(result for result in definition_results(0) if result.name == name)
+        print("--- as it is" if mistake is None else f"--- {mistake}")
+        if result.wrong:
+            tensor = result.wrong[0]
+            print(f"{tensor.name}: WRONG: {tensor.diagnosis}")
+            print(f"{len(result.wrong)} of {len(result.tensors)} comparisons are wrong")
+        else:
+            print(f"{len(result.tensors)} comparisons, all pass")
+
+
+class Trial:
+    """The gradient checker on one case, as the layer is and with mistakes planted in it."""
+
+    def __init__(self, case: Case) -> None:
+        self.checker = Checker(case, seed=0)
+        self.result = self.checker.check()  # what is measured is measured on the layer as it is
+
+    @classmethod
+    def of(cls, layer: Layer, shape: tuple[int, ...], **sizes: int) -> "Trial":
+        """A layer at random parameters and a random input of this shape; `sizes` may be named by a diagnosis."""
+        return cls(layer_case(type(layer).__name__, layer, shape, np.random.default_rng(0), sizes=sizes))
+
+    @classmethod
+    def known(cls, name: str) -> "Trial":
+        """One of the cases of `python gradcheck.py`, by its name."""
+        return cls(next(case for case in all_cases(0) if case.name == name))
+
+    def plant(self, file: str, *mistakes: str) -> None:
+        """Print what the checker says of each of these mistakes of verify/mutants.yml: the tensors that are wrong."""
+        known = {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
+        for mistake in mistakes:
+            print(f"--- {mistake}")
+            with planted(known[file, mistake]):
+                verdict(self.checker.check(fresh=True), only_wrong=True)

@@ -1,0 +1,150 @@
+"""The book against the code: every formula that is cited is derived, and what a page includes exists.
+
+None of this needs Sphinx. That the cells run, and the numbers in them hold, is seen by `make docs`.
+"""
+
+import ast
+import csv
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from verify.mutants import load_mutants
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
+PACKAGES = ("model", "optim", "data", "training", "verify")
+SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+
+# Tags of the code whose chapter is not written yet. One that is here and in the book, or only here, is an error.
+TO_COME = {"COMPLEX": 1, "DIFF": 4, "MIX": 2, "MUON": 5, "PROBE": 2, "TAYLOR": 2, "VERDICT": 3}
+
+PARTS = [
+    "What it is for", "Forward", "Derivation", "The code", "By hand", "Check", "Mistakes everyone makes", "Quiz",
+    "Recap",
+]  # fmt: skip
+
+
+def tags_of_code() -> set[str]:
+    return {tag for file in SOURCES for tag in re.findall(r"\b[A-Z]{2,}\.\d+\b", file.read_text(encoding="utf-8"))}
+
+
+def tags_of_book() -> list[str]:
+    return [tag for page in BOOK for tag in re.findall(r"\\tag\{([^}]*)\}", page.read_text(encoding="utf-8"))]
+
+
+def tags_to_come() -> set[str]:
+    return {f"{prefix}.{i + 1}" for prefix, count in TO_COME.items() for i in range(count)}
+
+
+def test_every_formula_that_the_code_cites_is_in_the_book() -> None:
+    missing = tags_of_code() - set(tags_of_book()) - tags_to_come()
+    assert not missing, f"cited in the code, but neither in docs/book nor to come: {sorted(missing)}"
+
+
+def test_every_formula_of_the_book_is_cited_in_the_code() -> None:
+    unused = set(tags_of_book()) - tags_of_code()
+    assert not unused, f"in docs/book, but nowhere in the code: {sorted(unused)}"
+
+
+def test_no_formula_of_the_book_has_the_tag_of_another() -> None:
+    tags = tags_of_book()
+    assert tags
+    assert len(tags) == len(set(tags))
+
+
+def test_the_tags_to_come_are_in_the_code_and_not_yet_in_the_book() -> None:
+    assert not tags_to_come() & set(tags_of_book()), "these are written: take them from TO_COME"
+    assert not tags_to_come() - tags_of_code(), "these are not in the code: take them from TO_COME"
+
+
+@pytest.mark.parametrize("page", BOOK, ids=lambda page: page.stem)
+def test_every_chapter_has_the_same_parts(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.M) == PARTS
+    assert text.startswith(f"# {int(page.stem[:2])}. ")
+    recap = text.partition("## Recap")[2]
+    assert len(re.findall(r"^- ", recap, re.M)) == 3
+
+
+def inclusions() -> Iterator[tuple[Path, Path, str | None]]:
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        pattern = r"^```\{literalinclude\} (\S+)\n((?::.*\n)*)"
+        for target, options in re.findall(pattern, page.read_text(encoding="utf-8"), re.M):
+            wanted = re.search(r"^:pyobject: (\S+)$", options, re.M)
+            yield page, (page.parent / target).resolve(), wanted[1] if wanted else None
+
+
+def test_everything_that_a_page_includes_exists() -> None:
+    found = list(inclusions())
+    assert found
+    for page, target, name in found:
+        assert target.is_file(), f"{page.name} includes {target}, which does not exist"
+        assert name is None or name in defined_in(target), f"{page.name} includes {name}, not in {target.name}"
+
+
+def defined_in(file: Path) -> set[str]:
+    """Functions, classes, and methods as `Class.method`."""
+    names = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return names
+
+
+def test_every_link_between_pages_and_files_leads_somewhere() -> None:
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_chapter_is_in_the_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\(book/(\S+)\)", index) == [page.name for page in BOOK]
+
+
+def test_every_mistake_that_a_page_plants_is_in_the_list() -> None:
+    known = {(mutant.file, mutant.mistake) for mutant in load_mutants()}
+    planted = []
+    for page in BOOK:
+        for node in ast.walk(ast.Module(cells(page), [])):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "plant":
+                file, *mistakes = map(ast.literal_eval, node.args)
+                planted += [(file, mistake) for mistake in mistakes]
+    assert planted
+    assert not set(planted) - known
+
+
+def test_every_curve_that_a_page_draws_was_measured() -> None:
+    script = load_script(ROOT / "docs" / "figures" / "mistakes.py")
+    with (ROOT / "docs" / "figures" / "mistakes.csv").open(encoding="utf-8") as file:
+        measured = next(csv.reader(file))
+    assert measured == ["step", *script.BASES, *script.MISTAKES]
+    known = {(mutant.file, mutant.mistake) for mutant in load_mutants()}
+    assert all((file, mistake) in known for _, file, mistake in script.MISTAKES.values())
+    for page in BOOK:
+        for node in ast.walk(ast.Module(cells(page), [])):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "lab.training":
+                names = [ast.literal_eval(name) for name in [*node.args, *(keyword.value for keyword in node.keywords)]]
+                assert set(names) <= set(measured), page.name
+
+
+def cells(page: Path) -> list[ast.stmt]:
+    """The statements of all cells of a page."""
+    sources = re.findall(r"^```\{cell\}\n(?::fold:\n)?(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    return [statement for source in sources for statement in ast.parse(source).body]
+
+
+def load_script(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
