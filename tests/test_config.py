@@ -180,7 +180,7 @@ def test_values_that_cannot_be_used(override: str, told: str) -> None:
         ("d_model=3", "expected section.key=value; did you mean model.d_model?"),
         ("learningrate=3", "did you mean optim.learning_rate?"),
         ("train.learning_rate=3", "unknown option train.learning_rate; did you mean optim.learning_rate?"),
-        ("optim.xyz=3", "unknown option optim.xyz; choose from learning_rate, schedule, "),
+        ("optim.xyz=3", "unknown option optim.xyz; choose from name, learning_rate, schedule, "),
         ("model.d_model", "model.d_model: expected section.key=value"),
         ("xyz", "--help lists the options"),
         ("=", "expected section.key=value"),
