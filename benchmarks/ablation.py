@@ -7,7 +7,6 @@ whose speed drifts is fair to all. Augmentation is left out. Prints the median, 
 each, its ratio to the step as it is, and the temporary memory in XLA's analysis.
 """
 
-import argparse
 import contextlib
 import itertools
 import random
@@ -22,6 +21,7 @@ from unittest import mock
 
 import jax
 
+from benchmarks.arguments import parse, step_parser
 from benchmarks.eager import random_batch, step_of
 from data.augment import Augmentation
 from model.encoder import Encoder
@@ -30,8 +30,7 @@ from model.layers.pooling import ClassTokenPooling
 from model.vit import ViT
 from training.command import run_command
 from training.config import load_config
-from training.device import CHOICES, choose_device, describe_device
-from training.errors import UserError
+from training.device import choose_device, describe_device
 from training.step import TrainingStep
 
 MIB = 1 << 20
@@ -97,16 +96,9 @@ def variants(step: TrainingStep, batch: int) -> list[Variant]:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
-    parser.add_argument("preset", nargs="?", default="baseline")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument("--rounds", type=int, default=9, help="timed steps of each (default: %(default)s)")
+    parser = step_parser("ablation", __doc__.splitlines()[0], rounds=9)
     parser.add_argument("--only", default="", help="only the variants whose name contains this, beside the first")
-    parser.add_argument("--device", choices=CHOICES, default="auto")
-    parser.add_argument("--debug", action="store_true")
-    args = parser.parse_args(argv)
-    if args.rounds < 1:
-        raise UserError(f"--rounds {args.rounds}: must be at least 1")
+    args = parse(parser, argv)
     config = load_config(args.preset, args.overrides)
     device = choose_device(args.device)
     step = replace(step_of(config, device.platform), augmentation=Augmentation())

@@ -7,7 +7,6 @@ speed drifts is fair to all. The machine should have nothing else to do. Prints 
 time in milliseconds a batch, normalisation included, and the median as a share of the step without augmentation.
 """
 
-import argparse
 import random
 import statistics
 import sys
@@ -20,12 +19,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.arguments import parse, step_parser
 from benchmarks.eager import random_batch, step_of
 from data.augment import Augmentation
 from training.command import run_command
 from training.config import load_config
-from training.device import CHOICES, choose_device, describe_device
-from training.errors import UserError
+from training.device import choose_device, describe_device
 
 FULL = Augmentation(
     flip=True, crop_padding=4, resized_crop=0.25, color_jitter=0.4, policy="trivial_augment", erasing=0.25, mixup=0.8,
@@ -50,15 +49,8 @@ INGREDIENTS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.augment", description=__doc__.splitlines()[0])
-    parser.add_argument("preset", nargs="?", default="baseline")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument("--rounds", type=int, default=15, help="timed runs of each (default: %(default)s)")
-    parser.add_argument("--device", choices=CHOICES, default="auto")
-    parser.add_argument("--debug", action="store_true")
-    args = parser.parse_args(argv)
-    if args.rounds < 1:
-        raise UserError(f"--rounds {args.rounds}: must be at least 1")
+    parser = step_parser("augment", __doc__.splitlines()[0], rounds=15)
+    args = parse(parser, argv)
     config = load_config(args.preset, args.overrides)
     device = choose_device(args.device)
     plain = replace(step_of(config, device.platform), augmentation=Augmentation())

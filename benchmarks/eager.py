@@ -12,7 +12,6 @@ op by op     the same under `jax.disable_jit()`: every single operation is dispa
 Prints the median, fastest and slowest time of each, and its ratio to the compiled one.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -25,11 +24,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from benchmarks.arguments import parse, step_parser
 from data.tiny_imagenet import Dataset, Split
 from model.layers.patch_embedding import height_width
 from training.command import run_command
 from training.config import Config, load_config
-from training.device import CHOICES, choose_device, describe_device
+from training.device import choose_device, describe_device
 from training.files import replace_text
 from training.setup import build_step
 from training.step import TrainingStep, TrainState
@@ -38,14 +38,9 @@ STEPS = 10_000  # of the schedule; which step is timed makes no difference
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.eager", description=__doc__.splitlines()[0])
-    parser.add_argument("preset", nargs="?", default="baseline")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each (default: %(default)s)")
-    parser.add_argument("--device", choices=CHOICES, default="auto")
+    parser = step_parser("eager", __doc__.splitlines()[0], rounds=7)
     parser.add_argument("--json", metavar="FILE", type=Path)
-    parser.add_argument("--debug", action="store_true")
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     config = load_config(args.preset, args.overrides)
     device = choose_device(args.device)
     times = measure(config, device.platform, args.rounds)

@@ -1,0 +1,26 @@
+"""What all measurements of the training step are told on the command line."""
+
+import argparse
+from collections.abc import Sequence
+
+from training.device import CHOICES
+from training.errors import UserError
+
+
+def step_parser(name: str, about: str, rounds: int) -> argparse.ArgumentParser:
+    """For `python -m benchmarks.<name> [PRESET] [section.key=value ...]`; `rounds` is the usual number of them."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
+    parser.add_argument("preset", nargs="?", default="baseline")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--rounds", type=int, default=rounds, help="timed turns of each (default: %(default)s)")
+    parser.add_argument("--device", choices=CHOICES, default="auto")
+    parser.add_argument("--debug", action="store_true")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Raises UserError where there would be nothing to take the median of."""
+    args = parser.parse_args(argv)
+    if args.rounds < 1:
+        raise UserError(f"--rounds {args.rounds}: must be at least 1")
+    return args
