@@ -127,7 +127,7 @@ def optimizer(name: str, *mistakes: str, file: str = "optim/adamw.py") -> None:
     known = {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
     for mistake in (None, *mistakes):
         with nullcontext() if mistake is None else planted(known[file, mistake]):
-            result = next(result for result in definition_results(0) if result.name == name)
+            (result,) = definition_results(0, name)
         print("--- as it is" if mistake is None else f"--- {mistake}")
         if result.wrong:
             tensor = result.wrong[0]

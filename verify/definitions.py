@@ -42,30 +42,30 @@ MUON_SHAPES: dict[str, Any] = {
 MUON_MATRICES = {"encoder/qkv/W": 3, "encoder/expand/W": 1, "encoder/project/W": 1}  # and how many each of them is
 
 
-def definition_results(seed: int) -> list[CaseResult]:
-    """The checks of the optimizer, as cases like any other."""
-    return [
-        _case("AdamW", "AdamW", seed, lambda rng: _adamw(rng, 0.02)),
-        _case("AdamW, schedule", "AdamW", seed, lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
-        _case("AdamW, float32", "AdamW", seed, lambda rng: _types(rng, _optimizer(lambda step: 0.1 / (1 + step)))),
-        _case("Muon", "Muon", seed, _muon),
-        _case("Muon, float32", "Muon", seed, lambda rng: _types(rng, _muon_optimizer())),
-        _case("schedules", "WarmupCosine", seed, _schedules),
-        _case("loss, of each image", "CrossEntropy", seed, _losses),
-        _case("moving average", "EMA", seed, _ema),
-        _case("clipping, above the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4)),
-        _case("clipping, below the norm", "clip_by_global_norm", seed, lambda rng: _clip(rng, 1.7)),
-        _case("clipping, zero gradient", "clip_by_global_norm", seed, lambda rng: _clip(rng, 0.4, size=0.0)),
-    ]
-
-
 Arrays = dict[str, np.ndarray]
 Comparison = tuple[str, np.ndarray, np.ndarray]  # name, what the engine computes, what the definition says
+Compare = Callable[[np.random.Generator], Iterator[Comparison]]
 
 
-def _case(
-    name: str, target: str, seed: int, compare: Callable[[np.random.Generator], Iterator[Comparison]]
-) -> CaseResult:
+def definition_results(seed: int, only: str | None = None) -> list[CaseResult]:
+    """The checks of the optimizer, as cases like any other; `only` the one of this name, if it is given."""
+    cases: tuple[tuple[str, str, Compare], ...] = (
+        ("AdamW", "AdamW", lambda rng: _adamw(rng, 0.02)),
+        ("AdamW, schedule", "AdamW", lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
+        ("AdamW, float32", "AdamW", lambda rng: _types(rng, _optimizer(lambda step: 0.1 / (1 + step)))),
+        ("Muon", "Muon", _muon),
+        ("Muon, float32", "Muon", lambda rng: _types(rng, _muon_optimizer())),
+        ("schedules", "WarmupCosine", _schedules),
+        ("loss, of each image", "CrossEntropy", _losses),
+        ("moving average", "EMA", _ema),
+        ("clipping, above the norm", "clip_by_global_norm", lambda rng: _clip(rng, 0.4)),
+        ("clipping, below the norm", "clip_by_global_norm", lambda rng: _clip(rng, 1.7)),
+        ("clipping, zero gradient", "clip_by_global_norm", lambda rng: _clip(rng, 0.4, size=0.0)),
+    )
+    return [_case(name, target, seed, compare) for name, target, compare in cases if only in (None, name)]
+
+
+def _case(name: str, target: str, seed: int, compare: Compare) -> CaseResult:
     start = time.perf_counter()
     try:
         results = [_result(name, *row) for row in compare(np.random.default_rng([seed, len(name)]))]
