@@ -116,7 +116,7 @@ def show_list(folder: Path) -> int:
 
 
 def count(passed: Sequence[str]) -> str:
-    """As in "14 of 28"."""
+    """As in "14 of 31"."""
     return f"{sum(name in passed for name in ITEMS)} of {len(ITEMS)}"
 
 

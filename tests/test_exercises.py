@@ -139,6 +139,9 @@ def test_the_last_stage_measures_and_believes_no_solution(
         ("gelu_tanh", "derivative of the erf form"),
         ("gelu_erf", "derivative of the tanh form"),
         ("cross_entropy", "Where did 1/B go"),
+        ("label_smoothing", "labels are not smoothed"),
+        ("layer_scale", "gamma is left out of dbranch"),
+        ("muon", "momentum does not look ahead"),
     ],
 )
 def test_the_mistakes_that_everybody_makes_are_known(name: str, words: str) -> None:

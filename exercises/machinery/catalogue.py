@@ -40,7 +40,7 @@ def _draw(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
         return 1 + 0.3 * rng.normal(size=shape)
     if name == "mask":
         return np.arange(np.prod(shape)).reshape(shape) % 3 % 2 * 1.0  # 0 1 0, 0 1 0, ...
-    if name == "targets":
+    if name in ("targets", "labels"):
         weights = rng.uniform(size=shape)
         return weights / weights.sum(axis=-1, keepdims=True)
     return draw_input(shape, rng)
@@ -57,6 +57,10 @@ def _layers(**layers: Layer) -> Callable[[np.random.Generator], dict[str, Tree]]
 def _adamw(rng: np.random.Generator) -> dict[str, Tree]:
     arrays = {name: rng.normal(size=(D, M)) for name in ("theta", "g", "m")}
     return {**arrays, "v": rng.uniform(size=(D, M)), "t": np.asarray(3.0)}
+
+
+def _muon(rng: np.random.Generator) -> dict[str, Tree]:
+    return {name: rng.normal(size=(D, M)) for name in ("theta", "g", "m")}
 
 
 def _gradients(rng: np.random.Generator) -> dict[str, Tree]:
@@ -99,6 +103,10 @@ EXERCISES = (
         (_sums_to_zero("dlogits", "classes", -1),), incoming="dloss",
     ),
     Exercise(
+        "label_smoothing", "Cross entropy with label smoothing", drawn(logits=(B, C), labels=(B, C)), ("logits",),
+        (_sums_to_zero("dlogits", "classes", -1),), incoming="dloss",
+    ),
+    Exercise(
         "layer_norm", "Layer normalization", drawn(x=TOKENS, gamma=(D,), beta=(D,)), ("x", "gamma", "beta"),
         (
             _sums_to_zero("dx", "features", -1),
@@ -118,6 +126,10 @@ EXERCISES = (
         "drop_path", "Drop path", drawn(x=TOKENS, branch=TOKENS, mask=(B, 1, 1)), ("x", "branch"),
         (Invariant("dbranch", "dbranch where an image's branch was dropped",
                    lambda a, dy, g: g["dbranch"] * (1 - a["mask"])),),
+    ),
+    Exercise(
+        "layer_scale", "LayerScale: a gain at the end of a branch", drawn(x=TOKENS, branch=TOKENS, gamma=(D,)),
+        ("x", "branch", "gamma"),
     ),
     Exercise("patch_embedding", "Patch embedding", EMBEDDED, ("images", "W", "b")),
     Exercise(
@@ -156,6 +168,7 @@ EXERCISES = (
     Exercise("pre_norm_block", "A block with the norm first", BLOCK, ("x", "params")),
     Exercise("post_norm_block", "A block with the norm last", BLOCK, ("x", "params")),
     Exercise("adamw", "AdamW", _adamw, ("theta", "m", "v"), function="update"),
+    Exercise("muon", "Muon", _muon, ("theta", "m"), function="update"),
     Exercise("clipping", "Clipping by global norm", _gradients, ("clipped",), function="clip"),
     Exercise("schedule", "A learning rate schedule", _steps, ("rates",), function="learning_rate"),
 )  # fmt: skip
