@@ -1,11 +1,12 @@
 """What a mistake in a backward pass does to training: the loss curves of the book.
 
     python docs/figures/mistakes.py             some ten minutes on two cores
+    python docs/figures/mistakes.py NAME ...    these columns alone; the others stay as they are in the file
 
 The demo's model, made smaller, is trained on the shapes from the same seed again and again: as it is, with another seed
 to see what chance does, and with one of the mistakes of verify/mutants.yml planted. Some mistakes need a class token or
-dropout to show, and are compared with a model that has them. What is written, mistakes.csv
-beside this file, is the training loss averaged over `EVERY` steps; the book draws its figures from it.
+dropout to show, or are in a layer that is an option, and are compared with a model that has them. What is written,
+mistakes.csv beside this file, is the training loss averaged over `EVERY` steps; the book draws its figures from it.
 """
 
 import csv
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+FILE = HERE / "mistakes.csv"
 sys.path.insert(0, str(HERE.parent.parent))
 
 from data import shapes  # noqa: E402
@@ -36,6 +38,10 @@ BASES = {  # a name -> what is trained without a mistake: these options besides
     "right, class token": ["model.pooling=class_token", "model.class_token=true", "model.positions=learned"],
     "right, dropout": ["model.dropout=0.2"],
     "right, post-norm": ["model.norm=post"],
+    "right, layer scale": ["model.layer_scale=0.1"],
+    "right, locality": ["model.learned_temperature=true", "model.masked_diagonal=true"],
+    "right, muon": ["optim.name=muon"],
+    "right, muon, 3 times the rate": ["optim.name=muon", "optim.learning_rate=3e-3"],
 }
 
 MISTAKES = {  # a name -> the base, the file and the mistake there
@@ -89,25 +95,53 @@ MISTAKES = {  # a name -> the base, the file and the mistake there
     "adamw, no correction of v": ("right", "optim/adamw.py", "the second bias correction is left out"),
     "adamw, no square in v": ("right", "optim/adamw.py", "the square is left out of v"),
     "adamw, no 1 - beta1": ("right", "optim/adamw.py", "1 - beta1 is left out"),
+    "layer scale, no gamma in dx": ("right, layer scale", "model/layers/layer_scale.py", "gamma is left out of dx"),
+    "layer scale, no x in dgamma": ("right, layer scale", "model/layers/layer_scale.py", "x is left out of dgamma"),
+    "temperature, wrong sign": (
+        "right, locality", "model/layers/multi_head_attention.py",
+        "the gradient of the scale has its sign flipped, as that of a temperature",
+    ),
+    "mask, not in the backward": (
+        "right, locality", "model/layers/multi_head_attention.py", "the softmax keeps the weights without the mask",
+    ),
+    "muon, q k v as one": (
+        "right, muon", "optim/muon.py", "queries, keys and values are taken for one matrix",
+    ),
+    "muon, not scaled": ("right, muon", "optim/muon.py", "the update is not scaled by its shape"),
 }  # fmt: skip
 
 
-def main() -> None:
+def main(wanted: list[str]) -> None:
+    columns = [*BASES, *MISTAKES]
+    unknown = set(wanted) - set(columns)
+    if unknown:
+        raise SystemExit(f"no such column: {', '.join(sorted(unknown))}")
+    curves = measured() if wanted else {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "shapes")
         shapes.generate(root, train_per_class=IMAGES_PER_CLASS, val_per_class=1, quiet=True)
         dataset = load(root, quiet=True)
-        curves = {name: losses(dataset, options) for name, options in BASES.items()}
         mutants = {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
-        for name, (base, file, mistake) in MISTAKES.items():
-            with planted(mutants[file, mistake]):
-                curves[name] = losses(dataset, BASES[base])
-            print(f"{name}: {curves[name][-1]:.3f}, {base} {curves[base][-1]:.3f}", flush=True)
-    with (HERE / "mistakes.csv").open("w", newline="", encoding="utf-8") as file:
+        for name in wanted or columns:
+            if name in BASES:
+                curves[name] = losses(dataset, BASES[name])
+            else:
+                base, file, mistake = MISTAKES[name]
+                with planted(mutants[file, mistake]):
+                    curves[name] = losses(dataset, BASES[base])
+            print(f"{name}: {curves[name][-1]:.3f}", flush=True)
+    with FILE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", *curves])
-        for i, row in enumerate(zip(*curves.values(), strict=True)):
+        writer.writerow(["step", *columns])
+        for i, row in enumerate(zip(*(curves[name] for name in columns), strict=True)):
             writer.writerow([(i + 1) * EVERY, *(f"{loss:.4f}" for loss in row)])
+
+
+def measured() -> dict[str, np.ndarray]:
+    """The columns of the file as it is."""
+    with FILE.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name != "step"}
 
 
 def losses(dataset: Dataset, options: list[str]) -> np.ndarray:
@@ -126,4 +160,4 @@ def losses(dataset: Dataset, options: list[str]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
