@@ -107,7 +107,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def sweep(args: argparse.Namespace) -> int:
     """Begin a sweep, or go on with one; every run of it is a call of this program."""
     if args.summary:
-        raise UserError("--summary is of one model: leave --sweep and --vary out, or name one of the runs with --resume")
+        raise UserError("--summary is of one model: leave --sweep and --vary out, or name one run with --resume")
     if args.resume and args.arguments:
         raise UserError(f"{args.arguments[0]}: {args.resume} keeps the options that its sweep began with")
     if args.resume:
