@@ -1,6 +1,6 @@
 """What a mistake in a backward pass does to training: the loss curves of the book.
 
-    python docs/figures/mistakes.py             some ten minutes on two cores
+    python docs/figures/mistakes.py             a quarter of an hour on two cores
     python docs/figures/mistakes.py NAME ...    these columns alone; the others stay as they are in the file
 
 The demo's model, made smaller, is trained on the shapes from the same seed again and again: as it is, with another seed
