@@ -3,17 +3,24 @@
 import csv
 import html
 import io
+import json
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from model.layer import Layer
+from data import shapes
+from model.layer import Layer, Params
+from model.layers.multi_head_attention import MultiHeadAttentionCache
+from model.vit import ViT
 from verify.case import Case
 from verify.cases import all_cases
 from verify.check import Checker
@@ -23,6 +30,7 @@ from verify.mutants import load_mutants, planted
 from verify.results import COMPLEX, DIFFERENCES, CaseResult
 
 CURVES = Path(__file__).parent / "figures" / "mistakes.csv"
+TRAINED = Path(__file__).parent / "figures" / "trained.npz"
 
 # From Okabe and Ito's palette, made to be told apart by colour-blind readers; these can be seen on white and on black.
 BLUE, RED, GREEN, PINK, ORANGE = "#1f83c4", "#d55e00", "#009e73", "#cc79a7", "#d99100"
@@ -97,6 +105,50 @@ def training(*names: str, right: str = "right") -> None:
     axes.legend()
     ends = ", ".join(f"{name} {losses[name][-1]:.2f}" for name in (right, *names))
     show(drawn, f"training loss over {steps[-1]} steps; at the end: {ends}")
+
+
+class Trained(NamedTuple):
+    """The model of figures/trained.npz, which has learned to tell the generated shapes apart."""
+
+    vit: ViT
+    params: Params
+    mean: np.ndarray  # (3,), of the training pixels in 0..1
+    std: np.ndarray  # (3,)
+    wnids: tuple[str, ...]  # its classes
+
+    def draw(self, wnid: str, seed: int) -> tuple[np.ndarray, jax.Array]:
+        """A new picture of this class, uint8 (64, 64, 3), and the same as the model wants it, (1, 64, 64, 3)."""
+        drawn, _ = shapes.draw(wnid, np.random.default_rng(seed))
+        picture = np.asarray(drawn)
+        return picture, jnp.asarray((picture / 255 - self.mean) / self.std)[None]
+
+
+def trained() -> Trained:
+    """The trained model; its parameters, kept in half precision, in the type of the page's other numbers."""
+    with np.load(TRAINED) as kept:
+        about, row = json.loads(str(kept["shapes"])), kept["shapes_params"].astype(float)
+    vit = ViT(**about["model"])
+    leaves, tree = jax.tree.flatten(jax.eval_shape(vit.init, jax.random.key(0)))
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    arrays = [jnp.asarray(part).reshape(leaf.shape) for part, leaf in zip(np.split(row, ends[:-1]), leaves, strict=True)]
+    return Trained(vit, tree.unflatten(arrays), np.array(about["mean"]), np.array(about["std"]), tuple(about["wnids"]))
+
+
+def attention_weights(cache: Any) -> list[np.ndarray]:
+    """Of each attention whose cache is somewhere in `cache`, from the first to the last: who looks where, (B, H, N, N)."""
+    found = jax.tree.leaves(cache, is_leaf=lambda part: isinstance(part, MultiHeadAttentionCache))
+    return [np.asarray(part.weights) for part in found if isinstance(part, MultiHeadAttentionCache)]
+
+
+def over(axes: Axes, picture: np.ndarray, values: np.ndarray, title: str = "") -> None:
+    """A picture in grey, (H, W, 3), and on it, in orange, values for its pixels or patches that are not negative."""
+    H, W = picture.shape[:2]
+    rows, columns = values.shape
+    strength = np.kron(values / max(values.max(), 1e-300), np.ones((H // rows, W // columns)))[:, :, None]
+    grey = np.broadcast_to(picture.mean(axis=2, keepdims=True) / 255, (H, W, 3))
+    axes.imshow((1 - 0.9 * strength) * grey + 0.9 * strength * np.array([1.0, 0.55, 0.0]))
+    axes.set_title(title)
+    axes.axis("off")
 
 
 def verdict(result: CaseResult, only_wrong: bool = False) -> None:
