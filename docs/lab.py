@@ -48,10 +48,10 @@ rcParams.update(LOOK)
 shown: list[str] = []  # the figures of the cell that runs, as SVG
 
 
-def figure(columns: int = 1, width: float = 6.4, height: float = 3.0) -> tuple[Figure, list[Axes]]:
-    """A figure with axes side by side; sizes in inches."""
+def figure(columns: int = 1, width: float = 6.4, height: float = 3.0, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with axes side by side, row after row; sizes in inches."""
     drawn = Figure(figsize=(width, height), layout="constrained")
-    return drawn, list(np.ravel(drawn.subplots(1, columns)))
+    return drawn, list(np.ravel(drawn.subplots(rows, columns)))
 
 
 def show(drawn: Figure, alt: str) -> None:
@@ -116,11 +116,11 @@ class Trained(NamedTuple):
     std: np.ndarray  # (3,)
     wnids: tuple[str, ...]  # its classes
 
-    def draw(self, wnid: str, seed: int) -> tuple[np.ndarray, jax.Array]:
-        """A new picture of this class, uint8 (64, 64, 3), and the same as the model wants it, (1, 64, 64, 3)."""
-        drawn, _ = shapes.draw(wnid, np.random.default_rng(seed))
+    def draw(self, wnid: str, seed: int) -> tuple[np.ndarray, jax.Array, shapes.Box]:
+        """A new picture of this class, uint8 (64, 64, 3); as the model wants it, (1, 64, 64, 3); the shape's box."""
+        drawn, box = shapes.draw(wnid, np.random.default_rng(seed))
         picture = np.asarray(drawn)
-        return picture, jnp.asarray((picture / 255 - self.mean) / self.std)[None]
+        return picture, jnp.asarray((picture / 255 - self.mean) / self.std)[None], box
 
 
 def trained() -> Trained:
@@ -129,26 +129,38 @@ def trained() -> Trained:
         about, row = json.loads(str(kept["shapes"])), kept["shapes_params"].astype(float)
     vit = ViT(**about["model"])
     leaves, tree = jax.tree.flatten(jax.eval_shape(vit.init, jax.random.key(0)))
-    ends = np.cumsum([leaf.size for leaf in leaves])
-    arrays = [jnp.asarray(part).reshape(leaf.shape) for part, leaf in zip(np.split(row, ends[:-1]), leaves, strict=True)]
-    return Trained(vit, tree.unflatten(arrays), np.array(about["mean"]), np.array(about["std"]), tuple(about["wnids"]))
+    parts = np.split(row, np.cumsum([leaf.size for leaf in leaves])[:-1])
+    params = tree.unflatten([jnp.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+    return Trained(vit, params, np.array(about["mean"]), np.array(about["std"]), tuple(about["wnids"]))
 
 
 def attention_weights(cache: Any) -> list[np.ndarray]:
-    """Of each attention whose cache is somewhere in `cache`, from the first to the last: who looks where, (B, H, N, N)."""
+    """(B, H, N, N) of each attention whose cache is somewhere in `cache`, from the first to the last."""
     found = jax.tree.leaves(cache, is_leaf=lambda part: isinstance(part, MultiHeadAttentionCache))
     return [np.asarray(part.weights) for part in found if isinstance(part, MultiHeadAttentionCache)]
 
 
-def over(axes: Axes, picture: np.ndarray, values: np.ndarray, title: str = "") -> None:
-    """A picture in grey, (H, W, 3), and on it, in orange, values for its pixels or patches that are not negative."""
-    H, W = picture.shape[:2]
-    rows, columns = values.shape
-    strength = np.kron(values / max(values.max(), 1e-300), np.ones((H // rows, W // columns)))[:, :, None]
-    grey = np.broadcast_to(picture.mean(axis=2, keepdims=True) / 255, (H, W, 3))
-    axes.imshow((1 - 0.9 * strength) * grey + 0.9 * strength * np.array([1.0, 0.55, 0.0]))
+def picture(axes: Axes, pixels: np.ndarray, title: str = "", over: np.ndarray | None = None) -> None:
+    """A picture, (64, 64, 3) in 0..255. With `over`, in grey, and these values of its pixels or patches in orange."""
+    if over is not None:
+        strength = 0.9 * enlarged(over / over.max())[:, :, None]
+        grey = pixels.mean(axis=2, keepdims=True)
+        pixels = ((1 - strength) * grey + strength * np.array([255, 140, 0])).astype(np.uint8)
+    axes.imshow(pixels, interpolation="none")  # in the file as it is, and not enlarged
     axes.set_title(title)
     axes.axis("off")
+
+
+def enlarged(values: np.ndarray, side: int = 64) -> np.ndarray:
+    """A value for each patch, in a square, becomes one for each pixel, (side, side)."""
+    return np.kron(values, np.ones((side // len(values), side // len(values))))
+
+
+def inside(values: np.ndarray, box: shapes.Box) -> float:
+    """The share of values, for pixels or patches and none negative, that is in the box."""
+    left, top, right, bottom = box
+    pixels = enlarged(values)
+    return float(pixels[top : bottom + 1, left : right + 1].sum() / pixels.sum())
 
 
 def verdict(result: CaseResult, only_wrong: bool = False) -> None:

@@ -5,10 +5,10 @@
     python train.py tiny_imagenet_cpu --run DIR
     python docs/figures/trained.py --tiny-imagenet DIR
 
-What is not named stays as it is in the file. Of the first run the whole model is kept, its parameters in half precision,
-so that cells can run it on shapes that they draw. Of the second, which saw photographs, two tensors are kept: the
-learned positions, and the principal components of the patch filters, as in figure 7 of Dosovitskiy et al. (2021,
-arXiv:2010.11929).
+What is not named stays as it is in the file. Of the first run the whole model is kept, its parameters in half
+precision, so that cells can run it on shapes that they draw. Of the second, which saw photographs, two tensors are
+kept: the learned positions, and the principal components of the patch filters, as in figure 7 of Dosovitskiy et al.
+(2021, arXiv:2010.11929).
 """
 
 import argparse
