@@ -5,6 +5,7 @@
     python train.py baseline optim.learning_rate=5e-4 model.layers=4
     python train.py --resume runs/demo-20260101-120000
     python train.py demo --sweep optim.learning_rate=5e-4,1e-3 train.seed=0,1       every combination, and a table
+    python train.py demo --vary augment.flip=false optim.name=muon --sweep train.seed=0,1   one change at a time
 
 A preset is a section of configs.yml; any option in it can be overridden with section.key=value.
 """
@@ -41,7 +42,7 @@ RESUMABLE = (
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    if args.sweep or (args.resume and is_sweep(args.resume)):
+    if args.sweep or args.vary or (args.resume and is_sweep(args.resume)):
         return sweep(args)
     run = RunFolder.open(args.resume) if args.resume else None
     config = run.read_config(args.arguments, RESUMABLE) if run else load_config(*preset_and_overrides(args.arguments))
@@ -85,25 +86,35 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         action="extend",
         help="train every combination of these values, each a run of its own in the folder, and compare them",
     )
+    parser.add_argument(
+        "--vary",
+        metavar="CHANGE",
+        nargs="+",
+        action="extend",
+        help="train the preset as it is and with each of these changes alone, and compare them; a change is "
+        "section.key=value, or several in quotes with spaces between them; with --sweep train.seed=0,1 each seed",
+    )
     parser.add_argument("--summary", action="store_true", help="print layers, shapes, parameters and FLOPs, and leave")
     args = parser.parse_intermixed_args(argv)
     if args.resume and args.run:
         parser.error("--resume DIR names the folder of the run already: leave --run out")
-    if args.resume and args.sweep:
-        parser.error("--resume DIR knows what is swept: leave --sweep out")
+    for option in ("sweep", "vary"):
+        if args.resume and getattr(args, option):
+            parser.error(f"--resume DIR knows what is swept: leave --{option} out")
     return args
 
 
 def sweep(args: argparse.Namespace) -> int:
     """Begin a sweep, or go on with one; every run of it is a call of this program."""
     if args.summary:
-        raise UserError("--summary is of one model: leave --sweep out, or name one of the runs with --resume")
+        raise UserError("--summary is of one model: leave --sweep and --vary out, or name one run with --resume")
     if args.resume and args.arguments:
         raise UserError(f"{args.arguments[0]}: {args.resume} keeps the options that its sweep began with")
     if args.resume:
         opened = Sweep.open(args.resume)
     else:
-        opened = Sweep.create(*preset_and_overrides(args.arguments), args.sweep, args.run)
+        described = preset_and_overrides(args.arguments)
+        opened = Sweep.create(*described, args.sweep or [], args.run, args.vary or [])
     return train_sweep(opened, ["--device", args.device, *(["--debug"] if args.debug else [])])
 
 

@@ -14,6 +14,7 @@ Each exercise is a file of exercises/ with the forward given and the backward em
 import argparse
 import contextlib
 import difflib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from training.errors import UserError
 from training.files import replace_text
 
 FOLDER = Path(__file__).resolve().parent
+BOOK = FOLDER.parent / "docs" / "book"
 POLL_SECONDS = 0.5
 
 
@@ -80,7 +82,7 @@ def main(argv: Sequence[str], folder: Path = FOLDER) -> int:
     commands: dict[str, Callable[[], int]] = {
         "list": lambda: show_list(folder),
         "check": lambda: check_one(folder, name, args.reveal) if name else check_all(folder),
-        "shapes": lambda: tell(ITEMS[name].shapes(folder / f"{name}.py")),
+        "shapes": lambda: tell([*ITEMS[name].shapes(folder / f"{name}.py"), *chapter(name)]),
         "hint": lambda: hint(folder, name),
         "solution": lambda: solution(folder, name),
         "reset": lambda: reset(folder, name),
@@ -107,6 +109,15 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def tell(lines: Sequence[str]) -> int:
     print("\n".join(lines))
     return 0
+
+
+def chapter(name: str) -> list[str]:
+    """Where the book derives what is asked for: the page whose paragraph "Now you" names the exercise."""
+    for page in sorted(BOOK.glob("*.md")):
+        told = re.search(r"^\*\*Now you\.\*\*.*?\n\n", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        if told and f"`{name}`" in told[0]:
+            return ["", f"derived in docs/book/{page.name}"]
+    return []
 
 
 def show_list(folder: Path) -> int:

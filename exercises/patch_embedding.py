@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-ROWS, COLUMNS, h, w, CHANNELS = 3, 2, 2, 4, 3  # of an image of (ROWS h) x (COLUMNS w) pixels
+ROWS, COLUMNS, h, w, CHANNELS = 3, 2, 4, 5, 3  # of an image of (ROWS h) x (COLUMNS w) pixels
 
 
 class Cache(NamedTuple):

@@ -26,7 +26,7 @@ class Cache(NamedTuple):
 
 
 def forward(own, params, images):
-    """params as the gradients below, images (B, 6, 8, 3) -> logits (B, C) and the cache."""
+    """params as the gradients below, images (B, 12, 10, 3) -> logits (B, C) and the cache."""
     x, embed = own.patch_embedding.forward(images, **params["embed"])
     x, tokens = own.class_token.forward(x, **params["tokens"])
     blocks = []

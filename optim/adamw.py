@@ -6,8 +6,8 @@ mhat  = m / (1 - beta1^t),  vhat = v / (1 - beta2^t)    both began at 0: undo th
 theta = theta - lr * (mhat / (sqrt(vhat) + eps) + weight_decay * theta)                       (ADAMW.4)
 
 t counts from 1. The decay is multiplied by the learning rate and does not pass through m and v: that is what
-"decoupled" means. It acts on matrices only. A bias, the gain of a norm, a position or the class token is no weight that
-multiplies an input: shrinking it towards zero does not make the function simpler.
+"decoupled" means. It acts on matrices only. A bias, a position or the class token is added, not multiplied; a gain sets
+the size of a feature, which the matrix behind it can set too. Shrinking them does not make the function simpler.
 
 Shapes     m and v are trees like the parameters, same shapes and types; step is a scalar integer
 """

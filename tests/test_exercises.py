@@ -10,7 +10,7 @@ import pytest
 from exercises.__main__ import FOLDER, ITEMS
 from exercises.machinery import checking, faults, reading
 from exercises.machinery.answers import TO_DO, Answer, load_answer, parse
-from exercises.machinery.catalogue import EXERCISES, shapes
+from exercises.machinery.catalogue import EXERCISES, shapes, solved
 from exercises.machinery.checking import Outcome, check, expected, find
 from exercises.machinery.exercise import flat
 
@@ -196,6 +196,13 @@ def test_a_mistake_that_is_on_no_list_is_described(told: Callable[[str, str], st
     assert words in told("dense_input", body)
 
 
+def test_gradients_in_another_order_are_recognized(judged: Callable[..., Outcome]) -> None:
+    right = load_answer("attention").source
+    said = "\n".join(judged("attention", right.replace("return dq, dk, dv", "return dv, dk, dq")).lines)
+    assert "dq: this is dv, in the place of dq" in said
+    assert "dv: this is dq, in the place of dv" in said
+
+
 def test_numpy_will_do_as_well(judged: Callable[..., Outcome]) -> None:
     body = "import numpy as np\nreturn np.asarray(dy) @ np.asarray(cache.W).T"
     assert judged("dense_input", written("dense_input", body)) == Outcome("passed")
@@ -228,6 +235,11 @@ def test_an_exception_names_its_line(told: Callable[[str, str], str]) -> None:
     assert said == f"line {line_of_body('dense_input', 1)}: `dx = dy @ Wt`\n  NameError: name 'Wt' is not defined"
     said = told("dense_input", "W = cache.W\ndx = dy @ W\nreturn dx")
     assert said.startswith(f"line {line_of_body('dense_input', 1)}: `dx = dy @ W`\n  TypeError: dot_general")
+
+
+def test_a_question_comes_with_the_exceptions_that_everybody_meets(told: Callable[[str, str], str]) -> None:
+    assert "`.T` turns all axes round" in told("dense_parameters", "return cache.x.T @ dy, dy.sum(axis=(0, 1))")
+    assert "keepdims=True" in told("softmax", "p = cache.p\nreturn p * (dp - (dp * p).sum(axis=-1))")
 
 
 def test_an_exception_while_the_file_is_read_names_its_line(judged: Callable[..., Outcome]) -> None:
@@ -284,6 +296,8 @@ def test_the_table_of_shapes_lists_what_is_given_and_asked_for(exercise) -> None
 def test_all_sizes_of_a_point_differ() -> None:
     sizes = find("attention").arguments()["q"].shape
     assert len(set(sizes)) == len(sizes)
+    cut = solved("patch_embedding")
+    assert len({cut.ROWS, cut.COLUMNS, cut.h, cut.w}) == 4
     assert not (find("layer_norm").arguments()["gamma"] == 1).any()
     assert find("layer_norm").arguments()["beta"].all()
 
@@ -335,6 +349,7 @@ def test_the_experiment_runs_with_the_fault_in_place_and_leaves_nothing_of_it(tm
     assert [row[0] for row in rows] == ["0", "10", "20", "30", "40", "50"]
     assert all(row[1] != row[2] for row in rows[1:])
     assert any("x" in line and "WRONG" in line for line in outcome.lines)
+    assert any("one term missing or extra" in line for line in outcome.lines)
 
     from model.layers.layer_norm import LayerNorm
     from verify import check_layer

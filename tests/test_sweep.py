@@ -75,6 +75,30 @@ def test_names_keep_what_would_be_in_doubt(tmp_path: Path) -> None:
     assert "/" not in second.path.name
 
 
+def test_changes_are_made_one_at_a_time_with_each_seed(tmp_path: Path) -> None:
+    changes = ["augment.flip=false", "model.learned_temperature=true  model.masked_diagonal=true"]
+    sweep = Sweep.create("demo", ["augment.mixup=0.2"], ["train.seed=0,1"], tmp_path / "sweep", changes)
+    assert [run.path.name for run in sweep.runs()] == [
+        "change=none,seed=0", "change=none,seed=1",
+        "change=augment.flip=false,seed=0", "change=augment.flip=false,seed=1",
+        "change=model.learned_temperature=true+model.masked_diagonal=true,seed=0",
+        "change=model.learned_temperature=true+model.masked_diagonal=true,seed=1",
+    ]  # fmt: skip
+    assert [sweep.options(values) for values in sweep.combinations()[1::2]] == [
+        ["augment.mixup=0.2", "train.seed=1"],
+        ["augment.mixup=0.2", "augment.flip=false", "train.seed=1"],
+        ["augment.mixup=0.2", "model.learned_temperature=true", "model.masked_diagonal=true", "train.seed=1"],
+    ]
+    assert Sweep.open(tmp_path / "sweep") == sweep
+    entries = [
+        Entry(values, FINISHED, [row(top1=top1)], "")
+        for values, top1 in zip(sweep.combinations(), (0.1, 0.3, 0.4, 0.4, 0.5, 0.7), strict=True)
+    ]
+    means = format_markdown(["change", "train.seed"], sweep.names(), entries).partition("Mean and")[2]
+    assert re.search(r"\| none +\| +2 \|.* 20\.00% ± 14\.14% \|", means)
+    assert re.search(r"\| augment\.flip=false +\| +2 \|.* 40\.00% ± 0\.00% \|", means)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,6 +112,11 @@ def test_names_keep_what_would_be_in_doubt(tmp_path: Path) -> None:
         (["train.seed=3", "--sweep", "train.seed=0,1"], r"train\.seed: both given and swept"),
         (["--sweep", "optim.beta1=0.5,5e-1"], r"beta1=5e-1: the same run as optim\.beta1=0\.5"),
         (["--sweep", "train.seed=0,1", "--summary"], "--summary is of one model"),
+        (["--vary", "augment.flip=true", "--summary"], "--summary is of one model"),
+        (["--vary", "augment.flip"], r"augment\.flip: expected section\.key=value"),
+        (["--vary", "augment.flip=true model.heads=5"], "5 heads do not divide d_model"),
+        (["demo", "--vary", "augment.flip=true"], r"augment\.flip=true: the same run as demo as it is"),
+        (["--vary", "train.seed=1", "--sweep", "train.seed=0,1"], r"train\.seed: swept, and set by one of the changes"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -102,6 +131,9 @@ def test_resume_and_sweep_exclude_each_other(call: Call, capfd: pytest.CaptureFi
     with pytest.raises(SystemExit):
         call(train.main, "--resume", "a", "--sweep", "train.seed=0,1")
     assert "leave --sweep out" in capfd.readouterr().err
+    with pytest.raises(SystemExit):
+        call(train.main, "--resume", "a", "--vary", "augment.flip=true")
+    assert "leave --vary out" in capfd.readouterr().err
 
 
 # What a sweep leaves, and how it goes on.

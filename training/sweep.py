@@ -1,5 +1,7 @@
 """A sweep: a preset trained with every combination of some options' values, each run in a process of its own.
 
+Or as it is and with one change at a time, which shows what each ingredient buys: that is swept like an option's values.
+
 sweep.yml    what is compared: preset, overrides, swept options and their values
 table.md     the comparison, a line a run; with several seeds their mean and spread as well
 table.csv    the same, for a spreadsheet
@@ -35,6 +37,9 @@ from training.yaml_text import parse_yaml, read_utf8
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 DESCRIPTION = "sweep.yml"
 BRACKETS = {"[": 1, "]": -1}
+CHANGE = "change"
+"""Stands for an option's name where changes are swept; its values are overrides with spaces between them."""
+UNCHANGED = "none"
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,22 @@ class Sweep:
     folder: Path
     preset: str
     overrides: tuple[str, ...]  # section.key=value, of all runs
-    swept: tuple[tuple[str, tuple[str, ...]], ...]  # section.key and its values, as they were written
+    swept: tuple[tuple[str, tuple[str, ...]], ...]  # section.key, or CHANGE, and its values, as they were written
 
     @classmethod
-    def create(cls, preset: str, overrides: Sequence[str], arguments: Sequence[str], path: Path | None) -> Self:
+    def create(
+        cls,
+        preset: str,
+        overrides: Sequence[str],
+        arguments: Sequence[str],
+        path: Path | None,
+        changes: Sequence[str] = (),
+    ) -> Self:
         """A sweep over `arguments`, which are `section.key=value,value`, in the folder `path`; there, the same one may
         have begun before. Without a path it is `runs/sweep-<preset>-<date>-<time>`.
+
+        With `changes`, each `section.key=value` or several with spaces between them, every combination is trained
+        without a change and with each.
 
         Raises:
             ConfigError: the configuration of one of the runs cannot be used.
@@ -55,6 +70,8 @@ class Sweep:
             OSError: the folder cannot be made.
         """
         swept = _read_arguments(arguments)
+        if changes:
+            swept = ((CHANGE, (UNCHANGED, *(" ".join(change.split()) for change in changes))), *swept)
         described = (preset, tuple(overrides), swept)
         cls(Path(), *described)._check()
         if path is not None and is_sweep(path):
@@ -91,7 +108,10 @@ class Sweep:
 
     def run(self, values: Sequence[str]) -> RunFolder:
         """The folder of one combination; no two have the same name."""
-        named = [f"{key}={quote(value, safe='[],+')}" for key, value in zip(self.names(), values, strict=True)]
+        named = [
+            f"{key}={quote(value.replace(' ', '+'), safe='[],+=')}"
+            for key, value in zip(self.names(), values, strict=True)
+        ]
         return RunFolder(self.folder / ",".join(named))
 
     def runs(self) -> list[RunFolder]:
@@ -100,26 +120,42 @@ class Sweep:
     def names(self) -> list[str]:
         """The swept options without their sections, where that leaves no doubt."""
         keys = [key for key, _ in self.swept]
-        short = Counter(key.partition(".")[2] for key in keys)
-        return [key if short[key.partition(".")[2]] > 1 else key.partition(".")[2] for key in keys]
+        short = Counter(_short(key) for key in keys)
+        return [key if short[_short(key)] > 1 else _short(key) for key in keys]
 
     def options(self, values: Sequence[str]) -> list[str]:
         """`section.key=value` of everything in which one combination differs from the preset."""
-        return [*self.overrides, *(f"{key}={value}" for (key, _), value in zip(self.swept, values, strict=True))]
+        options = list(self.overrides)
+        for (key, _), value in zip(self.swept, values, strict=True):
+            if key != CHANGE:
+                options.append(f"{key}={value}")
+            elif value != UNCHANGED:
+                options += value.split(" ")
+        return options
 
     def _check(self) -> None:
         """Raises ConfigError where a run cannot be configured, UserError where two are the same."""
         given = {override.partition("=")[0] for override in self.overrides}
+        changes = dict(self.swept).get(CHANGE, ())
+        changed = {option.partition("=")[0] for change in changes for option in change.split()}
         for key, _ in self.swept:
             if key in given:
                 raise UserError(f"{key}: both given and swept; leave one of them out")
-        seen: dict[Config, list[str]] = {}
+            if key in changed:
+                raise UserError(f"{key}: swept, and set by one of the changes; leave one of them out")
+        seen: dict[Config, str] = {}
         for values in self.combinations():
             options = self.options(values)
             config = load_config(self.preset, options)
+            described = " ".join(options) or f"{self.preset} as it is"
             if config in seen:
-                raise UserError(f"{' '.join(options)}: the same run as {' '.join(seen[config])}; leave one of them out")
-            seen[config] = options
+                raise UserError(f"{described}: the same run as {seen[config]}; leave one of them out")
+            seen[config] = described
+
+
+def _short(key: str) -> str:
+    """An option's name without its section."""
+    return key.partition(".")[2] or key
 
 
 def is_sweep(path: Path) -> bool:

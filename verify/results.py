@@ -85,9 +85,10 @@ class CaseResult:
         return [tensor for tensor in self.tensors if tensor.verdict == WRONG]
 
     def __str__(self) -> str:
-        from verify.report import case_lines  # the report knows the results, not the other way round
+        """A row for each tensor, then what is known of each that is wrong."""
+        from verify.report import case_lines, wrong_lines  # the report knows the results, not the other way round
 
-        return "\n".join(case_lines(self))
+        return "\n".join([*case_lines(self), *(line for tensor in self.wrong for line in wrong_lines(tensor))])
 
 
 def combine(verdicts: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from verify.draw import draw_input, draw_params
 
 B, N, D, HEADS, K, M, C = SIZES.values()
 TOKENS = (B, N, D)
-IMAGES, PATCHES, P = (B, 6, 8, 3), 6, 24
+IMAGES, PATCHES, P = (B, 12, 10, 3), 6, 60
 
 
 def drawn(**shapes: tuple[int, ...]) -> Callable[[np.random.Generator], dict[str, Tree]]:

@@ -129,6 +129,9 @@ class _Check:
         """What is wrong with a gradient that is none of the known wrong versions."""
         right, value = np.asarray(self.right[name]), np.asarray(found)
         line = self.run.line_of(found)
+        other = next((n for n, gradient in self.right.items() if n != name and close(value, gradient)), None)
+        if other is not None:
+            return f"this is {other}, in the place of {name}: in which order are they asked for?"
         if value.shape != right.shape:
             return f"line {line}: {_renamed(wrong_shape(value.shape, right.shape))}"
         if value.dtype != right.dtype:

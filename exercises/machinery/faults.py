@@ -76,7 +76,10 @@ def _judged(mutant: Mutant, answer: object) -> str:
     for number, text in lines_of(mutant):
         if told == number or (isinstance(told, str) and len(told) >= LEAST and told in text):
             return ""
-    return f"model/layers/{file}.py is the file. It is another line: which gradient is wrong, and where is it made?"
+    return (
+        f"model/layers/{file}.py is the file. It is another line: which gradient is wrong, and where is it made? "
+        "What one line makes well, the next may use wrongly."
+    )
 
 
 def _experiment(name: str, investigate: object, source: str, path: Path) -> tuple[str, ...]:

@@ -11,6 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+# What to ask beside an exception that is raised far more often for one reason than for any other.
+QUESTIONS = {
+    "incompatible types for matmul": "`.T` turns all axes round. Is it .swapaxes(-1, -2) that is meant, or rows first, "
+    "by .reshape(-1, D)?",
+    "incompatible shapes for broadcasting": "has a sum or a mean lost its axis? keepdims=True keeps it",
+}
+
 
 class ReaderError(Exception):
     """Something in the reader's file that is to be mended before numbers can be compared."""
@@ -64,7 +71,9 @@ def failed(error: BaseException, source: str, path: Path) -> ReaderError | NotWr
         return NotWrittenError()
     told = " ".join(str(error).split())
     told = told if len(told) <= 300 else f"{told[:300]} ..."
-    return ReaderError(f"{_at(path, source, frames[-1].lineno if frames else None)}{type(error).__name__}: {told}")
+    asked = next((f"\n{question}" for words, question in QUESTIONS.items() if words in told.lower()), "")
+    line = frames[-1].lineno if frames else None
+    return ReaderError(f"{_at(path, source, line)}{type(error).__name__}: {told}{asked}")
 
 
 def _at(path: Path, source: str, line: int | None) -> str:

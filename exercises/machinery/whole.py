@@ -25,7 +25,7 @@ LAYERS = ("patch_embedding", "class_token", "layer_norm", "multi_head_attention"
           "dense_input", "dense_parameters")  # fmt: skip
 NEEDED = (*LAYERS, "cross_entropy", "clipping", "adamw")
 MODEL = ViT(
-    image_size=(6, 8), patch_size=(2, 4), d_model=D, heads=3, layers=2, mlp_dim=7, num_classes=C, pooling="mean"
+    image_size=(12, 10), patch_size=(4, 5), d_model=D, heads=3, layers=2, mlp_dim=7, num_classes=C, pooling="mean"
 )  # fmt: skip
 STEPS = 20
 TOLERANCE = 1e-6  # of the loss, relative
@@ -138,7 +138,7 @@ def gradients(module: Any) -> Tree:
 def task() -> tuple[jax.Array, jax.Array]:
     """Eight images and their targets."""
     rng = np.random.default_rng(0)
-    return jnp.asarray(rng.normal(size=(8, 6, 8, 3))), jnp.asarray(np.eye(C)[rng.integers(C, size=8)])
+    return jnp.asarray(rng.normal(size=(8, 12, 10, 3))), jnp.asarray(np.eye(C)[rng.integers(C, size=8)])
 
 
 def initial() -> Params:
