@@ -3,17 +3,24 @@
 import csv
 import html
 import io
+import json
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from model.layer import Layer
+from data import shapes
+from model.layer import Layer, Params
+from model.layers.multi_head_attention import MultiHeadAttentionCache
+from model.vit import ViT
 from verify.case import Case
 from verify.cases import all_cases
 from verify.check import Checker
@@ -23,6 +30,7 @@ from verify.mutants import load_mutants, planted
 from verify.results import COMPLEX, DIFFERENCES, CaseResult
 
 CURVES = Path(__file__).parent / "figures" / "mistakes.csv"
+TRAINED = Path(__file__).parent / "figures" / "trained.npz"
 
 # From Okabe and Ito's palette, made to be told apart by colour-blind readers; these can be seen on white and on black.
 BLUE, RED, GREEN, PINK, ORANGE = "#1f83c4", "#d55e00", "#009e73", "#cc79a7", "#d99100"
@@ -40,10 +48,10 @@ rcParams.update(LOOK)
 shown: list[str] = []  # the figures of the cell that runs, as SVG
 
 
-def figure(columns: int = 1, width: float = 6.4, height: float = 3.0) -> tuple[Figure, list[Axes]]:
-    """A figure with axes side by side; sizes in inches."""
+def figure(columns: int = 1, width: float = 6.4, height: float = 3.0, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with axes side by side, row after row; sizes in inches."""
     drawn = Figure(figsize=(width, height), layout="constrained")
-    return drawn, list(np.ravel(drawn.subplots(1, columns)))
+    return drawn, list(np.ravel(drawn.subplots(rows, columns)))
 
 
 def show(drawn: Figure, alt: str) -> None:
@@ -97,6 +105,62 @@ def training(*names: str, right: str = "right") -> None:
     axes.legend()
     ends = ", ".join(f"{name} {losses[name][-1]:.2f}" for name in (right, *names))
     show(drawn, f"training loss over {steps[-1]} steps; at the end: {ends}")
+
+
+class Trained(NamedTuple):
+    """The model of figures/trained.npz, which has learned to tell the generated shapes apart."""
+
+    vit: ViT
+    params: Params
+    mean: np.ndarray  # (3,), of the training pixels in 0..1
+    std: np.ndarray  # (3,)
+    wnids: tuple[str, ...]  # its classes
+
+    def draw(self, wnid: str, seed: int) -> tuple[np.ndarray, jax.Array, shapes.Box]:
+        """A new picture of this class, uint8 (64, 64, 3); as the model wants it, (1, 64, 64, 3); the shape's box."""
+        drawn, box = shapes.draw(wnid, np.random.default_rng(seed))
+        picture = np.asarray(drawn)
+        return picture, jnp.asarray((picture / 255 - self.mean) / self.std)[None], box
+
+
+def trained() -> Trained:
+    """The trained model; its parameters, kept in half precision, in the type of the page's other numbers."""
+    with np.load(TRAINED) as kept:
+        about, row = json.loads(str(kept["shapes"])), kept["shapes_params"].astype(float)
+    vit = ViT(**about["model"])
+    leaves, tree = jax.tree.flatten(jax.eval_shape(vit.init, jax.random.key(0)))
+    parts = np.split(row, np.cumsum([leaf.size for leaf in leaves])[:-1])
+    params = tree.unflatten([jnp.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+    return Trained(vit, params, np.array(about["mean"]), np.array(about["std"]), tuple(about["wnids"]))
+
+
+def attention_weights(cache: Any) -> list[np.ndarray]:
+    """(B, H, N, N) of each attention whose cache is somewhere in `cache`, from the first to the last."""
+    found = jax.tree.leaves(cache, is_leaf=lambda part: isinstance(part, MultiHeadAttentionCache))
+    return [np.asarray(part.weights) for part in found if isinstance(part, MultiHeadAttentionCache)]
+
+
+def picture(axes: Axes, pixels: np.ndarray, title: str = "", over: np.ndarray | None = None) -> None:
+    """A picture, (64, 64, 3) in 0..255. With `over`, in grey, and these values of its pixels or patches in orange."""
+    if over is not None:
+        strength = 0.9 * enlarged(over / over.max())[:, :, None]
+        grey = pixels.mean(axis=2, keepdims=True)
+        pixels = ((1 - strength) * grey + strength * np.array([255, 140, 0])).astype(np.uint8)
+    axes.imshow(pixels, interpolation="none")  # in the file as it is, and not enlarged
+    axes.set_title(title)
+    axes.axis("off")
+
+
+def enlarged(values: np.ndarray, side: int = 64) -> np.ndarray:
+    """A value for each patch, in a square, becomes one for each pixel, (side, side)."""
+    return np.kron(values, np.ones((side // len(values), side // len(values))))
+
+
+def inside(values: np.ndarray, box: shapes.Box) -> float:
+    """The share of values, for pixels or patches and none negative, that is in the box."""
+    left, top, right, bottom = box
+    pixels = enlarged(values)
+    return float(pixels[top : bottom + 1, left : right + 1].sum() / pixels.sum())
 
 
 def verdict(result: CaseResult, only_wrong: bool = False) -> None:

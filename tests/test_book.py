@@ -6,14 +6,21 @@ None of this needs Sphinx. That the cells run, and the numbers in them hold, is 
 import ast
 import csv
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import jax
+import numpy as np
 import pytest
 
 from exercises.__main__ import ITEMS, chapter
+from model.vit import ViT
+from training import checkpoint
+from training.config import load_config
+from training.run_folder import Classes, RunFolder
 from verify.mutants import load_mutants
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,6 +145,41 @@ def test_every_curve_that_a_page_draws_was_measured() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "lab.training":
                 names = [ast.literal_eval(name) for name in [*node.args, *(keyword.value for keyword in node.keywords)]]
                 assert set(names) <= set(measured), page.name
+
+
+def test_the_figures_of_trained_models_are_kept_in_a_small_file_that_fits_the_model() -> None:
+    file = ROOT / "docs" / "figures" / "trained.npz"
+    assert file.stat().st_size < 300_000
+    with np.load(file) as kept:
+        vit = ViT(**json.loads(str(kept["shapes"]))["model"])
+        leaves = jax.tree.leaves(jax.eval_shape(vit.init, jax.random.key(0)))
+        assert kept["shapes_params"].size == sum(leaf.size for leaf in leaves)
+        assert all(np.isfinite(kept[name]).all() for name in kept.files if name != "shapes")
+
+
+def test_what_a_run_has_learned_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config("demo", ["model.d_model=8", "model.heads=2", "model.layers=1", "model.positions=learned",
+                                  "model.pooling=class_token", "model.class_token=true"])  # fmt: skip
+    params = config.model.init(jax.random.key(0))
+    run = RunFolder.create("demo", tmp_path / "run")
+    run.write_config(config)
+    run.write_classes(Classes(("a",), ("b",), (0.5,), (0.2,), "of no data"))
+    checkpoint.save(run.last, {"params": params}, {"progress": {"step": 7}})
+
+    script = load_script(ROOT / "docs" / "figures" / "trained.py")
+    monkeypatch.setattr(script, "FILE", tmp_path / "trained.npz")
+    for option in ("--shapes", "--tiny-imagenet"):  # the second keeps what the first has written
+        monkeypatch.setattr("sys.argv", ["trained.py", option, str(run.path)])
+        script.main()
+    with np.load(script.FILE) as kept:
+        row = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
+        np.testing.assert_allclose(kept["shapes_params"], row, rtol=1e-3, atol=1e-6)
+        assert kept["tiny_imagenet_step"] == 7
+        filters = kept["tiny_imagenet_filters"].reshape(-1, 8 * 8 * 3).astype(float)
+        np.testing.assert_allclose(filters @ filters.T, np.eye(len(filters)), atol=1e-2)  # directions, at right angles
+        np.testing.assert_allclose(
+            kept["tiny_imagenet_positions"], params["position_embedding"]["positions"], rtol=1e-3, atol=1e-6
+        )
 
 
 def cells(page: Path) -> list[ast.stmt]:
