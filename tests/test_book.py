@@ -7,6 +7,7 @@ import ast
 import csv
 import importlib.util
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ PACKAGES = ("model", "optim", "data", "training", "verify")
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 # Tags of the code whose chapter is not written yet. One that is here and in the book, or only here, is an error.
-TO_COME = {"COMPLEX": 1, "DIFF": 4, "MIX": 2, "MUON": 5, "PROBE": 2, "TAYLOR": 2, "VERDICT": 3}
+TO_COME = {"COMPLEX": 1, "DIFF": 4, "MUON": 5, "PROBE": 2, "TAYLOR": 2, "VERDICT": 3}
 
 PARTS = [
     "What it is for", "Forward", "Derivation", "The code", "By hand", "Check", "Mistakes everyone makes", "Quiz",
@@ -133,6 +134,18 @@ def test_every_curve_that_a_page_draws_was_measured() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "lab.training":
                 names = [ast.literal_eval(name) for name in [*node.args, *(keyword.value for keyword in node.keywords)]]
                 assert set(names) <= set(measured), page.name
+
+
+def test_the_learning_curves_of_the_book_are_those_of_its_script() -> None:
+    figures = ROOT / "docs" / "figures"
+    script = load_script(figures / "overfitting.py")
+    with (figures / "overfitting.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(name, str(epoch + 1)) for name in script.RUNS for epoch in range(script.EPOCHS)]
+    assert [(row["run"], row["epoch"]) for row in rows] == expected
+    with (figures / "overfitting-logits.csv").open(encoding="utf-8") as file:
+        looked_into = Counter(row["run"] for row in csv.DictReader(file))
+    assert looked_into == dict.fromkeys(script.LOOKED_INTO, 500)
 
 
 def cells(page: Path) -> list[ast.stmt]:
