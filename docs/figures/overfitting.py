@@ -7,7 +7,8 @@
 A small model is trained by train.py on the first ten classes of Tiny ImageNet, 5,000 images: plain, and with four
 regularisers. Each run is a folder in the one that is named, and both begin from the same seed. Written beside this
 file are overfitting.csv, the losses and top-1 of their metrics.csv, and overfitting-logits.csv, what their last
-parameters say of each validation image. Options behind the folder go to every new run: data.root=DIR says where the data are.
+parameters say of each validation image. Options behind the folder go to every new run: data.root=DIR says where the
+data are.
 """
 
 import csv
