@@ -42,7 +42,7 @@ RUNS = {  # a name -> what is not as in PLAIN
     "plain": [],
     "all four": [
         "loss.label_smoothing=0.1", "optim.weight_decay=0.5", "augment.flip=true", "augment.crop_padding=8",
-        "model.dropout=0.1",
+        "model.drop_path=0.1",
     ],
 }  # fmt: skip
 COLUMNS = ("train_loss", "val_loss", "val_top1")
