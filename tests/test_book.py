@@ -8,6 +8,7 @@ import csv
 import importlib.util
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +29,6 @@ BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
 PACKAGES = ("model", "optim", "data", "training", "verify")
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
-# Tags of the code whose chapter is not written yet. One that is here and in the book, or only here, is an error.
-TO_COME = {"MIX": 2}
-
 PARTS = [
     "What it is for", "Forward", "Derivation", "The code", "By hand", "Check", "Mistakes everyone makes", "Quiz",
     "Recap",
@@ -45,13 +43,9 @@ def tags_of_book() -> list[str]:
     return [tag for page in BOOK for tag in re.findall(r"\\tag\{([^}]*)\}", page.read_text(encoding="utf-8"))]
 
 
-def tags_to_come() -> set[str]:
-    return {f"{prefix}.{i + 1}" for prefix, count in TO_COME.items() for i in range(count)}
-
-
 def test_every_formula_that_the_code_cites_is_in_the_book() -> None:
-    missing = tags_of_code() - set(tags_of_book()) - tags_to_come()
-    assert not missing, f"cited in the code, but neither in docs/book nor to come: {sorted(missing)}"
+    missing = tags_of_code() - set(tags_of_book())
+    assert not missing, f"cited in the code, but not in docs/book: {sorted(missing)}"
 
 
 def test_every_formula_of_the_book_is_cited_in_the_code() -> None:
@@ -63,11 +57,6 @@ def test_no_formula_of_the_book_has_the_tag_of_another() -> None:
     tags = tags_of_book()
     assert tags
     assert len(tags) == len(set(tags))
-
-
-def test_the_tags_to_come_are_in_the_code_and_not_yet_in_the_book() -> None:
-    assert not tags_to_come() & set(tags_of_book()), "these are written: take them from TO_COME"
-    assert not tags_to_come() - tags_of_code(), "these are not in the code: take them from TO_COME"
 
 
 @pytest.mark.parametrize("page", BOOK, ids=lambda page: page.stem)
@@ -180,6 +169,18 @@ def test_what_a_run_has_learned_can_be_kept(tmp_path: Path, monkeypatch: pytest.
         np.testing.assert_allclose(
             kept["tiny_imagenet_positions"], params["position_embedding"]["positions"], rtol=1e-3, atol=1e-6
         )
+
+
+def test_the_learning_curves_of_the_book_are_those_of_its_script() -> None:
+    figures = ROOT / "docs" / "figures"
+    script = load_script(figures / "overfitting.py")
+    with (figures / "overfitting.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(name, str(epoch + 1)) for name in script.RUNS for epoch in range(script.EPOCHS)]
+    assert [(row["run"], row["epoch"]) for row in rows] == expected
+    with (figures / "overfitting-logits.csv").open(encoding="utf-8") as file:
+        images = Counter(row["run"] for row in csv.DictReader(file))
+    assert images == dict.fromkeys(script.RUNS, 500)
 
 
 def cells(page: Path) -> list[ast.stmt]:
