@@ -102,7 +102,7 @@ def write_logits(folder: Path) -> None:
             pixels = normalize(jnp.asarray(dataset.val.images), dataset.mean, dataset.std, jnp.float32)
             logits, _ = jax.jit(config.model.forward)(params, pixels)
             for label, row in zip(dataset.val.labels, np.asarray(logits), strict=True):
-                writer.writerow([name, label, *(f"{logit:.1f}" for logit in row)])
+                writer.writerow([name, label, *(f"{logit:.2f}" for logit in row)])
 
 
 if __name__ == "__main__":
