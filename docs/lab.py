@@ -60,8 +60,9 @@ def show(drawn: Figure, alt: str) -> None:
     drawn.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    size = r'width="([\d.]+)pt" height="[\d.]+pt"'  # no more than that, and less on a phone
-    svg = re.sub(size, r'style="width: \1pt"', svg, count=1)
+    width = float(drawn.get_figwidth()) * 72
+    size = f'style="width: {width:g}pt; min-width: {0.7 * width:g}pt"'  # on a phone less, but so that one can read it
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', size, svg, count=1)
     shown.append(f'<div class="figure" role="img" aria-label="{html.escape(alt)}">{svg}</div>')
 
 
@@ -72,6 +73,7 @@ def matrix(axes: Axes, values: np.ndarray, title: str, limit: float | None = Non
     axes.set_title(title)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set_visible(False)
     for (i, j), value in np.ndenumerate(values):
         colour = "white" if abs(value) > 0.6 * limit else "black"
         axes.text(j, i, f"{value:.2f}".replace("-0.00", "0.00"), ha="center", va="center", color=colour)
@@ -192,7 +194,7 @@ def optimizer(name: str, *mistakes: str, file: str = "optim/adamw.py") -> None:
     for mistake in (None, *mistakes):
         with nullcontext() if mistake is None else planted(known[file, mistake]):
             (result,) = definition_results(0, name)
-        print("--- as it is" if mistake is None else f"--- {mistake}")
+        print(f"--- {name}: as it is" if mistake is None else f"--- {mistake}")
         if result.wrong:
             tensor = result.wrong[0]
             print(f"{tensor.name}: WRONG: {tensor.diagnosis}")
