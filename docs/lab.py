@@ -26,7 +26,7 @@ from verify.cases import all_cases
 from verify.check import Checker
 from verify.definitions import definition_results
 from verify.draw import layer_case
-from verify.mutants import load_mutants, planted
+from verify.mutants import mutants_by_name, planted
 from verify.results import COMPLEX, DIFFERENCES, CaseResult
 
 CURVES = Path(__file__).parent / "figures" / "mistakes.csv"
@@ -167,11 +167,11 @@ def inside(values: np.ndarray, box: shapes.Box) -> float:
 
 def verdict(result: CaseResult, only_wrong: bool = False) -> None:
     """Print what the checker found: a line for each tensor, and more where it is wrong."""
-    shapes = {tensor.name: " x ".join(map(str, tensor.shape)) or "1" for tensor in result.tensors}
-    width, wide = max(map(len, shapes)), max(map(len, shapes.values()))
+    sizes = {tensor.name: " x ".join(map(str, tensor.shape)) or "1" for tensor in result.tensors}
+    width, wide = max(map(len, sizes)), max(map(len, sizes.values()))
     for tensor in result.wrong if only_wrong else result.tensors:
         method = tensor.method(COMPLEX) or tensor.method(DIFFERENCES)
-        start = f"{tensor.name:<{width}}  {shapes[tensor.name]:<{wide}} "
+        start = f"{tensor.name:<{width}}  {sizes[tensor.name]:<{wide}} "
         if tensor.verdict == "wrong":
             print(f"{start} WRONG: {tensor.diagnosis}")
             if method is not None and method.analytic is not None and method.verdict == "wrong":
@@ -190,7 +190,7 @@ def optimizer(name: str, *mistakes: str, file: str = "optim/adamw.py") -> None:
 
     `name` is that of a case of verify/definitions.py, of which there is more than one for an optimizer.
     """
-    known = {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
+    known = mutants_by_name()
     for mistake in (None, *mistakes):
         with nullcontext() if mistake is None else planted(known[file, mistake]):
             (result,) = definition_results(0, name)
@@ -222,7 +222,7 @@ class Trial:
 
     def plant(self, file: str, *mistakes: str) -> None:
         """Print what the checker says of each of these mistakes of verify/mutants.yml: the tensors that are wrong."""
-        known = {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
+        known = mutants_by_name()
         for mistake in mistakes:
             print(f"--- {mistake}")
             with planted(known[file, mistake]):

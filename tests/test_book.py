@@ -22,7 +22,7 @@ from model.vit import ViT
 from training import checkpoint
 from training.config import load_config
 from training.run_folder import Classes, RunFolder
-from verify.mutants import load_mutants
+from verify.mutants import mutants_by_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
@@ -111,7 +111,7 @@ def test_every_exercise_is_named_in_a_chapter() -> None:
 
 
 def test_every_mistake_that_a_page_plants_is_in_the_list() -> None:
-    known = {(mutant.file, mutant.mistake) for mutant in load_mutants()}
+    known = mutants_by_name().keys()
     planted = []
     for page in BOOK:
         for node in ast.walk(ast.Module(cells(page), [])):
@@ -127,7 +127,7 @@ def test_every_curve_that_a_page_draws_was_measured() -> None:
     with (ROOT / "docs" / "figures" / "mistakes.csv").open(encoding="utf-8") as file:
         measured = next(csv.reader(file))
     assert measured == ["step", *script.BASES, *script.MISTAKES]
-    known = {(mutant.file, mutant.mistake) for mutant in load_mutants()}
+    known = mutants_by_name().keys()
     assert all((file, mistake) in known for _, file, mistake in script.MISTAKES.values())
     for page in BOOK:
         for node in ast.walk(ast.Module(cells(page), [])):

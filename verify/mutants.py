@@ -85,6 +85,11 @@ def load_mutants(path: Path = LIST) -> list[Mutant]:
     return mutants
 
 
+def mutants_by_name() -> dict[tuple[str, str], Mutant]:
+    """Each mutant of the list by its file and its mistake."""
+    return {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
+
+
 @contextmanager
 def planted(mutant: Mutant) -> Iterator[None]:
     """The engine with the mistake in it, for the length of the block; all threads of the process share the engine."""

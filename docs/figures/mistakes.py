@@ -26,7 +26,7 @@ from data.loader import epoch_rows  # noqa: E402
 from data.tiny_imagenet import Dataset, load  # noqa: E402
 from training.config import load_config  # noqa: E402
 from training.setup import build_step  # noqa: E402
-from verify.mutants import load_mutants, planted  # noqa: E402
+from verify.mutants import mutants_by_name, planted  # noqa: E402
 
 STEPS, EVERY = 300, 15
 IMAGES_PER_CLASS = 160
@@ -121,7 +121,7 @@ def main(wanted: list[str]) -> None:
         root = Path(folder, "shapes")
         shapes.generate(root, train_per_class=IMAGES_PER_CLASS, val_per_class=1, quiet=True)
         dataset = load(root, quiet=True)
-        mutants = {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
+        mutants = mutants_by_name()
         for name in wanted or columns:
             if name in BASES:
                 curves[name] = losses(dataset, BASES[name])

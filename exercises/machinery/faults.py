@@ -16,7 +16,7 @@ from exercises.machinery.reading import NotWrittenError, ReaderError, function_o
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
-from verify.mutants import ROOT, Mutant, load_mutants, planted
+from verify.mutants import ROOT, Mutant, mutants_by_name, planted
 from verify.probe import jit
 
 MODEL = ViT(image_size=(4, 4), patch_size=2, d_model=12, heads=3, layers=2, mlp_dim=7, num_classes=4, pooling="mean")
@@ -51,8 +51,8 @@ def fault_lines(name: str, path: Path) -> list[str]:
 @cache
 def mutant_of(name: str) -> Mutant:
     """The fault that is planted."""
-    wanted = load_answer(name).mutant
-    return next(mutant for mutant in load_mutants() if f"{mutant.file}: {mutant.mistake}" == wanted)
+    file, _, mistake = load_answer(name).mutant.partition(": ")
+    return mutants_by_name()[file, mistake]
 
 
 def lines_of(mutant: Mutant) -> Iterator[tuple[int, str]]:
