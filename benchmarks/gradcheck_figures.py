@@ -82,7 +82,7 @@ def steps_figure(case: Case) -> str:
         y="relative error",
         width=760,
         height=430,
-        legend="bottom left",
+        legend="bottom right",
     )
 
 

@@ -16,7 +16,7 @@ def log_plot(
     """An SVG of `curves`, each a name and points (x, y), all positive; others are left out.
 
     With `flip` x falls from left to right, as a step that is made smaller and smaller. `legend` is the corner for the
-    names, "top right" or "bottom left".
+    names, "top right" or "bottom right".
     """
     kept = [(name, [(a, b) for a, b in points if a > 0 and 0 < b < math.inf]) for name, points in curves]
     places = [point for _, points in kept for point in points]
@@ -36,11 +36,10 @@ def log_plot(
     for i, (name, points) in enumerate(kept):
         colour = COLOURS[i % len(COLOURS)]
         parts.append(f'<polyline points="{axes.path(points)}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
-        if legend == "top right":
-            place = f'x="{width - RIGHT - 6}" y="{TOP + 16 + 16 * i}" text-anchor="end"'
-        else:
-            place = f'x="{LEFT + 8}" y="{height - BOTTOM - 8 - 16 * (len(kept) - 1 - i)}"'
-        parts.append(f'<text {place} fill="{colour}">{html.escape(name)}</text>')
+        line = TOP + 16 + 16 * i if legend == "top right" else height - BOTTOM - 16 * (len(kept) - i)
+        parts.append(
+            f'<text x="{width - RIGHT - 6}" y="{line}" text-anchor="end" fill="{colour}">{html.escape(name)}</text>'
+        )
     return "\n".join([*parts, "</svg>"])
 
 

@@ -1,11 +1,11 @@
 """Evaluating a case along lines through its point, compiled once and in batches of bounded memory.
 
-All tensors of a case lie end to end in one vector `flat` of n numbers. A coordinate is then a direction like any other,
-and one program serves central differences, complex steps, Taylor tests and the estimate of the noise.
+All tensors of a case lie end to end in one vector x of n numbers, `flat`. A coordinate is then a direction v like any
+other, and one program serves central differences, complex steps, Taylor tests and the estimate of the noise.
 
-Real       d(v, t) = <w, f(flat + t v) - f(flat)>      outputs are subtracted before they are summed: what the step
-                                                       does not reach cancels exactly and brings no rounding  (PROBE.1)
-Complex    g(v, t) = <w, Im f(flat + i t v)> / t                                                              (PROBE.2)
+Real       d(v, t) = <w, f(x + t v) - f(x)>      outputs are subtracted before they are summed: what the step does not
+                                                 reach cancels exactly and brings no rounding                 (PROBE.1)
+Complex    c(v, t) = <w, Im f(x + i t v)> / t                                                                 (PROBE.2)
 
 A line is an integer: i >= 0 is the i-th coordinate, -1 - k is the k-th row of the table `directions`.
 """

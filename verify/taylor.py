@@ -1,7 +1,9 @@
 """The Taylor test: what a gradient leaves over must vanish with the square of the step.
 
-R(h) = |f(x + h v) - f(x) - h <g, v>|                                                                  (TAYLOR.1)
-rate = log2 R(h) / R(h / 2):   2 where g is the gradient, 1 where it is not                            (TAYLOR.2)
+With F(t) = <w, f(x + t v)> and the analytic gradient a:
+
+R(h) = |F(h) - F(0) - h <a, v>|                                                                        (TAYLOR.1)
+rate = log2 R(h) / R(h / 2):   2 where a is the gradient, 1 where it is not                            (TAYLOR.2)
 
 The test needs no second derivative and no tolerance, and one direction moves all coordinates of a tensor. A function
 that is linear in the tensor leaves nothing over but rounding. (The test of the adjoint literature, as in Farrell et
@@ -47,9 +49,9 @@ class TaylorTest:
 
 
 def taylor_test(differences: np.ndarray, slope: float, size: float, noise: float, eps: float) -> TaylorTest:
-    """TAYLOR.1 from `differences`, f(x + h v) - f(x) at the h of `STEPS`.
+    """TAYLOR.1 from `differences`, F(h) - F(0) at the h of `STEPS`.
 
-    `slope` is `<g, v>`, `size` is `|g| |v|`, which bounds its rounding; `noise` is that of f.
+    `slope` is `<a, v>`, `size` is `|a| |v|`, which bounds its rounding; `noise` is that of f.
     """
     remainders = np.abs(differences - STEPS * slope)
     return TaylorTest(remainders, noise + eps * size * (1 + 4 * STEPS))
