@@ -41,7 +41,7 @@ from training.files import replace_text
 from training.interrupt import StopRequest
 from training.progress import format_seconds
 from training.run_folder import RUNS, RunFolder
-from training.setup import check_fit, load_dataset
+from training.setup import check_fit, describe_validation, load_dataset
 from verify.case import Case, named
 from verify.cases import all_cases, layer_cases, loss_cases, tiny_model
 from verify.check import check_case
@@ -421,12 +421,12 @@ def trained_point(args: argparse.Namespace) -> Point:
     dataset = load_dataset(config.data)
     check_fit(config.model, dataset)
     if args.batch > len(dataset.val.labels):
-        raise UserError(f"--batch {args.batch}: there are {len(dataset.val.labels)} validation images")
+        raise UserError(f"--batch {args.batch}: there are {describe_validation(config.data, dataset)}")
     rng = np.random.default_rng(args.seed)
     chosen = np.sort(rng.choice(len(dataset.val.labels), size=args.batch, replace=False))
     classes = run.read_classes()
     images = normalize(jnp.asarray(dataset.val.images[chosen]), classes.mean, classes.std, jnp.float32)
-    print(f"{path} on validation images {', '.join(map(str, chosen))}")
+    print(f"{path} on images {', '.join(map(str, chosen))} of {describe_validation(config.data, dataset)}")
     doubled = {name: np.asarray(array, np.float64) for name, array in named(params).items()}
     labels = np.asarray(dataset.val.labels[chosen])
     model = in_full_precision(config.model)

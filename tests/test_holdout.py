@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import evaluate
+import gradcheck
 import train
 from data.errors import DataError
 from data.holdout import held_out_rows, hold_out
@@ -95,6 +96,12 @@ def test_evaluate_takes_the_slice_or_the_official_images_and_says_which(
         losses.append(report["loss"])
     assert losses[0] == pytest.approx(row.val_loss, rel=1e-5)
     assert losses[1] != pytest.approx(losses[0], rel=1e-3)
+
+
+def test_gradcheck_says_that_its_images_were_held_out(call: Call, held_out: Path) -> None:
+    ended = call(gradcheck.main, "--checkpoint", held_out, "--device", "cpu", "--only", "head")
+    assert (ended.code, ended.err) == (0, "")
+    assert " of 12 training images held out (data.holdout=0.25)\n" in ended.out
 
 
 def test_evaluate_refuses_a_slice_that_was_trained_on(call: Call, held_out: Path, finished: Path) -> None:
