@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+import textwrap
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ TRAINED = Path(__file__).parent / "figures" / "trained.npz"
 # From Okabe and Ito's palette, made to be told apart by colour-blind readers; these can be seen on white and on black.
 BLUE, RED, GREEN, PINK, ORANGE = "#1f83c4", "#d55e00", "#009e73", "#cc79a7", "#d99100"
 STYLES = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), (PINK, ":"), (ORANGE, (0, (6, 1, 1, 1, 1, 1))))
+LINE = 96  # characters that a page has room for
 INK = "#010203"  # stands for the colour of the page's text, whatever it is
 LOOK = {
     "axes.edgecolor": INK, "axes.facecolor": "none", "axes.labelcolor": INK, "axes.spines.right": False,
@@ -173,7 +175,8 @@ def verdict(result: CaseResult, only_wrong: bool = False) -> None:
         method = tensor.method(COMPLEX) or tensor.method(DIFFERENCES)
         start = f"{tensor.name:<{width}}  {sizes[tensor.name]:<{wide}} "
         if tensor.verdict == "wrong":
-            print(f"{start} WRONG: {tensor.diagnosis}")
+            words = f"{start} WRONG: {tensor.diagnosis}"
+            print(textwrap.fill(words, LINE, subsequent_indent=f"{'':<{width + wide + 4}}", break_on_hyphens=False))
             if method is not None and method.analytic is not None and method.verdict == "wrong":
                 print(
                     f"{'':<{width + wide + 3}} at {method.where}: {method.analytic:.6g}, measured {method.numeric:.6g}"
