@@ -1,6 +1,7 @@
 """Where a line is not broken: between a formula and the comma behind it or the bracket before it, and within 1e-9.
 
-Browsers break lines on either side of a formula, as if it were a picture, and behind every hyphen.
+Browsers break lines on either side of a formula, as if it were a picture, and behind a hyphen. What stands between two
+formulas without a space is held to the first alone.
 """
 
 import re
@@ -9,7 +10,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 NUMBER = re.compile(r"(\S*\de-\d\S*)")
-AS_WRITTEN = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.raw)
+AS_WRITTEN = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.raw, nodes.reference)
 
 
 def hold_numbers(tree: nodes.document) -> None:

@@ -24,7 +24,8 @@ STYLES = {"ema_top1": {"color": "#1f83c4", "marker": "o"}, "val_top1": {"color":
 def differences(path: Path, column: str) -> dict[str, list[float]]:
     """Points of top-1 that each change gains over none, a number for each seed."""
     with path.open(newline="") as file:
-        found = {(row["change"], row["train.seed"]): 100 * float(row[column]) for row in csv.DictReader(file)}
+        rows = [row for row in csv.DictReader(file) if row["state"] == "finished"]
+    found = {(row["change"], row["train.seed"]): 100 * float(row[column]) for row in rows}
     gained = defaultdict(list)
     for (change, seed), points in found.items():
         if change != "none":
