@@ -97,7 +97,7 @@ def call(
 
     monkeypatch.chdir(tmp_path)
     options = {"jax_compilation_cache_dir": str(programs), "jax_persistent_cache_min_compile_time_secs": 0.0}
-    before = {name: getattr(jax.config, name) for name in [*options, "jax_default_device"]}
+    before = {name: getattr(jax.config, name) for name in [*options, "jax_default_device", "jax_enable_x64"]}
     for name, value in options.items():
         jax.config.update(name, value)
     compiled.reset_cache()
