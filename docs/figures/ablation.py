@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).resolve().parent
 TABLE = HERE.parent / "runs" / "tiny_imagenet_20" / "ablation.csv"
-NAMES = {"ema_top1": "moving average", "val_top1": "parameters as they are"}
-STYLES = {"ema_top1": {"color": "#1f83c4", "marker": "o"}, "val_top1": {"color": "#d55e00", "marker": "x"}}
+WEIGHTS = {  # column of the table: in the legend, colour, marker, how far above its line
+    "ema_top1": ("moving average", "#1f83c4", "o", 0.12),
+    "val_top1": ("parameters as they are", "#d55e00", "x", -0.12),
+}
 
 
 def differences(path: Path, column: str) -> dict[str, list[float]]:
@@ -39,14 +41,14 @@ def label(change: str) -> str:
 
 
 def main() -> None:
-    gains = {column: differences(TABLE, column) for column in NAMES}
+    gains = {column: differences(TABLE, column) for column in WEIGHTS}
     order = sorted(gains["ema_top1"], key=lambda change: sum(gains["ema_top1"][change]))
     figure = Figure(figsize=(9, 0.36 * len(order) + 1.1), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="grey", linewidth=1)
-    for column, shift in (("ema_top1", 0.12), ("val_top1", -0.12)):
+    for column, (name, colour, marker, shift) in WEIGHTS.items():
         points = [(gain, i + shift) for i, change in enumerate(order) for gain in gains[column][change]]
-        axes.scatter(*zip(*points, strict=True), label=NAMES[column], **STYLES[column], s=28)
+        axes.scatter(*zip(*points, strict=True), label=name, color=colour, marker=marker, s=28)
     axes.set_yticks(range(len(order)), [textwrap.fill(label(change), 50) for change in order])
     axes.set_xlabel("points of top-1 gained over the preset, a mark for each seed")
     axes.grid(axis="y", color="0.9")
