@@ -18,7 +18,7 @@ from verify.cases import layer_cases
 from verify.complex_step import complex_step
 from verify.differences import richardson
 from verify.measure import analytic_gradient, parts_of, set_directions
-from verify.mutants import load_mutants, planted
+from verify.mutants import mutants_by_name, planted
 from verify.plot import Points, log_plot
 from verify.probe import Probe
 
@@ -96,7 +96,7 @@ def taylor_figure(case: Case) -> str:
         return [(float(a), float(abs(b - a * (gradient @ direction)))) for a, b in zip(h, differences, strict=True)]
 
     right = analytic_gradient(probe).values
-    mutant = next(m for m in load_mutants() if m.mistake == "the term through the mean is dropped")
+    mutant = mutants_by_name()["model/layers/layer_norm.py", "the term through the mean is dropped"]
     with planted(mutant):
         dropped = analytic_gradient(probe_along_x(case, fresh=True)[0]).values
     return log_plot(
