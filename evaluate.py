@@ -17,13 +17,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from common.command import run_command
+from common.errors import UserError
+from common.files import replace_text
 from training import checkpoint
-from training.command import run_command
 from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
-from training.errors import UserError
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
-from training.files import replace_text
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
 

@@ -29,17 +29,18 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from common.command import BAD_INPUT, run_command
+from common.errors import UserError
+from common.files import replace_text
+from common.interrupt import StopRequest, leaving_at_once
+from common.progress import format_seconds
 from data.augment import normalize
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import checkpoint
-from training.command import BAD_INPUT, leaving_at_once, preset_parser, run_command
+from training.arguments import preset_parser
 from training.config import load_config, preset_names
 from training.device import choose_device, describe_device
-from training.errors import UserError
-from training.files import replace_text
-from training.interrupt import StopRequest
-from training.progress import format_seconds
 from training.run_folder import RUNS, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
 from verify.case import Case, named

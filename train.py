@@ -18,13 +18,14 @@ from pathlib import Path
 
 import jax
 
-from data.tiny_imagenet import Dataset
-from training.command import preset_parser, run_command
+from common.command import run_command
+from common.errors import UserError
+from common.interrupt import StopRequest
+from data.dataset import Dataset
+from training.arguments import preset_parser
 from training.config import Config, load_config
 from training.device import choose_device, describe_device, keep_compiled_programs
-from training.errors import UserError
 from training.huge_pages import restart_with_huge_pages
-from training.interrupt import StopRequest
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset, steps_per_epoch
 from training.summary import format_summary, summarize

@@ -23,12 +23,12 @@ import jax
 
 from benchmarks.arguments import parse, step_parser
 from benchmarks.eager import random_batch, step_of
+from common.command import run_command
 from data.augment import Augmentation
 from model.encoder import Encoder
 from model.layers.gelu import GELU, GELUCache
 from model.layers.pooling import ClassTokenPooling
 from model.vit import ViT
-from training.command import run_command
 from training.config import load_config
 from training.device import choose_device, describe_device
 from training.step import TrainingStep

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
+from common.errors import UserError
 from training.device import CHOICES
-from training.errors import UserError
 
 
 def step_parser(name: str, about: str, rounds: int) -> argparse.ArgumentParser:

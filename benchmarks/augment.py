@@ -21,8 +21,8 @@ import jax.numpy as jnp
 
 from benchmarks.arguments import parse, step_parser
 from benchmarks.eager import random_batch, step_of
+from common.command import run_command
 from data.augment import Augmentation
-from training.command import run_command
 from training.config import load_config
 from training.device import choose_device, describe_device
 

@@ -25,12 +25,12 @@ import jax
 import numpy as np
 
 from benchmarks.arguments import parse, step_parser
-from data.tiny_imagenet import Dataset, Split
+from common.command import run_command
+from common.files import replace_text
+from data.dataset import Dataset, Split
 from model.layers.patch_embedding import height_width
-from training.command import run_command
 from training.config import Config, load_config
 from training.device import choose_device, describe_device
-from training.files import replace_text
 from training.setup import build_step
 from training.step import TrainingStep, TrainState
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from training.files import replace_text
+from common.files import replace_text
 from verify.case import Case
 from verify.cases import layer_cases
 from verify.complex_step import complex_step

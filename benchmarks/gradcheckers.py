@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 
-from training.files import replace_text
+from common.files import replace_text
 from verify.case import Case, Tensors
 from verify.cases import layer_cases, loss_cases
 from verify.check import Checker

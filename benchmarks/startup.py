@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.command import run_command
+from common.command import run_command
+from common.errors import UserError
 from training.config import load_config
-from training.errors import UserError
 
 BEGAN = "BENCHMARK_BEGAN"  # when the parent started a process, in seconds of the system's clock
 CACHE = "XDG_CACHE_HOME"

@@ -36,11 +36,11 @@ from benchmarks.contestants.problem import Problem
 from benchmarks.contestants.report import describe, floor_lines, machine, table
 from benchmarks.contestants.setting import draw_params, problem_of
 from benchmarks.contestants.team import Outcome, largest_difference, measure
-from training.command import run_command
+from common.command import run_command
+from common.errors import UserError
+from common.files import replace_text
 from training.config import load_config
 from training.device import choose_device
-from training.errors import UserError
-from training.files import replace_text
 
 WARMUP = 4  # steps before the clock counts; their losses are compared: before an update, and after one, two and three
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}  # relative, of these losses

@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data import files, workers
-from data.errors import DataError
+from common import files
+from common.errors import DataError
+from common.progress import progress_bar
+from data import workers
 from data.layout import Listing
 
 FORMAT = 1  # raise it when the files of a build change their meaning
@@ -129,7 +131,7 @@ def _fill(folder: Path, root: Path, stamp: str, listed: Listing, jobs: int, quie
     tasks = _reserve_split(folder, "train", listed.train, listed.train_labels, root, size, listed.train[0])
     train_tasks = len(tasks)
     tasks += _reserve_split(folder, "val", listed.val, listed.val_labels, root, size, listed.train[0])
-    with files.progress(len(listed.train) + len(listed.val), "Decoding", " images", quiet) as bar:
+    with progress_bar(len(listed.train) + len(listed.val), "Decoding", " images", quiet) as bar:
         results = workers.run(
             "data.cache:decode_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
         )

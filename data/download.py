@@ -18,14 +18,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
-from data import files, layout
-from data.command import run_command
-from data.errors import DataError
+from common import files
+from common.command import run_command
+from common.errors import DataError
+from common.progress import progress_bar
+from data import layout
 from data.unpack import unpack
 
 BLOCK = 1 << 16  # bytes read at once
@@ -129,7 +132,7 @@ def _check_sum(archive: Archive, path: Path, ours: bool) -> None:
 def _fetch(archive: Archive, part: Path, quiet: bool, pause: float) -> None:
     """Download what is missing of the archive, over as many connections as it takes."""
     failures, trouble = 0, ""
-    with files.progress(archive.size, "Downloading", "B", quiet) as bar:
+    with progress_bar(archive.size, "Downloading", "B", quiet) as bar:
         while (have := _size(part)) != archive.size:
             if have > archive.size:
                 part.unlink()  # of something else; nothing in it can be trusted
@@ -223,13 +226,13 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, most: int, bar: tq
         bar.update(len(block))
 
 
-def main(arguments: list[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m data.download", description="Download a data set.")
     parser.add_argument("dataset", choices=sorted(ARCHIVES), help="what to download")
     parser.add_argument("--to", default="datasets", type=Path, metavar="DIR", help="parent folder (%(default)s)")
     parser.add_argument("--url", help="another server that has the same archive")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     archive = ARCHIVES[options.dataset]
     if options.url:
         archive = archive._replace(url=options.url)
@@ -237,7 +240,8 @@ def main(arguments: list[str]) -> None:
     was_there = target.exists()
     download(archive, options.to)
     print(f"{target}: {'already there, nothing to do' if was_there else 'ready'}.")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, interrupted="\ninterrupted; run the same command to go on"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.errors import DataError
-from data.tiny_imagenet import Dataset, Split
+from common.errors import DataError
+from data.dataset import Dataset, Split
 
 SEED = 0x51CE  # any number: the slice is part of the data, not of a run, so that all runs are compared on the same one
 

@@ -18,8 +18,8 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from data.errors import DataError
-from data.files import reason
+from common.errors import DataError
+from common.files import reason
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg")
 AGAIN = "Move the data set away and download, unpack or generate it again."

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from data.errors import DataError
-from data.tiny_imagenet import Split
+from common.errors import DataError
+from data.dataset import Split
 
 Item = TypeVar("Item")
 

@@ -17,7 +17,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data import files
-from data.command import run_command
-from data.errors import DataError
+from common import files
+from common.command import run_command
+from common.cores import available_cores
+from common.errors import DataError
+from common.progress import progress_bar
 from data.workers import run
 
 VERSION = 1  # raise it when the same seed draws something else
@@ -228,7 +230,7 @@ def generate(
                 return
             files.remove_stale_partials(root)
             with files.partial_folder(root) as partial:
-                _draw_all(partial, root, about, workers or files.default_workers(), quiet)
+                _draw_all(partial, root, about, workers or available_cores(), quiet)
                 if root.exists():
                     root.rmdir()
                 partial.rename(root)
@@ -256,7 +258,7 @@ def _draw_all(folder: Path, root: Path, about: dict[str, Any], jobs: int, quiet:
     (folder / "words.txt").write_text("".join(f"{wnid}\t{name}\n" for wnid, name in CLASSES.items()), encoding="utf-8")
     tasks = [{"root": str(root), **task} for split in ("train", "val") for task in _tasks(folder, about, split)]
     total = sum(task["last"] - task["first"] for task in tasks)
-    with files.progress(total, "Drawing shapes", " images", quiet) as bar:
+    with progress_bar(total, "Drawing shapes", " images", quiet) as bar:
         boxes = run("data.shapes:draw_chunk", tasks, jobs, lambda i: bar.update(tasks[i]["last"] - tasks[i]["first"]))
     for task, chunk in zip(tasks, boxes, strict=True):
         with open(task["annotations"], "a", encoding="utf-8") as file:
@@ -294,7 +296,7 @@ def _cannot_write(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be written: {files.reason(error)}. Make room, or name another folder with --to.")
 
 
-def main(arguments: list[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m data.shapes", description="Generate the shapes data set.")
     parser.add_argument("--to", default="datasets/shapes", metavar="DIR", help="the folder to create (%(default)s)")
     parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="draws the pictures (%(default)s)")
@@ -304,10 +306,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--val-per-class", type=_at_least(1), default=VAL_PER_CLASS, metavar="N", help="(%(default)s)")
     parser.add_argument("--workers", type=_at_least(1), metavar="N", help="processes (one for each core)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     generate(options.to, options.seed, options.train_per_class, options.val_per_class, options.workers)
     pictures = len(CLASSES) * (options.train_per_class + options.val_per_class)
     print(f"{options.to}: {pictures} images of {len(CLASSES)} classes.")
+    return 0
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -321,4 +324,4 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, interrupted="\ninterrupted; run the same command to go on"))

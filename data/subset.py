@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from data.errors import DataError
-from data.tiny_imagenet import Dataset, Split
+from common.errors import DataError
+from data.dataset import Dataset, Split
 
 
 def first_classes(dataset: Dataset, count: int | None) -> Dataset:

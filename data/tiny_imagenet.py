@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
+from common.cores import available_cores
 from data import cache as caching
-from data import files, layout
-
-
-class Split(NamedTuple):
-    images: np.ndarray  # uint8 (n, H, W, 3), a read-only memory map: pages come from the disk when touched
-    labels: np.ndarray  # int32 (n,), positions in wnids
-
-
-class Dataset(NamedTuple):
-    train: Split
-    val: Split
-    wnids: tuple[str, ...]  # WordNet ids, in the order of wnids.txt
-    names: tuple[str, ...]  # human names, in the same order
-    mean: tuple[float, float, float]  # per channel, of the training pixels in 0..1
-    std: tuple[float, float, float]  # likewise; 1 for a channel without variation
-    fingerprint: str  # hash of the classes, the labels and every byte of every image; the same on every machine
+from data import layout
+from data.dataset import Dataset, Split
 
 
 def load(
@@ -45,7 +29,7 @@ def load(
     build = caching.open_build(caching.build_folder(cache_folder, stamp), stamp)
     if build is None:
         listed = layout.listing(found)
-        build = caching.build(folder, cache_folder, stamp, listed, workers or files.default_workers(), quiet)
+        build = caching.build(folder, cache_folder, stamp, listed, workers or available_cores(), quiet)
     about = build.about
     return Dataset(
         train=Split(build.images["train"], build.labels["train"]),

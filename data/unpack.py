@@ -8,8 +8,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from data import files
-from data.errors import DataError
+from common.errors import DataError
+from common.progress import progress_bar
 
 MAX_FILES = 200_000  # Tiny ImageNet has about 120,000
 MAX_BYTES = 1_000_000_000  # unpacked; Tiny ImageNet has about 250 million
@@ -24,7 +24,7 @@ def unpack(source: Path, folder: Path, top: str, quiet: bool = False) -> None:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
             _require_sane(source, entries, top, folder)
-            with files.progress(len(entries), "Unpacking", " files", quiet) as bar:
+            with progress_bar(len(entries), "Unpacking", " files", quiet) as bar:
                 for entry in entries:
                     _unpack_entry(archive, entry, folder)
                     bar.update()

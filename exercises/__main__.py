@@ -22,15 +22,15 @@ from typing import NamedTuple
 
 import jax
 
+from common.command import run_command
+from common.errors import UserError
+from common.files import replace_text
 from exercises.machinery.answers import load_answer
 from exercises.machinery.catalogue import EXERCISES, shapes
 from exercises.machinery.checking import Outcome, check
 from exercises.machinery.faults import check_fault, fault_lines
 from exercises.machinery.progress import Progress
 from exercises.machinery.whole import check_whole, whole_lines
-from training.command import run_command
-from training.errors import UserError
-from training.files import replace_text
 
 FOLDER = Path(__file__).resolve().parent
 BOOK = FOLDER.parent / "docs" / "book"

@@ -10,10 +10,11 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as compiled
 
-from data import files, shapes
+from common import files
+from common.command import run_command
+from data import shapes
 from data.tiny_imagenet import load
 from tests.tiny_runs import ROOT, TINY, start_python
-from training.command import run_command
 
 # Tests compile hundreds of small functions once each: the compiler's time is what they spend, not the program's.
 jax.config.update("jax_disable_most_optimizations", True)

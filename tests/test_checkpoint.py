@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from common.errors import CheckpointError
 from training import checkpoint
-from training.errors import CheckpointError
 
 ROOT = Path(__file__).resolve().parent.parent
 META = {"step": 3, "best": None, "note": "ä", "history": [0.1, 2]}

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import DataError
-from training.command import run_command
-from training.errors import CheckpointError, ConfigError, UserError
+from common.command import run_command
+from common.errors import CheckpointError, ConfigError, DataError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,7 +98,7 @@ def test_another_pipe_that_breaks_is_an_error(capsys: pytest.CaptureFixture[str]
 def test_a_reader_who_has_gone_is_no_error(lines: int, unbuffered: str) -> None:
     program = f"""
         import sys
-        from training.command import run_command
+        from common.command import run_command
 
         def main(argv):
             sys.stdin.read()  # until the reader has gone

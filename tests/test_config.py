@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import ConfigError
 from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -19,7 +20,6 @@ from training.config import (
     load_config,
     preset_names,
 )
-from training.errors import ConfigError
 
 OPTIONS = [(section, key) for section in KINDS for key in KINDS[section]]
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common import files
+from common.errors import DataError
 from data import cache as caching
-from data import files
-from data.errors import DataError
-from data.tiny_imagenet import Dataset, load
+from data.dataset import Dataset
+from data.tiny_imagenet import load
 from tests.tiny_data import jpeg, write_data_set
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -211,7 +212,7 @@ def test_a_disk_that_fills_up_while_decoding(root: Path) -> None:
 def test_a_limit_of_the_system_on_file_sizes(root: Path) -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900))\n"
-        "from data.errors import DataError; from data.tiny_imagenet import load\n"
+        "from common.errors import DataError; from data.tiny_imagenet import load\n"
         f"try: load({str(root)!r}, workers=1, quiet=True)\n"
         "except DataError as error: print(error)"
     )

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import DataError
 from data import download as downloading
 from data import unpack as unpacking
 from data.download import Archive, download
-from data.errors import DataError
 from data.tiny_imagenet import load
 from data.unpack import unpack
 from tests.tiny_data import write_data_set

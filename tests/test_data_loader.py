@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from data.errors import DataError
+from common.errors import DataError
+from data.dataset import Split
 from data.loader import epoch_order, epoch_rows, evaluation_batches, prefetch
-from data.tiny_imagenet import Split
 
 
 def split_of(n: int) -> Split:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import DataError
 from data import shapes
-from data.errors import DataError
+from data.dataset import Split
 from data.shapes import CLASSES, draw, generate
-from data.tiny_imagenet import Split, load
+from data.tiny_imagenet import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -177,7 +178,7 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     """The real thing: a limit on file sizes that the larger JPEG files exceed, in this process and in workers."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))\n"
-        "import sys; from data.shapes import generate; from data.errors import DataError\n"
+        "import sys; from data.shapes import generate; from common.errors import DataError\n"
         f"try: generate({str(tmp_path / 'shapes')!r}, 0, 60, 1, workers=int(sys.argv[1]), quiet=True)\n"
         "except DataError as error: print(error)"
     )

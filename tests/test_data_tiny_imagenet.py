@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import DataError
 from data import cache as caching
-from data.errors import DataError
-from data.tiny_imagenet import Dataset, load
+from data.dataset import Dataset
+from data.tiny_imagenet import load
 from tests.tiny_data import NAMES, WNIDS, jpeg, write_boxes, write_data_set
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -121,7 +122,7 @@ def test_the_fingerprint_follows_content_and_labels_but_not_times(root: Path, tm
 
 
 def test_nothing_that_a_worker_imports_imports_jax() -> None:
-    modules = "data.errors, data.tiny_imagenet, data.shapes, data.download, data.loader, data.workers"
+    modules = "data.dataset, data.tiny_imagenet, data.shapes, data.download, data.loader, data.workers"
     code = f"import sys, {modules}; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 

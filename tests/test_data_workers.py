@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import DataError
 from data import workers
-from data.errors import DataError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

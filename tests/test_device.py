@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from common.errors import UserError
 from training.device import choose_device, describe_device, explained_out_of_memory, keep_compiled_programs
-from training.errors import UserError
 
 HAS_GPU = any(device.platform == "gpu" for device in jax.devices())
 

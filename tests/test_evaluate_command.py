@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import evaluate
+from common.errors import UserError
 from tests.conftest import Ended
 from tests.tiny_data import NAMES, WNIDS, write_data_set
 from tests.tiny_runs import ROOT, start_python
 from training import checkpoint
-from training.errors import UserError
 from training.run_folder import RunFolder
 
 Call = Callable[..., Ended]

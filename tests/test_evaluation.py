@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.tiny_imagenet import Split
+from data.dataset import Split
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 
 MEAN, STD = (0.0,) * 3, (1 / 255,) * 3  # a pixel comes through the normalization as it is

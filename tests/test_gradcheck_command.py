@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import gradcheck
+from common.files import replace_text
 from tests.conftest import Ended
 from tests.tiny_runs import start_python
-from training.files import replace_text
 from verify.mutants import load_mutants, planted
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -252,7 +252,7 @@ def test_ctrl_c_while_it_starts_is_one_line_and_130(programs: Path, tmp_path: Pa
     script = textwrap.dedent("""
         import os, signal, sys, threading, time
         import gradcheck
-        from training.command import run_command
+        from common.command import run_command
 
         def compiling(cases, seed, fingerprint):
             threading.Thread(target=time.sleep, args=(60,)).start()  # Python would wait for it at the end

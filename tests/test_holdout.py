@@ -11,9 +11,9 @@ import pytest
 import evaluate
 import gradcheck
 import train
-from data.errors import DataError
+from common.errors import DataError
+from data.dataset import Dataset, Split
 from data.holdout import held_out_rows, hold_out
-from data.tiny_imagenet import Dataset, Split
 from tests.conftest import Ended
 from training.run_folder import RunFolder
 

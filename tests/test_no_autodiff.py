@@ -19,7 +19,7 @@ from optim.schedule import WarmupCosine
 from training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("model", "data", "optim", "training", "verify", "exercises")
+PACKAGES = ("common", "model", "data", "optim", "training", "verify", "checks", "exercises")
 EXERCISES = {file for file in ROOT.glob("exercises/*.py") if not file.stem.startswith("_")}  # the reader's own
 FILES = {*ROOT.glob("*.py"), *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))}
 PRODUCT = sorted(FILES - EXERCISES)

@@ -1,5 +1,7 @@
 """The picture of what the model sees: it shows what the augmentation makes, and its labels say what is in it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from data import preview
 from data.loader import epoch_rows
-from tests.tiny_runs import random_dataset
+from tests.tiny_runs import ROOT, random_dataset
+from training import preview
 from training.config import load_config
 
 DATASET = random_dataset(classes=3)
@@ -147,3 +149,9 @@ def test_bad_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match="2"):
         preview.main(["demo", *arguments])
     assert told in capsys.readouterr().err
+
+
+def test_the_old_name_of_the_command_leads_to_the_new_one() -> None:
+    ended = subprocess.run([sys.executable, "-m", "data.preview", "demo"], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "python -m training.preview" in ended.stderr

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import ConfigError, UserError
 from training.config import load_config
-from training.errors import ConfigError, UserError
 from training.metrics import HEADER, MetricsRow
 from training.run_folder import Classes, RunFolder
 

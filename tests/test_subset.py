@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.errors import DataError
+from common.errors import DataError
 from data.subset import first_classes
 from tests.tiny_runs import random_dataset
 

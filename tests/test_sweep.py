@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import train
+from common.command import run_command
 from tests.conftest import Ended
 from tests.test_train_command import SLOW
 from tests.tiny_runs import STEPS_PER_EPOCH, assert_same_outcome, start_python
 from training import sweep as sweeping
-from training.command import run_command
 from training.metrics import MetricsRow
 from training.run_folder import RunFolder
 from training.sweep import Relay, Sweep
@@ -335,7 +335,7 @@ import sys
 from pathlib import Path
 import train
 from training import sweep
-from training.command import run_command
+from common.command import run_command
 
 sweep.TRAIN = Path(sys.argv.pop(1))
 sys.exit(run_command(train.main))

@@ -13,11 +13,11 @@ import jax
 import pytest
 
 import train
+from common.errors import ConfigError
 from tests.conftest import Ended
 from tests.tiny_data import write_data_set
 from tests.tiny_runs import ROOT, STEPS_PER_EPOCH, assert_same_outcome, start_python
 from training import checkpoint
-from training.errors import ConfigError
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
@@ -122,7 +122,7 @@ def test_a_finished_run_may_go_on_for_longer(call: Call, copy: Path) -> None:
 KILLED = """
 import importlib, os, signal, sys
 import train
-from training.command import run_command
+from common.command import run_command
 
 where, number = sys.argv.pop(1), int(sys.argv.pop(1))
 module, _, path = where.partition(":")
@@ -175,7 +175,7 @@ def test_killed_a_run_ends_like_one_that_was_not(
 SLOW = """
 import sys, time
 import train
-from training.command import run_command
+from common.command import run_command
 from training.trainer import Trainer
 
 settle = Trainer._settle

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from data.tiny_imagenet import Dataset
+from common.errors import CheckpointError, ConfigError, UserError
+from common.interrupt import StopRequest
+from data.dataset import Dataset
 from tests.tiny_runs import assert_same_outcome, random_dataset
 from training import checkpoint
 from training.config import load_config
-from training.errors import CheckpointError, ConfigError, UserError
 from training.evaluation import Evaluator
-from training.interrupt import StopRequest
 from training.run_folder import RunFolder
 from training.setup import check_fit, steps_per_epoch
 from training.step import TrainingStep

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data.tiny_imagenet import Dataset, Split
+from data.dataset import Dataset, Split
 from training import checkpoint
 from training.run_folder import RunFolder
 

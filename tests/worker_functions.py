@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data.errors import DataError
+from common.errors import DataError
 
 
 def square(task: dict[str, Any]) -> dict[str, Any]:

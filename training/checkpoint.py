@@ -20,8 +20,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from training.errors import CheckpointError
-from training.files import replacing
+from common.errors import CheckpointError
+from common.files import replacing
 
 FORMAT = 1
 HEADER = "checkpoint.json"

@@ -13,11 +13,11 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from common.errors import ConfigError
 from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
-from training.errors import ConfigError
 from training.feed import Placement
 from training.fields import Count, Name, NotNegative, Positive, Seed, Share, nearest, show
 from training.yaml_text import parse_yaml, read_utf8

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.command import run_command
-from training.errors import UserError
-from training.files import replacing
+from common.command import run_command
+from common.errors import UserError
+from common.files import replacing
 from training.metrics import MetricsRow
 from training.run_folder import RunFolder
 from training.sweep import Sweep, is_sweep

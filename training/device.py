@@ -7,7 +7,8 @@ from pathlib import Path
 
 import jax
 
-from training.errors import UserError
+from common.cores import available_cores
+from common.errors import UserError
 
 CHOICES = ("auto", "cpu", "gpu")
 WORTH_KEEPING = 0.2  # seconds that compiling took
@@ -61,5 +62,5 @@ def explained_out_of_memory(options: str) -> Iterator[None]:
 def describe_device(device: jax.Device) -> str:
     """`cpu, 8 cores` or the name of the accelerator."""
     if device.platform == "cpu":
-        return f"cpu, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+        return f"cpu, {available_cores()} cores"
     return f"{device.platform}, {device.device_kind}"

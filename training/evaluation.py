@@ -9,8 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from data.augment import normalize
+from data.dataset import Split
 from data.loader import Batch, evaluation_batches, prefetch
-from data.tiny_imagenet import Split
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import jax
 import numpy as np
 
-from data.tiny_imagenet import Split
+from data.dataset import Split
 from training.step import StepMetrics, TrainingStep, TrainState
 
 Placement = Literal["auto", "device", "host"]

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from training.errors import UserError
-from training.files import replace_text
+from common.errors import UserError
+from common.files import replace_text
 
 
 class MetricsRow(NamedTuple):

@@ -6,6 +6,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from common.progress import format_seconds
+
 LOG_SECONDS = 60.0
 
 
@@ -44,10 +46,3 @@ class EpochProgress:
             left = format_seconds((self.total - self.done) / rate)
             line = f"{self.done:,} of {self.total:,} images, loss {loss:.3f}, {rate:,.0f} images/s, {left} left"
             print(f"{self.name}: {line}", file=sys.stderr, flush=True)
-
-
-def format_seconds(seconds: float) -> str:
-    """`4:07` or `1:02:33`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

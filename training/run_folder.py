@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.errors import UserError
+from common.files import replace_text
 from training.config import Config, from_yaml
-from training.errors import UserError
-from training.files import replace_text
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
 from training.yaml_text import read_utf8
 

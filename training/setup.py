@@ -1,10 +1,10 @@
 """From a configuration to the things that compute: data, optimizer, training step."""
 
+from common.errors import ConfigError, DataError
 from data import shapes, tiny_imagenet
-from data.errors import DataError
+from data.dataset import Dataset
 from data.holdout import hold_out
 from data.subset import first_classes
-from data.tiny_imagenet import Dataset
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
 from optim import Optimizer
@@ -13,7 +13,6 @@ from optim.ema import EMA
 from optim.muon import Muon
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config, DataConfig, OptimConfig, TrainConfig
-from training.errors import ConfigError
 from training.step import TrainingStep, default_abreast, default_chunks
 
 

@@ -26,10 +26,10 @@ from urllib.parse import quote
 
 import yaml
 
+from common.errors import CheckpointError, UserError
+from common.files import replace_text
 from training import checkpoint
 from training.config import Config, load_config
-from training.errors import CheckpointError, UserError
-from training.files import replace_text
 from training.run_folder import RunFolder
 from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
 from training.yaml_text import parse_yaml, read_utf8

@@ -18,18 +18,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from common.errors import CheckpointError, UserError
+from common.interrupt import StopRequest
+from common.progress import format_seconds
+from data.dataset import Dataset
 from data.loader import epoch_rows, prefetch
-from data.tiny_imagenet import Dataset
 from training import checkpoint
 from training.config import Config
 from training.device import explained_out_of_memory
-from training.errors import CheckpointError, UserError
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.feed import Dispatch, build_feed, default_steps
 from training.fields import show
-from training.interrupt import StopRequest
 from training.metrics import MetricsRow
-from training.progress import EpochProgress, format_seconds
+from training.progress import EpochProgress
 from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
 from training.step import StepMetrics, TrainingStep, TrainState

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -1,7 +1,6 @@
 """The same model in PyTorch, eager and under `torch.compile`, with its fused kernels for attention and AdamW."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.contestants.contract import Running
 from benchmarks.contestants.problem import Params, Problem
+from common.cores import available_cores
 
 
 class Block(nn.Module):
@@ -57,7 +57,7 @@ class TorchViT(nn.Module):
 
 
 def build(name: str, problem: Problem, params: Params) -> Running:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     torch.set_num_threads(cores)
     torch.set_float32_matmul_precision("high")  # TF32 on a GPU, which is JAX's default there; no change on a CPU
     on_gpu = problem.device == "gpu"

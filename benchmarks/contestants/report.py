@@ -11,6 +11,7 @@ from benchmarks.contestants import PRODUCTS, REFERENCE
 from benchmarks.contestants.operations import forward_operations, step_operations
 from benchmarks.contestants.problem import Problem
 from benchmarks.contestants.team import Outcome
+from common.cores import available_cores
 
 HEADINGS = (
     "contestant", "median", "fastest", "slowest", "spread", "ratio", "floor", "compile", "temp MiB", "peak MiB",
@@ -20,7 +21,7 @@ HEADINGS = (
 
 def machine() -> str:
     """Processor, cores, memory, Python, date."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     today = datetime.date.today().isoformat()
     return f"{_processor()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}, {today}"

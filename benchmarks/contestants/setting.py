@@ -7,9 +7,9 @@ import numpy as np
 
 from benchmarks.contestants.own import own_model
 from benchmarks.contestants.problem import ARCHITECTURE, Params, Problem
+from common.errors import UserError
 from model.layers.patch_embedding import height_width
 from training.config import Config
-from training.errors import UserError
 
 PLAIN: dict[str, dict[str, object]] = {
     "model": {

@@ -22,8 +22,9 @@ FILE = HERE / "mistakes.csv"
 sys.path.insert(0, str(HERE.parent.parent))
 
 from data import shapes  # noqa: E402
+from data.dataset import Dataset  # noqa: E402
 from data.loader import epoch_rows  # noqa: E402
-from data.tiny_imagenet import Dataset, load  # noqa: E402
+from data.tiny_imagenet import load  # noqa: E402
 from training.config import load_config  # noqa: E402
 from training.setup import build_step  # noqa: E402
 from verify.mutants import mutants_by_name, planted  # noqa: E402

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.errors import UserError
-from training.files import replace_text
+from common.errors import UserError
+from common.files import replace_text
 
 NAME = ".progress.json"
 

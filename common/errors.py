@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend. A command prints the message alone; a traceback would say less."""
+"""Errors that the user can mend. A command prints the message alone; a traceback would say less."""
 
 
 class UserError(Exception):
@@ -11,3 +11,7 @@ class ConfigError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint that is missing, damaged or of another model."""
+
+
+class DataError(UserError):
+    """A data set that is missing, incomplete or damaged."""

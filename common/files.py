@@ -1,6 +1,4 @@
-"""Files that are either whole or absent: build aside, flush to disk, rename; and locks that die with their holder."""
-
-from __future__ import annotations
+"""Files and folders that are whole or absent, never half written; and locks that die with their holder."""
 
 import contextlib
 import os
@@ -9,9 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -21,17 +17,36 @@ except ImportError:  # Windows: no lock; unique temporary names still keep two b
 PARTIAL = ".partial-"  # marks a folder under construction: <name>.partial-<random>
 
 
-def default_workers() -> int:
-    """The number of cores this process may use (not the number the machine has)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in place of `path`, which takes its name when the block ends without an error.
+
+    Until then it is `.<name>.tmp` in the same folder. After an error, a full disk or Ctrl-C it is removed and `path` is
+    as it was; only a process killed outright leaves one behind, and the next write takes it over. One writer at a time.
+
+    Raises:
+        OSError: the file cannot be written; it names `path`.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # first the bytes, then the name: else a power cut can leave the name without them
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # a failing write does not say which file
+        raise
+    fsync_path(path.parent)
 
 
-def progress(total: int, what: str, unit: str, quiet: bool) -> tqdm[Any]:
-    """A progress bar on stderr, which in a log file moves on every ten seconds only."""
-    every = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "B", mininterval=every, disable=quiet)
+def replace_text(path: Path, text: str) -> None:
+    """Write `text` in place of `path`, whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def fsync_path(path: Path) -> None:

@@ -1,0 +1,158 @@
+"""A picture of what the model really sees: training images through the augmentation of a preset.
+
+    python -m training.preview tiny_imagenet --out grid.png
+    python -m training.preview demo augment.policy=trivial_augment augment.cutmix=1 --out grid.png --originals
+
+The images of a batch go through the very function that the training step calls, normalisation included, which is
+undone for display. Under each stands its label; a mixed one is written out with its weights.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from common.command import run_command
+from common.errors import UserError
+from common.files import replacing
+from data.dataset import Dataset
+from data.loader import epoch_rows
+from training.arguments import preset_parser
+from training.config import Config, load_config
+from training.device import choose_device
+from training.setup import load_dataset
+
+DEFAULT_PRESET = "tiny_imagenet"
+SCALE = 2  # pixels on the screen for each of an image, both ways
+MARGIN = 4  # pixels around each picture
+LINES = 2  # of text below it
+SMALLEST_WEIGHT = 0.005  # of a label, to be written out: it would read 0.00 below
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    if not args.out.parent.is_dir():  # now, rather than after the work
+        raise UserError(f"--out {args.out}: there is no folder {args.out.parent}; make it first")
+    config = load_config(args.preset, args.overrides)
+    choose_device(args.device)
+    dataset = load_dataset(config.data)
+    count = args.rows * args.columns
+    if count > len(dataset.train.labels):
+        raise UserError(
+            f"--rows {args.rows} --columns {args.columns}: {count} pictures, but there are only "
+            f"{len(dataset.train.labels)} training images"
+        )
+    cells = cells_of(config, dataset, count, args.seed, args.originals)
+    with replacing(args.out) as file:
+        draw_grid(cells, args.columns).save(file, format="PNG")
+    print(f"{args.out}: {count} training images of {config.data.folder} as the preset {config.preset} shows them")
+    return 0
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    about = "Draw what the model sees: training images through the augmentation of a preset."
+    parser = preset_parser("python -m training.preview", about, DEFAULT_PRESET)
+    parser.add_argument("--out", metavar="FILE.png", type=Path, required=True, help="the picture to write, or replace")
+    parser.add_argument("--rows", type=int, default=6, help="default: %(default)s")
+    parser.add_argument("--columns", type=int, default=8, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the images and of all that is random")
+    parser.add_argument("--originals", action="store_true", help="above each picture the image as it was")
+    args = parser.parse_intermixed_args(argv)
+    for option in ("rows", "columns"):
+        if getattr(args, option) < 1:
+            parser.error(f"--{option} {getattr(args, option)}: must be at least 1")
+    if not 0 <= args.seed < 2**32:
+        parser.error(f"--seed {args.seed}: must be from 0 to 4294967295")
+    if args.out.suffix.lower() != ".png":
+        parser.error(f"--out {args.out}: a PNG is written; choose a name that ends in .png")
+    presets = [argument for argument in args.arguments if "=" not in argument]
+    if len(presets) > 1:
+        parser.error(f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value")
+    args.preset = presets[0] if presets else DEFAULT_PRESET
+    args.overrides = [argument for argument in args.arguments if "=" in argument]
+    return args
+
+
+Cell = tuple[np.ndarray, str]  # uint8 (H, W, 3) and its label
+
+
+def cells_of(config: Config, dataset: Dataset, count: int, seed: int, originals: bool) -> list[list[Cell]]:
+    """For each of `count` images what stands in its place of the grid: (the original above) what becomes of it."""
+    rows = epoch_rows(len(dataset.train.labels), count, seed, epoch=0)[0]
+    images, classes = dataset.train.images[rows], dataset.train.labels[rows]
+    names = [name.partition(",")[0] for name in dataset.names]  # of several names the first
+    augmented = jax.jit(config.augment, static_argnums=(3, 4, 5, 6))
+    pixels, labels = augmented(
+        jax.random.key(seed), images, classes, dataset.mean, dataset.std, len(names), jnp.dtype("float32")
+    )
+    seen = displayed(np.asarray(pixels), dataset)
+    cells = [[(image, describe(label, names))] for image, label in zip(seen, np.asarray(labels), strict=True)]
+    if originals:
+        for cell, image, label in zip(cells, images, classes, strict=True):
+            cell.insert(0, (image, names[label]))
+    return cells
+
+
+def displayed(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Normalized (B, H, W, 3) as colours, uint8. Noise outside of what a screen can show is cut off."""
+    colours = 255 * (pixels * np.array(dataset.std) + np.array(dataset.mean))
+    return colours.round().clip(0, 255).astype(np.uint8)
+
+
+def describe(label: np.ndarray, names: Sequence[str]) -> str:
+    """A class, or (C,) probabilities from the largest: `cat 0.70 + bus 0.30`."""
+    if label.ndim == 0:
+        return names[int(label)]
+    parts = [int(i) for i in np.argsort(-label, kind="stable") if label[i] >= SMALLEST_WEIGHT]
+    return names[parts[0]] if len(parts) == 1 else " + ".join(f"{names[i]} {label[i]:.2f}" for i in parts)
+
+
+def draw_grid(cells: Sequence[Sequence[Cell]], columns: int) -> Image.Image:
+    """All pictures, `columns` beside each other, each enlarged and with its label below."""
+    font = ImageFont.load_default()
+    line_height = int(font.getbbox("Ag")[3]) + 2
+    height, width = (SCALE * side for side in cells[0][0][0].shape[:2])
+    cell_height, cell_width = height + LINES * line_height + 2 * MARGIN, width + 2 * MARGIN
+    stacked = len(cells[0])
+    rows = -(-len(cells) // columns) * stacked
+    grid = Image.new("RGB", (columns * cell_width, rows * cell_height), "white")
+    draw = ImageDraw.Draw(grid)
+    for index, stack in enumerate(cells):
+        row, column = divmod(index, columns)
+        for level, (image, label) in enumerate(stack):
+            x, y = column * cell_width + MARGIN, (row * stacked + level) * cell_height + MARGIN
+            picture = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+            grid.paste(picture, (x, y))
+            for number, line in enumerate(wrap(label, width, font)):
+                draw.text((x, y + height + 1 + number * line_height), line, fill="black", font=font)
+    return grid
+
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def wrap(text: str, width: int, font: Font) -> list[str]:
+    """At most LINES lines no wider than `width` pixels, between the parts of a mixed label; what is too long is cut."""
+    lines = text.replace(" + ", "\n+ ").split("\n")[:LINES]
+    return [shorten(line, width, font) for line in lines]
+
+
+def shorten(line: str, width: int, font: Font) -> str:
+    """`line` with letters taken out before its last word until it fits: a weight at its end stays."""
+    head, _, tail = line.rpartition(" ")
+    if not head:
+        head, tail = line, ""
+    shown = line
+    while font.getlength(shown) > width and head:
+        head = head[:-1]
+        shown = f"{head.rstrip()}.. {tail}".rstrip()
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
