@@ -40,12 +40,15 @@ class Sequential:
         return {name: layer.init(key) for (name, layer), key in zip(self.layers, keys, strict=True)}
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
-        keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
         caches = []
-        for (name, layer), layer_key in zip(self.layers, keys, strict=True):
+        for (name, layer), layer_key in zip(self.layers, self.keys(key), strict=True):
             x, cache = layer.forward(params[name], x, layer_key)
             caches.append(cache)
         return x, tuple(caches)
+
+    def keys(self, key: jax.Array | None) -> list[jax.Array | None]:
+        """A key for each layer, of the one that `forward` is given; with None each gets None."""
+        return [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
         grads: Params = {}
