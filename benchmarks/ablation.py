@@ -50,7 +50,7 @@ class WholeLastBlock(ViT):
 
     @property
     def encoder(self) -> Encoder:
-        return replace(super().encoder, class_token_only=False)
+        return replace(super().encoder, last=None)
 
     @property
     def pool(self) -> Any:

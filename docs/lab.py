@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 
 from data import shapes
 from model.layer import Layer, Params
-from model.layers.multi_head_attention import MultiHeadAttentionCache
+from model.layers.attention import AttentionCache
 from model.vit import ViT
 from verify.case import Case
 from verify.cases import all_cases
@@ -140,8 +140,8 @@ def trained() -> Trained:
 
 def attention_weights(cache: Any) -> list[np.ndarray]:
     """(B, H, N, N) of each attention whose cache is somewhere in `cache`, from the first to the last."""
-    found = jax.tree.leaves(cache, is_leaf=lambda part: isinstance(part, MultiHeadAttentionCache))
-    return [np.asarray(part.weights) for part in found if isinstance(part, MultiHeadAttentionCache)]
+    found = jax.tree.leaves(cache, is_leaf=lambda part: isinstance(part, AttentionCache))
+    return [np.asarray(part.weights) for part in found if isinstance(part, AttentionCache)]
 
 
 def picture(axes: Axes, pixels: np.ndarray, title: str = "", over: np.ndarray | None = None) -> None:

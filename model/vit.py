@@ -11,23 +11,24 @@ Backward   the same list from below, each layer handing its dx to the one above 
 The whole model is one `Sequential`: to follow the gradient, read the list in `body` upwards.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
-
-import jax
-import jax.numpy as jnp
 
 from model.combinators import Composite, Sequential
 from model.encoder import Encoder, EncoderBlock
-from model.layer import Layer, Params
+from model.layer import Layer
+from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout
+from model.layers.feed_forward import FeedForward
 from model.layers.layer_norm import LayerNorm
+from model.layers.layer_scale import LayerScale
+from model.layers.multi_head_attention import MultiHeadAttention
 from model.layers.patch_embedding import PatchEmbedding, Size
 from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding, Positions
 from model.layers.shifted_patches import VIEWS, ShiftedPatches
-from model.precision import wide
+from model.precision import mixed_precision
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ViT(Composite):
         dropout, embedding_dropout, attention_dropout: rates in the blocks, behind the positions, on attention weights.
         drop_path, drop_path_rule: rate of the last block, growing "linear"-ly from 0 or "constant".
         layer_scale: where the gains at the end of each branch start (model/layers/layer_scale.py); None: no gains.
-        learned_temperature, masked_diagonal: locality self-attention (model/layers/multi_head_attention.py).
+        learned_temperature, masked_diagonal: locality self-attention (model/layers/attention.py).
         shifted_patches: patches of the image and four shifted copies (model/layers/shifted_patches.py), which in its
             paper goes with patch_norm_before.
         dtype: "float32" or "bfloat16".
@@ -100,6 +101,8 @@ class ViT(Composite):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+        if self.norm not in ("pre", "post"):
+            raise ValueError(f"norm must be 'pre' or 'post', got {self.norm!r}")
         if self.pooling not in ("class_token", "mean"):
             raise ValueError(f"pooling must be 'class_token' or 'mean', got {self.pooling!r}")
         if self.pooling == "class_token" and not self.class_token:
@@ -126,22 +129,25 @@ class ViT(Composite):
 
     @property
     def encoder(self) -> Encoder:
+        attention: dict[str, Any] = {
+            "dropout": self.attention_dropout,
+            "qkv_bias": self.qkv_bias,
+            "learned_temperature": self.learned_temperature,
+            "masked_diagonal": self.masked_diagonal,
+        }
         block = EncoderBlock(
-            self.d_model,
-            self.heads,
-            self.mlp_dim,
-            norm=self.norm,
-            gelu=self.gelu,
-            qkv_bias=self.qkv_bias,
+            MultiHeadAttention(self.d_model, self.heads, **attention),
+            FeedForward(self.d_model, self.mlp_dim, self.gelu, self.dropout),
+            LayerNorm(self.d_model, self.eps),
+            norm_first=self.norm == "pre",
             dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
+            layer_scale=None if self.layer_scale is None else LayerScale(self.d_model, self.layer_scale),
             drop_path=self.drop_path,
-            eps=self.eps,
-            layer_scale=self.layer_scale,
-            learned_temperature=self.learned_temperature,
-            masked_diagonal=self.masked_diagonal,
         )
-        return Encoder(block, self.layers, self.drop_path_rule, class_token_only=self.pooling == "class_token")
+        last = None
+        if self.pooling == "class_token":  # the only token that anything behind the last attention reads
+            last = replace(block, attention=ClassTokenAttention(self.d_model, self.heads, **attention), tokens=1)
+        return Encoder(block, self.layers, self.drop_path_rule, last)
 
     @property
     def pool(self) -> Layer:
@@ -163,13 +169,6 @@ class ViT(Composite):
         if self.final_norm:
             layers.append(("norm", LayerNorm(self.d_model, self.eps)))
         layers.append(("pooling", self.pool))
-        layers.append(("head", Dense(self.d_model, self.num_classes, weights=self.head_weights, full_precision=True)))
-        return Sequential(tuple(layers))
-
-    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
-        # Layers compute in the type of what reaches them, so this is all it takes.
-        return super().forward(params, x.astype(jnp.bfloat16) if self.dtype == "bfloat16" else x, key)
-
-    def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
-        dx, grads = super().backward(params, cache, dy)
-        return wide(dx), grads
+        layers.append(("head", Dense(self.d_model, self.num_classes, weights=self.head_weights)))
+        body = Sequential(tuple(layers))
+        return mixed_precision(body) if self.dtype == "bfloat16" else body

@@ -22,6 +22,7 @@ from model.layers.pooling import ClassTokenPooling, MeanPooling
 from model.layers.position_embedding import PositionEmbedding
 from model.layers.shifted_patches import ShiftedPatches, shift
 from model.layers.softmax import Softmax
+from model.vit import ViT
 from tests.oracle import assert_backward_is_vjp, normal, random_params
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -30,6 +31,19 @@ pytestmark = pytest.mark.usefixtures("float64")
 B, N, D, H, M, C = 2, 5, 12, 3, 7, 4
 TOKENS = (B, N, D)
 IMAGES = (B, 6, 8, 3)  # patches of 3 x 2: a grid of 2 x 4
+
+LOCAL = {"learned_temperature": True, "masked_diagonal": True}
+
+
+def block(kind=MultiHeadAttention, attention=None, dropout=0.0, **options):
+    """An encoder block; `attention` holds options of the attention, `options` are those of the block."""
+    parts = kind(D, H, **(attention or {})), FeedForward(D, M, dropout=dropout), LayerNorm(D)
+    return EncoderBlock(*parts, dropout=dropout, **options)
+
+
+def class_token_block(**options):
+    return block(ClassTokenAttention, tokens=1, **options)
+
 
 LAYERS = [
     (Dense(D, C), TOKENS),
@@ -80,16 +94,13 @@ LAYERS = [
     (Residual(ClassTokenAttention(D, H), tokens=1), TOKENS),
     (Sequential((("a", Dense(D, C)), ("b", GELU()), ("c", Dense(C, M)))), TOKENS),
     (Sequential(()), TOKENS),
-    *[
-        (EncoderBlock(D, H, M, norm=norm, dropout=0.2, attention_dropout=0.2, drop_path=0.3), TOKENS)
-        for norm in ("pre", "post")
-    ],
-    *[(EncoderBlock(D, H, M, norm=norm, drop_path=0.3, class_token_only=True), TOKENS) for norm in ("pre", "post")],
-    (EncoderBlock(D, H, M, layer_scale=0.1, learned_temperature=True, masked_diagonal=True, drop_path=0.3), TOKENS),
-    (EncoderBlock(D, H, M, norm="post", layer_scale=0.1), TOKENS),
-    (Encoder(EncoderBlock(D, H, M), 2, class_token_only=True), TOKENS),
-    (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 3), TOKENS),
-    (Encoder(EncoderBlock(D, H, M, drop_path=0.3), 2, drop_path_rule="constant"), TOKENS),
+    *[(block(norm_first=first, dropout=0.2, attention={"dropout": 0.2}, drop_path=0.3), TOKENS) for first in (1, 0)],
+    *[(class_token_block(norm_first=first, drop_path=0.3), TOKENS) for first in (True, False)],
+    (block(layer_scale=LayerScale(D), attention=LOCAL, drop_path=0.3), TOKENS),
+    (block(norm_first=False, layer_scale=LayerScale(D)), TOKENS),
+    (Encoder(block(), 2, last=class_token_block()), TOKENS),
+    (Encoder(block(drop_path=0.3), 3), TOKENS),
+    (Encoder(block(drop_path=0.3), 2, drop_path_rule="constant"), TOKENS),
 ]
 
 
@@ -99,7 +110,7 @@ def test_backward_is_the_vjp_of_forward(layer, shape):
     assert_backward_is_vjp(layer, normal(7, *shape), key=jax.random.key(5))
 
 
-@pytest.mark.parametrize("layer", [Dropout(0.4), DropPath(0.4), EncoderBlock(D, H, M, dropout=0.2)], ids=str)
+@pytest.mark.parametrize("layer", [Dropout(0.4), DropPath(0.4), block(dropout=0.2)], ids=str)
 def test_backward_in_evaluation(layer):
     assert_backward_is_vjp(layer, normal(7, *TOKENS), key=None)
 
@@ -210,14 +221,19 @@ def test_attention_has_no_gradient_in_its_key_bias():
     np.testing.assert_allclose(dkey, 0, atol=1e-13)
 
 
-LOCAL = {"learned_temperature": True, "masked_diagonal": True, "layer_scale": 0.1}
-
-
-@pytest.mark.parametrize("options", [{}, {"norm": "post"}, {"qkv_bias": False}, {"drop_path": 0.4}, LOCAL])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"norm_first": False},
+        {"attention": {"qkv_bias": False}},
+        {"drop_path": 0.4},
+        {"attention": LOCAL, "layer_scale": LayerScale(D)},
+    ],
+)
 def test_the_class_token_alone_is_what_the_whole_encoder_gives_it(options):
     """The shortcut of the last block: output, input gradient and every parameter's are those of the plain blocks."""
-    block = EncoderBlock(D, H, M, **options)
-    plain, short = Encoder(block, 2), Encoder(block, 2, class_token_only=True)
+    plain, short = Encoder(block(**options), 2), Encoder(block(**options), 2, last=class_token_block(**options))
     params, x, dy = random_params(plain), normal(1, *TOKENS), normal(2, B, 1, D)
     key = jax.random.key(3)  # drop path draws one number for an image, however many tokens there are
     y, cache = plain.forward(params, x, key)
@@ -249,7 +265,7 @@ def test_local_attention_equals_its_definition_head_by_head():
             heads.append(exponentials / exponentials.sum(axis=1, keepdims=True) @ v)
         expected.append(np.hstack(heads) @ params["out"]["W"] + params["out"]["b"])
     np.testing.assert_allclose(y, np.stack(expected), rtol=1e-11)
-    assert (np.einsum("bhnn->bhn", cache.weights) == 0).all()
+    assert (np.einsum("bhnn->bhn", cache.attention.weights) == 0).all()
 
 
 def test_a_learned_temperature_starts_where_the_fixed_one_is():
@@ -270,7 +286,7 @@ def test_a_masked_diagonal_is_left_out_to_the_last_bit(kind, size):
         layer = kind(D, H, masked_diagonal=True)
         params, x = random_params(layer), size * normal(1, *TOKENS)
         y, cache = layer.forward(params, x)
-        weights = np.asarray(cache.weights)
+        weights = np.asarray(cache.attention.weights)
         assert (weights[:, :, 0, 0] == 0).all()
         assert np.isfinite(y).all()
         np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
@@ -291,10 +307,10 @@ def test_layer_scale_starts_close_to_nothing():
 
 
 def test_layer_scale_stands_at_the_end_of_each_branch():
-    params = EncoderBlock(D, H, M, layer_scale=0.1).init(jax.random.key(0))
+    params = block(layer_scale=LayerScale(D)).init(jax.random.key(0))
     gammas = [path for path, _ in jax.tree_util.tree_leaves_with_path(params) if path[-2].key == "layer_scale"]
     assert [(path[0].key, path[-1].key) for path in gammas] == [("attention", "gamma"), ("feed_forward", "gamma")]
-    names = [name for name, _ in EncoderBlock(D, H, M, layer_scale=0.1).body.layers[0][1].body.layers]
+    names = [name for name, _ in block(layer_scale=LayerScale(D)).body.layers[0][1].body.layers]
     assert names == ["norm", "attention", "dropout", "layer_scale", "drop_path"]
 
 
@@ -373,9 +389,9 @@ def test_drop_path_drops_whole_images():
 
 def test_drop_path_grows_from_zero_to_the_last_block():
     def rates(rule):
-        return [block.drop_path for _, block in Encoder(EncoderBlock(D, H, M, drop_path=0.3), 4, rule).body.layers]
+        return [block.drop_path for _, block in Encoder(block(drop_path=0.3), 4, rule).body.layers]
 
-    assert Encoder(EncoderBlock(D, H, M, drop_path=0.3), 1).body.layers[0][1].drop_path == 0.3
+    assert Encoder(block(drop_path=0.3), 1).body.layers[0][1].drop_path == 0.3
     assert rates("linear") == pytest.approx([0, 0.1, 0.2, 0.3])
     assert rates("constant") == [0.3] * 4
 
@@ -401,10 +417,12 @@ def test_each_layer_of_a_sequence_draws_its_own_noise():
         (lambda: GELU("relu"), "'relu'"),
         (lambda: Dropout(1.0), "below 1, got 1.0"),
         (lambda: DropPath(-0.1), "at least 0"),
-        (lambda: Encoder(EncoderBlock(D, H, M), 0), "at least 1 layer"),
-        (lambda: EncoderBlock(D, H, M, norm="sandwich"), "'sandwich'"),
+        (lambda: Encoder(block(), 0), "at least 1 layer"),
+        (lambda: ViT(norm="sandwich"), "norm must be 'pre' or 'post', got 'sandwich'"),
+        (lambda: block(dropout=-0.1), "at least 0"),
+        (lambda: block(drop_path=1.0), "below 1, got 1.0"),
         (lambda: LayerScale(D, 0.0), "must start above 0, or be None for none, got 0.0"),
-        (lambda: EncoderBlock(D, H, M, layer_scale=-0.1), "must start above 0"),
+        (lambda: ViT(layer_scale=-0.1), "must start above 0"),
         (lambda: Sequential((("a", GELU()), ("a", GELU()))), "name of its own"),
     ],
 )

@@ -7,9 +7,8 @@ import jax
 
 from model.combinators import Composite, Residual, Sequential
 from model.layer import Layer, Params
+from model.layers.attention import ProjectedAttention, ScaledDotProductAttention
 from model.layers.dropout import Dropout
-from model.layers.multi_head_attention import MultiHeadAttention
-from model.layers.softmax import Softmax
 from verify.case import Region
 
 ATTENTION = ("queries", "keys", "values")
@@ -28,8 +27,10 @@ def _inside(layer: Any) -> tuple[Any, ...]:
         return tuple(inner for _, inner in layer.layers)
     if isinstance(layer, Composite | Residual):
         return (layer.body,)
-    if isinstance(layer, MultiHeadAttention):
-        return (layer.qkv, layer.out, Softmax(), Dropout(layer.dropout))
+    if isinstance(layer, ProjectedAttention):
+        return (layer.attention, layer.qkv, layer.out)
+    if isinstance(layer, ScaledDotProductAttention):
+        return (layer.softmax, Dropout(layer.dropout))
     return ()
 
 

@@ -5,6 +5,7 @@ composed of them later, so that the first case that fails names the culprit.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from model.combinators import Composite, Residual, Sequential
 from model.encoder import Encoder, EncoderBlock
 from model.layer import Layer
+from model.layers.attention import AttentionCache, ScaledDotProductAttention
 from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout, DropPath
@@ -42,6 +44,9 @@ SMALL_D, SMALL_M, SMALL_IMAGE = 8, 7, (4, 6)
 SMALL_TOKENS = (B, 5, SMALL_D)
 
 
+Row = tuple[str, Layer, Any, bool, dict[str, float]]
+
+
 def all_cases(seed: int) -> list[Case]:
     """Every case, at points drawn from the seed."""
     return [*layer_cases(seed), *loss_cases(seed), *model_cases(seed)]
@@ -49,15 +54,16 @@ def all_cases(seed: int) -> list[Case]:
 
 def layer_cases(seed: int) -> list[Case]:
     """The layers one by one, then what is composed of them."""
-    attention, block = partial(MultiHeadAttention, D, H), partial(EncoderBlock, SMALL_D, H, SMALL_M)
+    attention = partial(MultiHeadAttention, D, H)
     embed, place = partial(PatchEmbedding, IMAGE, PATCH, CHANNELS, D), partial(PositionEmbedding, GRID, D)
     images, patches = (B, *IMAGE, CHANNELS), (B, GRID[0] * GRID[1], D)
     rates: dict[str, Any] = {"dropout": DROP, "attention_dropout": 0.2, "drop_path": 0.25}
+    last = tiny_block(ClassTokenAttention, tokens=1)
     keep = {"(1 - rate)": 1 - DROP}
     local: dict[str, Any] = {"learned_temperature": True, "masked_diagonal": True}
     heads: dict[str, float] = {"H": H, "K": K}
     small: dict[str, float] = {"H": H, "K": SMALL_D // H, "M": SMALL_M}
-    rows: list[tuple[str, Layer, Any, bool, dict[str, float]]] = [
+    inner: list[Row] = [
         # name, layer, shape of its input, training?, sizes beside B, N, D
         ("dense", Dense(D, M), TOKENS, False, {"M": M}),
         ("dense, given a key", Dense(D, M), TOKENS, True, {"M": M}),
@@ -76,6 +82,8 @@ def layer_cases(seed: int) -> list[Case]:
         ("dropout", Dropout(DROP), TOKENS, True, keep),
         ("dropout, evaluation", Dropout(DROP), TOKENS, False, keep),
         ("drop_path", DropPath(DROP), (7, N, D), True, keep),
+    ]  # fmt: skip
+    composed: list[Row] = [
         ("attention", attention(), TOKENS, False, heads),
         ("attention, dropout", attention(dropout=DROP), TOKENS, True, keep | heads),
         ("attention, no bias, one head", MultiHeadAttention(D, 1, qkv_bias=False), TOKENS, False, {"K": D}),
@@ -109,15 +117,29 @@ def layer_cases(seed: int) -> list[Case]:
         ("composite", _Pair(), TOKENS, True, keep),
         ("feed_forward", FeedForward(D, M), TOKENS, False, {"M": M}),
         ("feed_forward, erf, dropout", FeedForward(D, M, "erf", DROP), TOKENS, True, {"M": M} | keep),
-        ("encoder block, pre-norm", block(), SMALL_TOKENS, False, small),
-        ("encoder block, post-norm, training", block("post", **rates), SMALL_TOKENS, True, small),
-        ("encoder block, class token", block(class_token_only=True), SMALL_TOKENS, False, small),
-        ("encoder block, post-norm, class token", block("post", class_token_only=True), SMALL_TOKENS, False, small),
-        ("encoder block, layer scale", block(layer_scale=0.1), SMALL_TOKENS, False, small),
-        ("encoder, drop path", Encoder(block(drop_path=0.25), 2), SMALL_TOKENS, True, small),
-        ("encoder, constant drop path", Encoder(block(drop_path=0.25), 2, "constant"), SMALL_TOKENS, True, small),
+        ("encoder block, pre-norm", tiny_block(), SMALL_TOKENS, False, small),
+        ("encoder block, post-norm, training", tiny_block(norm_first=False, **rates), SMALL_TOKENS, True, small),
+        ("encoder block, class token", last, SMALL_TOKENS, False, small),
+        ("encoder block, post-norm, class token", replace(last, norm_first=False), SMALL_TOKENS, False, small),
+        ("encoder block, layer scale", tiny_block(layer_scale=LayerScale(SMALL_D)), SMALL_TOKENS, False, small),
+        ("encoder, drop path", Encoder(tiny_block(drop_path=0.25), 2), SMALL_TOKENS, True, small),
+        ("encoder, constant drop path", Encoder(tiny_block(drop_path=0.25), 2, "constant"), SMALL_TOKENS, True, small),
     ]  # fmt: skip
-    return [_layer_case(seed, *row) for row in rows]
+    inner_cases, composed_cases = ([_layer_case(seed, *row) for row in rows] for rows in (inner, composed))
+    return [*inner_cases, *attention_cases(seed), *composed_cases]
+
+
+Attention = type[MultiHeadAttention] | type[ClassTokenAttention]
+
+
+def tiny_block(
+    attention: Attention = MultiHeadAttention, dropout: float = 0.0, attention_dropout: float = 0.0, **options: Any
+) -> EncoderBlock:
+    """An encoder block of the small sizes; `options` are those of the block."""
+    return EncoderBlock(
+        attention(SMALL_D, H, attention_dropout), FeedForward(SMALL_D, SMALL_M, dropout=dropout), LayerNorm(SMALL_D),
+        dropout=dropout, **options,
+    )  # fmt: skip
 
 
 class _Pair(Composite):
@@ -133,6 +155,47 @@ class _Pair(Composite):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Pair)
+
+
+@dataclass(frozen=True)
+class AttentionFunction:
+    """Scaled dot-product attention as a function of `q`, `k`, `v`, and of `scale` where it is among the tensors."""
+
+    attention: ScaledDotProductAttention
+
+    def value(self, tensors: Tensors, constants: Tensors) -> jax.Array:
+        mixed, _ = self._forward(tensors, constants)
+        return mixed
+
+    def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
+        _, cache = self._forward(tensors, constants)
+        self._forward({name: 0.5 - 2 * array for name, array in tensors.items()}, constants)  # as in LayerFunction
+        gradients = dict(zip(("q", "k", "v", "scale"), self.attention.backward(cache, dy), strict=True))
+        return {name: gradient for name, gradient in gradients.items() if gradient is not None}
+
+    def _forward(self, tensors: Tensors, constants: Tensors) -> tuple[jax.Array, AttentionCache]:
+        q, k, v = (tensors[name] for name in ("q", "k", "v"))
+        return self.attention.forward(q, k, v, tensors.get("scale"), constants.get("key"))
+
+
+def attention_cases(seed: int) -> Iterator[Case]:
+    """Attention without its projections: of all tokens, and of the class token alone."""
+    for name, attention, queries, learned in (
+        ("attention of q, k, v", ScaledDotProductAttention(), N, False),
+        ("attention of q, k, v, dropout", ScaledDotProductAttention(DROP), N, False),
+        ("attention of q, k, v, local", ScaledDotProductAttention(DROP, masked_diagonal=True), N, True),
+        ("attention of q, k, v, one query, local", ScaledDotProductAttention(masked_diagonal=True), 1, True),
+    ):
+        rng = _random(seed, name)
+        tensors = {"q": draw_input((B, H, queries, K), rng), **{n: draw_input((B, H, N, K), rng) for n in ("k", "v")}}
+        if learned:
+            tensors["scale"] = 1 + 0.3 * rng.normal(size=H)
+        constants = {"key": jax.random.key(int(rng.integers(1 << 31)))} if attention.dropout else {}
+        sizes = {"B": B, "N": N, "H": H, "K": K, "(1 - rate)": 1 - DROP}
+        yield Case(
+            name, AttentionFunction(attention), tensors, constants, sizes, {}, "ScaledDotProductAttention",
+            contained(attention),
+        )  # fmt: skip
 
 
 def loss_cases(seed: int) -> Iterator[Case]:

@@ -1,7 +1,8 @@
 """What lower precision costs: the gradient that training uses against the same gradient in float64, tensor by tensor.
 
-The model computes in the type of its parameters and images, so all that is done here is to cast them. Nothing is
-measured by differences: the float64 gradient, which the rest of this package verifies, is the reference.
+Parameters and images are cast to float32, as in training; for half precision the model is the one that training takes
+with `model.dtype=bfloat16`. Nothing is measured by differences: the float64 gradient, which the rest of this package
+verifies, is the reference.
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 import numpy as np
 
+from model.precision import Precision
 from verify.case import Tensors
 from verify.full_size import Point
 
-TYPES = ("float32", "bfloat16")
+TYPES: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class PrecisionRow:
 def compare_precisions(point: Point) -> list[PrecisionRow]:
     """A row for each tensor, the images among them, and one for all parameters together."""
     exact = point.gradients()
-    rough = {kind: _in(kind, point) for kind in TYPES}
+    rough: dict[str, Tensors] = {kind: _in(kind, point) for kind in TYPES}
     floor = 1e-13 * max(float(np.linalg.norm(array)) for array in exact.values())
     rows = [_row(name, [exact[name]], {kind: [g[name]] for kind, g in rough.items()}, floor) for name in exact]
     names = list(point.params)
@@ -40,11 +42,11 @@ def compare_precisions(point: Point) -> list[PrecisionRow]:
     return [*rows, _row("all parameters", [exact[name] for name in names], together, floor)]
 
 
-def _in(kind: str, point: Point) -> Tensors:
-    dtype = jnp.dtype(kind)
-    params = {name: jnp.asarray(array, dtype) for name, array in point.params.items()}
-    cast = replace(point, params=params, images=jnp.asarray(point.images, dtype))
-    return {name: np.asarray(array).astype(np.float64) for name, array in cast.gradients(dtype=kind).items()}
+def _in(kind: Precision, point: Point) -> Tensors:
+    params = {name: jnp.asarray(array, jnp.float32) for name, array in point.params.items()}
+    model, images = replace(point.model, dtype=kind), jnp.asarray(point.images, jnp.float32)
+    cast = replace(point, model=model, params=params, images=images)
+    return {name: np.asarray(array).astype(np.float64) for name, array in cast.gradients(dtype="float32").items()}
 
 
 def _row(name: str, exact: Sequence[np.ndarray], rough: dict[str, list[np.ndarray]], floor: float) -> PrecisionRow:

@@ -20,38 +20,52 @@ whoever derives the gradient, to it they are numbers like any other.
 
 Shapes     x, dx (B, N, D); y, dy (B, 1, D); q (B, H, 1, K); k, v (B, H, N, K); scores, weights (B, H, 1, N)
            parameters as in MultiHeadAttention
+Cache      those of the parts; x, of which the query needs the first token
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from model.layer import Params
+from model.layers.attention import AttentionCache, ProjectedAttention, merge_heads, split_heads
 from model.layers.dense import Dense, DenseCache
-from model.layers.multi_head_attention import MultiHeadAttention
+
+
+class ClassTokenAttentionCache(NamedTuple):
+    key_value: DenseCache  # x (B, N, D)
+    attention: AttentionCache  # q (B, H, 1, K), k and v (B, H, N, K), weights (B, H, 1, N)
+    out: DenseCache  # merged heads (B, 1, D)
 
 
 @dataclass(frozen=True)
-class ClassTokenAttention(MultiHeadAttention):
-    """`MultiHeadAttention(...)` with its output at token 0 alone, (B, N, D) -> (B, 1, D)."""
+class ClassTokenAttention(ProjectedAttention):
+    """`MultiHeadAttention(...)` with its output at token 0 alone, (B, N, D) -> (B, 1, D); the same parameters."""
 
-    def project(self, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, DenseCache]:
-        query, key_value = self._split_params(params)
+    def forward(
+        self, params: Params, x: jax.Array, key: jax.Array | None = None
+    ) -> tuple[jax.Array, ClassTokenAttentionCache]:
+        query, key_value = self._split_params(params["qkv"])
         q, _ = self._query.forward(query, x[:, :1])
-        kv, cache = self._key_value.forward(key_value, x)
-        k, v = jnp.split(kv, 2, axis=-1)
-        return self._split_heads(q), self._split_heads(k), self._split_heads(v), cache  # CTA.1
+        kv, key_value_cache = self._key_value.forward(key_value, x)
+        q, k, v = (split_heads(part, self.heads) for part in (q, *jnp.split(kv, 2, axis=-1)))  # CTA.1
+        mixed, attention_cache = self.attention.forward(q, k, v, params.get("scale"), key)
+        y, out_cache = self.out.forward(params["out"], merge_heads(mixed))  # CTA.2
+        return y, ClassTokenAttentionCache(key_value_cache, attention_cache, out_cache)
 
-    def project_backward(
-        self, params: Params, cache: DenseCache, dq: jax.Array, dk: jax.Array, dv: jax.Array
-    ) -> tuple[jax.Array, Params]:
-        query, key_value = self._split_params(params)
-        dkv = jnp.concatenate([self._merge_heads(dk), self._merge_heads(dv)], axis=-1)
-        dx, dkey_value = self._key_value.backward(key_value, cache, dkv)
-        dx_class, dquery = self._query.backward(query, DenseCache(cache.x[:, :1]), self._merge_heads(dq))
+    def backward(self, params: Params, cache: ClassTokenAttentionCache, dy: jax.Array) -> tuple[jax.Array, Params]:
+        query, key_value = self._split_params(params["qkv"])
+        dmerged, dout = self.out.backward(params["out"], cache.out, dy)
+        dq, dk, dv, dscale = self.attention.backward(cache.attention, split_heads(dmerged, self.heads))  # CTA.3
+        dkv = jnp.concatenate([merge_heads(dk), merge_heads(dv)], axis=-1)
+        dx, dkey_value = self._key_value.backward(key_value, cache.key_value, dkv)
+        dx_class, dquery = self._query.backward(query, DenseCache(cache.key_value.x[:, :1]), merge_heads(dq))
         dx = jnp.concatenate([dx[:, :1] + dx_class, dx[:, 1:]], axis=1)  # CTA.4
-        return dx, {name: jnp.concatenate([dquery[name], dkey_value[name]], axis=-1) for name in params}  # CTA.5
+        dqkv = {name: jnp.concatenate([dquery[name], dkey_value[name]], axis=-1) for name in dquery}  # CTA.5
+        grads: Params = {"qkv": dqkv, "out": dout}
+        return dx, grads if dscale is None else {**grads, "scale": dscale}
 
     @property
     def _query(self) -> Dense:
@@ -61,7 +75,7 @@ class ClassTokenAttention(MultiHeadAttention):
     def _key_value(self) -> Dense:
         return Dense(self.d_model, 2 * self.d_model, bias=self.qkv_bias)
 
-    def _split_params(self, params: Params) -> tuple[Params, Params]:
+    def _split_params(self, qkv: Params) -> tuple[Params, Params]:
         """The queries' third of W_qkv and b_qkv, and the rest."""
         D = self.d_model
-        return {n: a[..., :D] for n, a in params.items()}, {n: a[..., D:] for n, a in params.items()}
+        return {n: a[..., :D] for n, a in qkv.items()}, {n: a[..., D:] for n, a in qkv.items()}

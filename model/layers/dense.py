@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 
 from model.layer import Params
-from model.precision import narrow, wide, wide_product
 
 
 class DenseCache(NamedTuple):
@@ -31,8 +30,6 @@ class DenseCache(NamedTuple):
 @dataclass(frozen=True)
 class Dense:
     """`y = x W + b` with `W` of shape `(d_in, d_out)`; `bias=False` leaves `b` out.
-
-    Activations in half precision (model/precision.py) give `y` in half precision, unless `full_precision` is set.
 
     `weights="glorot"` draws W uniformly from +-sqrt(6 / (d_in + d_out)), which keeps the variance of activations and of
     gradients about the same through the layer (Glorot and Bengio 2010); `"zeros"` suits a classification head, whose
@@ -46,7 +43,6 @@ class Dense:
     d_out: int
     bias: bool = True
     weights: Literal["glorot", "zeros"] = "glorot"
-    full_precision: bool = False
 
     def __post_init__(self) -> None:
         if self.weights not in ("glorot", "zeros"):
@@ -60,22 +56,18 @@ class Dense:
         return params
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, DenseCache]:
-        cache = DenseCache(x)
-        x = wide(x) if self.full_precision else x
-        W = narrow(params["W"], x)
-        y = x @ W  # DENSE.1
+        y = x @ params["W"]
         if self.bias:
-            y = y + narrow(params["b"], x)
-        return y, cache
+            y = y + params["b"]  # DENSE.1
+        return y, DenseCache(x)
 
     def backward(self, params: Params, cache: DenseCache, dy: jax.Array) -> tuple[jax.Array, Params]:
-        W = narrow(params["W"], dy)
-        dx = dy @ W.T  # DENSE.2
+        dx = dy @ params["W"].T  # DENSE.2
         # The sum over batch and tokens is the inner dimension of one plain matrix product: on a CPU several times
         # faster than a contraction over two axes.
-        x_rows = cache.x.astype(dy.dtype).reshape(-1, self.d_in)  # (..., D_in) -> (rows, D_in)
+        x_rows = cache.x.reshape(-1, self.d_in)  # (..., D_in) -> (rows, D_in)
         dy_rows = dy.reshape(-1, self.d_out)  # (..., D_out) -> (rows, D_out)
-        grads = {"W": wide_product(x_rows.T, dy_rows)}  # DENSE.3
+        grads = {"W": x_rows.T @ dy_rows}  # DENSE.3
         if self.bias:
-            grads["b"] = wide(dy_rows).sum(axis=0)  # DENSE.4
-        return narrow(dx, cache.x), grads
+            grads["b"] = dy_rows.sum(axis=0)  # DENSE.4
+        return dx, grads

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from model.layer import Params
 
@@ -44,7 +45,8 @@ class Dropout:
         if key is None or self.rate == 0:
             return x, DropoutCache(None)
         keep = 1 - self.rate
-        mask = jax.random.bernoulli(key, keep, self._mask_shape(x)).astype(x.dtype) / keep
+        kept = jax.random.bernoulli(key, keep, self._mask_shape(x))
+        mask = jnp.where(kept, jnp.ones((), x.dtype) / keep, 0)
         return x * mask, DropoutCache(mask)  # DROP.1
 
     def backward(self, params: Params, cache: DropoutCache, dy: jax.Array) -> tuple[jax.Array, Params]:

@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 
 from model.layer import Params
-from model.precision import narrow, wide
 
 CUBIC = 0.044715
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
@@ -49,8 +48,8 @@ class GELU:
         return {}
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, GELUCache]:
-        y, slope = _tanh_form(wide(x)) if self.form == "tanh" else _erf_form(wide(x))
-        return narrow(y, x), GELUCache(narrow(slope, x))
+        y, slope = _tanh_form(x) if self.form == "tanh" else _erf_form(x)
+        return y, GELUCache(slope)
 
     def backward(self, params: Params, cache: GELUCache, dy: jax.Array) -> tuple[jax.Array, Params]:
         return dy * cache.slope, {}  # GELU.5

@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 
 from model.layer import Params
-from model.precision import narrow, wide
 
 
 class LayerNormCache(NamedTuple):
@@ -50,21 +49,21 @@ class LayerNorm:
         return {"gamma": jnp.ones(self.d_model), "beta": jnp.zeros(self.d_model)}
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, LayerNormCache]:
-        centred = wide(x) - wide(x).mean(axis=-1, keepdims=True)
+        centred = x - x.mean(axis=-1, keepdims=True)
         # The mean of squared deviations, not E[x^2] - E[x]^2, which loses every digit in float32 when x is far from 0.
         var = (centred * centred).mean(axis=-1, keepdims=True)
         rstd = 1 / jnp.sqrt(var + self.eps)
         xhat = centred * rstd  # LN.1
         y = params["gamma"] * xhat + params["beta"]  # LN.2
-        return narrow(y, x), LayerNormCache(narrow(xhat, x), rstd)
+        return y, LayerNormCache(xhat, rstd)
 
     def backward(self, params: Params, cache: LayerNormCache, dy: jax.Array) -> tuple[jax.Array, Params]:
-        xhat, rstd = wide(cache.xhat), cache.rstd
+        xhat, rstd = cache
         dxhat = dy * params["gamma"]  # LN.3
         through_mean = dxhat.mean(axis=-1, keepdims=True)
         through_var = xhat * (dxhat * xhat).mean(axis=-1, keepdims=True)
         dx = rstd * (dxhat - through_mean - through_var)  # LN.4
 
         tokens = tuple(range(dy.ndim - 1))  # every axis but the last
-        grads = {"gamma": (dy * xhat).sum(axis=tokens), "beta": wide(dy).sum(axis=tokens)}  # LN.5
-        return narrow(dx, dy), grads
+        grads = {"gamma": (dy * xhat).sum(axis=tokens), "beta": dy.sum(axis=tokens)}  # LN.5
+        return dx, grads

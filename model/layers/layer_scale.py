@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 
 from model.layer import Params
-from model.precision import narrow, wide
 
 
 class LayerScaleCache(NamedTuple):
@@ -46,10 +45,9 @@ class LayerScale:
         return {"gamma": jnp.full(self.d_model, self.start, dtype=float)}
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, LayerScaleCache]:
-        return x * narrow(params["gamma"], x), LayerScaleCache(x)  # LS.1
+        return x * params["gamma"], LayerScaleCache(x)  # LS.1
 
     def backward(self, params: Params, cache: LayerScaleCache, dy: jax.Array) -> tuple[jax.Array, Params]:
-        gamma = narrow(params["gamma"], dy)
-        dx = dy * gamma  # LS.2
+        dx = dy * params["gamma"]  # LS.2
         tokens = tuple(range(dy.ndim - 1))  # every axis but the last
-        return dx, {"gamma": (wide(dy) * cache.x).sum(axis=tokens)}  # LS.3
+        return dx, {"gamma": (dy * cache.x).sum(axis=tokens)}  # LS.3

@@ -26,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.layer import Params
-from model.precision import narrow, wide
 
 Positions = Literal["learned", "sinusoidal_1d", "sinusoidal_2d", "none"]
 INIT_STD = 0.02
@@ -79,10 +78,10 @@ class PositionEmbedding:
     ) -> tuple[jax.Array, PositionEmbeddingCache]:
         B, _, D = x.shape
         if self.class_token:
-            class_tokens = jnp.broadcast_to(narrow(params["class_token"], x), (B, 1, D))
+            class_tokens = jnp.broadcast_to(params["class_token"], (B, 1, D))
             x = jnp.concatenate([class_tokens, x], axis=1)  # POS.1
         if self.positions == "learned":
-            x = x + narrow(params["positions"], x)  # POS.2
+            x = x + params["positions"]  # POS.2
         elif self.positions != "none":
             x = x + jnp.asarray(self._sinusoids(), x.dtype)
         return x, PositionEmbeddingCache()
@@ -90,9 +89,9 @@ class PositionEmbedding:
     def backward(self, params: Params, cache: PositionEmbeddingCache, dy: jax.Array) -> tuple[jax.Array, Params]:
         grads = {}
         if self.positions == "learned":
-            grads["positions"] = wide(dy).sum(axis=0)  # POS.3
+            grads["positions"] = dy.sum(axis=0)  # POS.3
         if self.class_token:
-            grads["class_token"] = wide(dy[:, 0]).sum(axis=0)  # POS.4
+            grads["class_token"] = dy[:, 0].sum(axis=0)  # POS.4
             dy = dy[:, 1:]  # POS.5
         return dy, grads
 
