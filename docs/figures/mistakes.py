@@ -62,12 +62,12 @@ MISTAKES = {  # a name -> the base, the file and the mistake there
     "norm, no mean": ("right", "model/layers/layer_norm.py", "the term through the mean is dropped"),
     "norm, no variance": ("right", "model/layers/layer_norm.py", "the term through the variance is dropped"),
     "norm, no rstd": ("right", "model/layers/layer_norm.py", "rstd is left out"),
-    "attention, no scale in dq": ("right", "model/layers/multi_head_attention.py", "1/sqrt(K) is left out of dq"),
+    "attention, no scale in dq": ("right", "model/layers/attention.py", "1/sqrt(K) is left out of dq"),
     "attention, heads not undone": (
         "right", "model/layers/multi_head_attention.py", "the heads are split in another order than they were merged",
     ),
     "attention, no transpose in dk": (
-        "right", "model/layers/multi_head_attention.py", "dscores is not transposed in dk",
+        "right", "model/layers/attention.py", "dscores is not transposed in dk",
     ),
     "attention, no dv": ("right", "model/layers/multi_head_attention.py", "dv is forgotten"),
     "row, dy not passed on": (
@@ -99,11 +99,11 @@ MISTAKES = {  # a name -> the base, the file and the mistake there
     "layer scale, no gamma in dx": ("right, layer scale", "model/layers/layer_scale.py", "gamma is left out of dx"),
     "layer scale, no x in dgamma": ("right, layer scale", "model/layers/layer_scale.py", "x is left out of dgamma"),
     "temperature, wrong sign": (
-        "right, locality", "model/layers/multi_head_attention.py",
+        "right, locality", "model/layers/attention.py",
         "the gradient of the scale has its sign flipped, as that of a temperature",
     ),
     "mask, not in the backward": (
-        "right, locality", "model/layers/multi_head_attention.py", "the softmax keeps the weights without the mask",
+        "right, locality", "model/layers/attention.py", "the softmax keeps the weights without the mask",
     ),
     "muon, q k v as one": (
         "right, muon", "optim/muon.py", "queries, keys and values are taken for one matrix",
