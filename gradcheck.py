@@ -44,7 +44,7 @@ from training.device import choose_device, describe_device
 from training.run_folder import RUNS, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
 from verify.case import Case, named
-from verify.cases import all_cases, layer_cases, loss_cases, tiny_model
+from verify.cases import all_cases, mutant_cases, tiny_model
 from verify.check import check_case
 from verify.definitions import definition_results
 from verify.errors import CheckError
@@ -198,7 +198,7 @@ def check_mutants(args: argparse.Namespace, report: Report) -> int:
     mutants = [m for m in load_mutants() if selected(args, f"{m.file}: {m.mistake}")]
     if not mutants:
         raise UserError(f"--only {args.only}: no mutant has this in its file or its mistake")
-    trial = MutantCheck([*layer_cases(args.seed), *loss_cases(args.seed)], args.seed)
+    trial = MutantCheck(mutant_cases(args.seed), args.seed)
     results: list[MutantResult] = []
     start = time.perf_counter()
     for mutant in mutants:

@@ -10,7 +10,7 @@ import pytest
 
 from model.layers.dense import Dense
 from verify import CheckError, check_layer
-from verify.cases import layer_cases, loss_cases
+from verify.cases import layer_cases, mutant_cases
 from verify.mutants import LIST, Mutant, MutantCheck, load_mutants, planted
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -22,7 +22,7 @@ FILES = sorted({mutant.file for mutant in MUTANTS})
 @pytest.fixture(scope="module")
 def trial() -> MutantCheck:
     """The cases with their measurements, which are made once."""
-    return MutantCheck([*layer_cases(0), *loss_cases(0)], 0)
+    return MutantCheck(mutant_cases(0), 0)
 
 
 def test_there_are_enough_of_them_for_every_layer_and_the_optimizer() -> None:

@@ -5,17 +5,18 @@ composed of them later, so that the first case that fails names the culprit.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from checks.functions import AttentionFunction, OnePageFunction
 from model.combinators import Composite, Residual, Sequential
 from model.encoder import Encoder, EncoderBlock
 from model.layer import Layer
-from model.layers.attention import AttentionCache, ScaledDotProductAttention
+from model.layers.attention import ScaledDotProductAttention
 from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout, DropPath
@@ -50,6 +51,11 @@ Row = tuple[str, Layer, Any, bool, dict[str, float]]
 def all_cases(seed: int) -> list[Case]:
     """Every case, at points drawn from the seed."""
     return [*layer_cases(seed), *loss_cases(seed), *model_cases(seed)]
+
+
+def mutant_cases(seed: int) -> list[Case]:
+    """The cases on which planted mistakes are tried: each layer, the loss, and the model on one page."""
+    return [*layer_cases(seed), *loss_cases(seed), one_page_case(seed)]
 
 
 def layer_cases(seed: int) -> list[Case]:
@@ -157,27 +163,6 @@ class _Pair(Composite):
         return isinstance(other, _Pair)
 
 
-@dataclass(frozen=True)
-class AttentionFunction:
-    """Scaled dot-product attention as a function of `q`, `k`, `v`, and of `scale` where it is among the tensors."""
-
-    attention: ScaledDotProductAttention
-
-    def value(self, tensors: Tensors, constants: Tensors) -> jax.Array:
-        mixed, _ = self._forward(tensors, constants)
-        return mixed
-
-    def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
-        _, cache = self._forward(tensors, constants)
-        self._forward({name: 0.5 - 2 * array for name, array in tensors.items()}, constants)  # as in LayerFunction
-        gradients = dict(zip(("q", "k", "v", "scale"), self.attention.backward(cache, dy), strict=True))
-        return {name: gradient for name, gradient in gradients.items() if gradient is not None}
-
-    def _forward(self, tensors: Tensors, constants: Tensors) -> tuple[jax.Array, AttentionCache]:
-        q, k, v = (tensors[name] for name in ("q", "k", "v"))
-        return self.attention.forward(q, k, v, tensors.get("scale"), constants.get("key"))
-
-
 def attention_cases(seed: int) -> Iterator[Case]:
     """Attention without its projections: of all tokens, and of the class token alone."""
     for name, attention, queries, learned in (
@@ -219,6 +204,13 @@ def loss_cases(seed: int) -> Iterator[Case]:
         )  # fmt: skip
 
 
+def one_page_case(seed: int) -> Case:
+    """The model on one page, with square patches, all tokens in every block."""
+    model = replace(tiny_model(), patch_size=2)
+    case = model_case("vit, on one page", model, CrossEntropy(), seed)
+    return replace(case, function=OnePageFunction(model), target="vit_backward", contains=frozenset({"vit_backward"}))
+
+
 def model_cases(seed: int) -> Iterator[Case]:
     """The whole model with its loss, end to end, in variants that use every option between them."""
     rates: dict[str, Any] = {"dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.15, "drop_path": 0.3}
@@ -233,6 +225,7 @@ def model_cases(seed: int) -> Iterator[Case]:
         shifted_patches=True, patch_norm_before=True, learned_temperature=True, masked_diagonal=True, layer_scale=0.1
     )  # fmt: skip
     yield model_case("vit, shifted patches, local attention, layer scale", local, CrossEntropy(), seed)
+    yield one_page_case(seed)
 
 
 def tiny_model(**options: Any) -> ViT:
