@@ -18,6 +18,7 @@ from common import files
 from common.errors import DataError
 from data import cache as caching
 from data.dataset import Dataset
+from data.decode import decode_chunk
 from data.tiny_imagenet import load
 from tests.tiny_data import jpeg, write_data_set
 
@@ -41,7 +42,7 @@ def builds(root: Path) -> dict[str, int]:
 
 def test_a_valid_cache_is_used_as_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = read(root)
-    monkeypatch.setattr(caching, "build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(caching, "write_build", lambda *_: pytest.fail("built again"))
     second = read(root)
     np.testing.assert_array_equal(first.train.images, second.train.images)
     np.testing.assert_array_equal(first.val.labels, second.val.labels)
@@ -178,7 +179,7 @@ def test_a_full_disk_is_noticed_before_decoding(root: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(caching, "decode_chunk", lambda _: pytest.fail("decoded for nothing"))
+    monkeypatch.setattr("data.decode.decode_chunk", lambda _: pytest.fail("decoded for nothing"))
     with pytest.raises(DataError, match=r"cache: the cache cannot be written: No space left on device.*GB are free"):
         read(root)
     assert builds(root) == before  # neither harmed nor joined by half of one
@@ -206,7 +207,7 @@ def test_a_disk_that_fills_up_while_decoding(root: Path) -> None:
         "offset": 0,
     }
     with pytest.raises(DataError, match=r"cache: the cache cannot be written: No space left on device"):
-        caching.decode_chunk(task)
+        decode_chunk(task)
 
 
 def test_a_limit_of_the_system_on_file_sizes(root: Path) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from data import download as downloading
 from data import unpack as unpacking
-from data.download import Archive, download
-from data.tiny_imagenet import load
+from data.download import download
+from data.registry import SOURCES
+from data.source import Archive
+from data.tiny_imagenet import check, load
 from data.unpack import unpack
 from tests.tiny_data import write_data_set
 
@@ -93,7 +94,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def offer(server: Server, content: bytes) -> Archive:
     """Put the content on the server; what it is described as is true."""
     server.content = content
-    return Archive(server.url, len(content), hashlib.md5(content).hexdigest(), NAME)
+    return Archive(server.url, len(content), hashlib.md5(content).hexdigest(), NAME, check)
 
 
 def get(archive: Archive, to: Path) -> Path:
@@ -106,7 +107,8 @@ def names(folder: Path) -> set[str]:
 
 
 def test_the_archive_is_the_published_one() -> None:
-    archive = downloading.ARCHIVES["tiny_imagenet"]
+    archive = SOURCES["tiny_imagenet"].archive
+    assert archive is not None
     assert archive.url == "https://cs231n.stanford.edu/tiny-imagenet-200.zip"
     assert (archive.size, archive.md5) == (248_100_043, "90528d7ca1a48142e341f4ef8d21d0de")
     assert archive.folder == NAME

@@ -85,7 +85,7 @@ def cells_of(config: Config, dataset: Dataset, count: int, seed: int, originals:
     """For each of `count` images what stands in its place of the grid: (the original above) what becomes of it."""
     rows = epoch_rows(len(dataset.train.labels), count, seed, epoch=0)[0]
     images, classes = dataset.train.images[rows], dataset.train.labels[rows]
-    names = [name.partition(",")[0] for name in dataset.names]  # of several names the first
+    names = [name.partition(",")[0] for name in dataset.class_names]  # of several names the first
     augmented = jax.jit(config.augment, static_argnums=(3, 4, 5, 6))
     pixels, labels = augmented(
         jax.random.key(seed), images, classes, dataset.mean, dataset.std, len(names), jnp.dtype("float32")
