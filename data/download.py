@@ -126,8 +126,8 @@ def _fetch(archive: Archive, part: Path, quiet: bool, pause: float) -> None:
                 continue
             if failures >= ATTEMPTS:
                 raise DataError(
-                    f"{archive.url}: the connection broke after {have:,} of {archive.size:,} bytes ({trouble}). "
-                    "Check it and run the same command again: the download continues from there."
+                    f"{archive.url}: broken off after {have:,} of {archive.size:,} bytes ({trouble}). "
+                    "Check your network and run the same command again: the download continues from there."
                 )
             if failures:
                 time.sleep(pause * 2 ** (failures - 1))

@@ -22,11 +22,11 @@ def hold_out(dataset: Dataset, share: float) -> Dataset:
     """
     if share == 0:
         return dataset
-    held = held_out_select(dataset.train.labels, share, dataset.class_ids)
+    held = held_out_rows(dataset.train.labels, share, dataset.class_ids)
     return dataset._replace(train=_select(dataset.train, ~held), val=_select(dataset.train, held))
 
 
-def held_out_select(labels: np.ndarray, share: float, class_ids: tuple[str, ...]) -> np.ndarray:
+def held_out_rows(labels: np.ndarray, share: float, class_ids: tuple[str, ...]) -> np.ndarray:
     """Which images are held out: labels (n,) -> bool (n,). In each class, `share` of the images, rounded.
 
     It uses the raw stream of PCG64, which NumPy guarantees never to change.

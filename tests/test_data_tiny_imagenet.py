@@ -218,19 +218,19 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
     ),
     "a corrupt image": (
         lambda root: (root / "train/n02/images/n02_3.JPEG").write_bytes(b"nonsense"),
-        ["train/n02/images/n02_3.JPEG: not a whole JPEG", "Get it again"],
+        ["train/n02/images/n02_3.JPEG: not an intact JPEG", "Replace it"],
     ),
     "a corrupt first image": (
         lambda root: (root / "train/n03/images/n03_0.JPEG").write_bytes(b"nonsense"),
-        ["train/n03/images/n03_0.JPEG: not a", "Get it again"],
+        ["train/n03/images/n03_0.JPEG: not a", "Replace it"],
     ),
     "an empty image": (
         lambda root: (root / "val/images/val_2.JPEG").write_bytes(b""),
-        ["val/images/val_2.JPEG: not a whole JPEG"],
+        ["val/images/val_2.JPEG: not an intact JPEG"],
     ),
     "a PNG under a false name": (
         lambda root: Image.new("RGB", (8, 8)).save(root / "val/images/val_2.JPEG", "PNG"),
-        ["val/images/val_2.JPEG: not a whole JPEG"],
+        ["val/images/val_2.JPEG: not an intact JPEG"],
     ),
     "images of different sizes": (
         lambda root: (root / "val/images/val_2.JPEG").write_bytes(jpeg(1, (8, 16))),
@@ -272,7 +272,7 @@ def test_a_truncated_image_is_refused_wherever_it_is_cut(tmp_path: Path) -> None
     assert whole.endswith(b"\xff\xd9")
     for cut in range(start, len(whole) - 1):
         for damaged in (whole[:cut], whole[:cut] + bytes(len(whole) - cut)):  # a broken copy can end in zeros
-            with pytest.raises(DataError, match=r"x\.JPEG: not a whole JPEG"):
+            with pytest.raises(DataError, match=r"x\.JPEG: not an intact JPEG"):
                 decode(damaged, tmp_path / "x.JPEG", (16, 16), "first.JPEG")
     for accepted in (whole, whole + b"appended by a camera"):
         assert decode(accepted, tmp_path / "x.JPEG", (16, 16), "first.JPEG").shape == (16, 16, 3)
@@ -281,7 +281,7 @@ def test_a_truncated_image_is_refused_wherever_it_is_cut(tmp_path: Path) -> None
 def test_damage_is_named_from_a_worker_process_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "CHUNK", 3)
     (root / "val" / "images" / "val_2.JPEG").write_bytes(jpeg(1)[:-40])
-    with pytest.raises(DataError, match=r"val_2\.JPEG: not a whole JPEG"):
+    with pytest.raises(DataError, match=r"val_2\.JPEG: not an intact JPEG"):
         load(root, workers=2, quiet=True)
 
 

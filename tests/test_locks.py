@@ -109,7 +109,8 @@ def test_the_ground_floor_imports_only_the_standard_library_and_tqdm() -> None:
     code = (
         "import pkgutil, sys, importlib, common\n"
         "for module in pkgutil.iter_modules(common.__path__): importlib.import_module('common.' + module.name)\n"
-        "loaded = {name.partition('.')[0] for name, module in sys.modules.items() if getattr(module, '__file__', None)}\n"
+        "files = [name for name, module in sys.modules.items() if getattr(module, '__file__', None)]\n"
+        "loaded = {name.partition('.')[0] for name in files}\n"
         "print(*sorted(loaded - sys.stdlib_module_names))"
     )
     output = subprocess.run(

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import os
 import re
 import subprocess
@@ -178,9 +177,17 @@ def test_classes_that_cannot_be_used(run: RunFolder, content: str) -> None:
         run.read_classes()
 
 
-def test_classes_are_plain_json(run: RunFolder) -> None:
-    run.write_classes(Classes(("n01",), ("a",), (0.5,), (0.25,), "abc"))
-    assert json.loads(run.classes_file.read_text())["mean"] == [0.5]
+def test_the_file_of_classes_keeps_its_format(run: RunFolder) -> None:
+    """Runs of before the fields were renamed load, and what is written now is the same, byte for byte."""
+    text = (
+        '{\n "wnids": [\n  "n01"\n ],\n "names": [\n  "über"\n ],\n "mean": [\n  0.5\n ],\n "std": [\n  0.25\n ],\n'
+        ' "fingerprint": "abc"\n}\n'
+    )
+    run.classes_file.write_text(text, encoding="utf-8")
+    classes = run.read_classes()
+    assert classes == Classes(("n01",), ("über",), (0.5,), (0.25,), "abc")
+    run.write_classes(classes)
+    assert run.classes_file.read_text(encoding="utf-8") == text
 
 
 # Metrics.

@@ -26,5 +26,5 @@ def test_all_classes_are_the_data_set_itself() -> None:
 
 
 def test_more_classes_than_there_are() -> None:
-    with pytest.raises(DataError, match=r"^data\.classes=6: there are 5; choose fewer"):
+    with pytest.raises(DataError, match=r"^data\.classes=6: there are only 5 classes; choose fewer"):
         first_classes(random_dataset(classes=5), 6)
