@@ -12,9 +12,9 @@ them and computes the statistics and the fingerprint:
     SOURCE = Source(folder="datasets/flowers", load=load)
 
 `stamp` is a string that changes whenever a file of the data set does; with the same stamp the cache is used as it is.
-Everything after loading (class selection, holdout, loader, augmentation) works on any `Dataset`. The registry is also
-the
-only list of names: the configuration, `python -m data.download` and the tests read it.
+Everything after loading (class selection, holdout, loader, augmentation) works on any `Dataset`. The configuration and
+`python -m data.download` take their names from the registry. Only the comment of `data.name` in configs.yml, which
+`train.py --help` shows, repeats them; a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The folder of a run: what is needed to resume it, to evaluate it and to see how it went.
+"""The folder of a run: everything needed to resume it, to evaluate it and to plot its course.
 
-config.yml     the resolved configuration, every option
-classes.json   names of the classes, normalisation and fingerprint of the data
-metrics.csv    a row for each evaluation
-last.npz       the newest checkpoint, to resume from
-best.npz       the checkpoint with the best validation accuracy: of the moving average, where there is one
+config.yml     the configuration, every option resolved
+classes.json   class ids and names, mean, standard deviation and fingerprint of the data
+metrics.csv    one row per evaluation
+last.npz       the latest checkpoint, to resume from
+best.npz       the checkpoint with the best validation accuracy (of the moving average, if there is one)
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, preset: str, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> "RunFolder":
-        """A new folder: `path`, which may exist if it is empty, else `runs/<preset>-<date>-<time>`.
+        """A new folder: `path`, which must be empty or not exist; by default `runs/<preset>-<date>-<time>`.
 
         Raises:
             UserError: `path` is not empty, or is a file.
@@ -89,7 +89,7 @@ class RunFolder:
         """The run in the folder `path`.
 
         Raises:
-            UserError: there is no such folder, or it is not that of a run.
+            UserError: there is no such folder, or it holds no run.
         """
         run = cls(Path(path))
         if not run.path.exists():
@@ -102,7 +102,7 @@ class RunFolder:
 
     @classmethod
     def newest(cls, runs: Path = RUNS) -> "RunFolder":
-        """The run whose checkpoint or metrics were written last.
+        """The run whose checkpoints or metrics were written last.
 
         Raises:
             UserError: no run in `runs` has a checkpoint yet.
@@ -143,8 +143,8 @@ class RunFolder:
         """The configuration of the run, with `section.key=value` overrides of the options named in `allowed`.
 
         Raises:
-            UserError: an override of another option.
-            ConfigError: the file is damaged or has options that this version does not know.
+            UserError: another option is overridden.
+            ConfigError: the file is damaged or has unknown options.
         """
         for override in overrides:
             if override.partition("=")[0] not in allowed:
@@ -194,7 +194,7 @@ def _make_dated(runs: Path, preset: str) -> Path:
     folder, number = runs / name, 1
     while True:
         try:
-            folder.mkdir()  # fails, rather than shares, where another run began in this second
+            folder.mkdir()  # fails if another run started in the same second
             return folder
         except FileExistsError:
             number += 1

@@ -57,8 +57,8 @@ def rand_augment(key: jax.Array, images: jax.Array, count: int, magnitude: float
     """`count` operations in sequence, drawn with replacement, all with the same magnitude, 0..10.
 
     uint8 (B, H, W, 3) -> uint8 (B, H, W, 3). Cubuk et al. 2019, arXiv:1909.13719, with the ranges of AutoAugment,
-    arXiv:1805.09501, table 6; its translation of 150 pixels of 331 is scaled to the image size. As in
-    other implementations, factors lie on either side of 1, and posterize and solarize get stronger with the magnitude.
+    arXiv:1805.09501, table 6; its translation of 150 pixels of 331 is scaled to the image size. As in other
+    implementations, factors lie on either side of 1, and posterize and solarize get stronger with the magnitude.
     """
     H, W = images.shape[1:3]
     share = 150 / 331
