@@ -1,10 +1,10 @@
 """Evaluate a trained model on the whole validation set: loss, accuracy, the hardest classes, the most confused pairs.
 
-    python evaluate.py                              the newest run, its best checkpoint
-    python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
-    python evaluate.py --weights raw                the parameters themselves, where their moving average was kept
-    python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
-    python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
+python evaluate.py                              the newest run, its best checkpoint
+python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
+python evaluate.py --weights raw                the parameters themselves, where their moving average was kept
+python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
+python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     path, weights, params, step = read_parameters(run, args.checkpoint, args.weights, config.model)
 
     dataset = load_dataset(config.data, draw=False)  # what is drawn now was not trained on
-    if dataset.wnids != classes.wnids:
+    if dataset.class_ids != classes.class_ids:
         raise UserError(
             f"{config.data.folder}: its classes are not those of {run.path}; name the data it was trained on with "
             "data.root=DIR"
@@ -125,14 +125,14 @@ def read_parameters(run: RunFolder, which: str, weights: str | None, model: Any)
 
 def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
     """Everything there is to say, as JSON: numbers over the whole set, each class, each pair that was confused."""
-    count = len(classes.wnids)
+    count = len(classes.class_ids)
     confusion = np.zeros((count, count), dtype=int)  # row: label, column: prediction
     np.add.at(confusion, (result.labels, result.predicted), 1)
     images, right = confusion.sum(axis=1), confusion.diagonal()
     per_class = [
         {
-            "wnid": classes.wnids[i],
-            "name": classes.names[i],
+            "wnid": classes.class_ids[i],
+            "name": classes.class_names[i],
             "images": int(images[i]),
             "accuracy": float(right[i] / images[i]) if images[i] else None,
         }
@@ -142,7 +142,7 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
     # From the most frequent; equal counts in the order of the classes, so that the list is the same every time.
     order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
     pairs = [
-        {"label": classes.names[i], "predicted": classes.names[j], "images": int(mistakes[i, j])}
+        {"label": classes.class_names[i], "predicted": classes.class_names[j], "images": int(mistakes[i, j])}
         for i, j in (divmod(int(flat), count) for flat in order)
     ]
     return {

@@ -136,7 +136,7 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
 
 
 def describe_classes(dataset: Dataset) -> Classes:
-    return Classes(dataset.wnids, dataset.names, dataset.mean, dataset.std, dataset.fingerprint)
+    return Classes(dataset.class_ids, dataset.class_names, dataset.mean, dataset.std, dataset.fingerprint)
 
 
 def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
@@ -149,7 +149,7 @@ def describe(trainer: Trainer) -> None:
     config, dataset = trainer.config, trainer.dataset
     rows = summarize(config.model, depth=1)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
-    images = f"{len(dataset.train.labels):,} training images of {len(dataset.wnids)} classes"
+    images = f"{len(dataset.train.labels):,} training images of {len(dataset.class_ids)} classes"
     print(f"data    {config.data.folder}: {images}, evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs\n")
     print(format_summary(rows[1:]))

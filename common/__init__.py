@@ -1,1 +1,1 @@
-"""The ground floor: what every command needs, and what knows nothing of models or data."""
+"""The lowest layer: what all commands share. It knows nothing about models or data, and imports no other package."""

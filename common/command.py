@@ -1,4 +1,4 @@
-"""How every command ends: with one line for an error that the user can mend, and the exit code that a shell expects."""
+"""Running a command: one line per error that the user can fix, and the exit codes that a shell expects."""
 
 import os
 import sys
@@ -16,20 +16,20 @@ def run_command(
 ) -> int:
     """Call `main(argv)` and return the exit code of the process.
 
-    Bad input, and a file that cannot be read or written, become one line `error: ...` and exit code 2. With `--debug`
-    in `argv` (every command's parser declares it) they keep their traceback. Any other exception is a bug, and shows.
-    Ctrl-C prints `interrupted` and returns INTERRUPTED.
+    UserError and OSError are printed as one line `error: ...`, with exit code BAD_INPUT. With `--debug` in `argv` (the
+    parser of every command declares it) they are raised, with their traceback. Any other exception is a bug and is
+    always raised. Ctrl-C prints `interrupted` and returns INTERRUPTED.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         code = main(argv) or 0
-        sys.stdout.flush()  # here, not at exit, so that a reader who has gone is met below
+        sys.stdout.flush()  # here rather than at exit, so that a closed pipe is handled below
         return code
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
             return BROKEN_PIPE
         if "--debug" in argv:
             raise
@@ -43,11 +43,11 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _reader_has_gone() -> bool:
-    """Whether it is our own output that nobody reads any more, as in `evaluate.py | head`, and not some other pipe."""
+def _stdout_is_closed() -> bool:
+    """Whether the broken pipe is the standard output, as in `evaluate.py | head`."""
     try:
-        print(flush=True)  # not a flush alone: unbuffered output (python -u) has nothing left to flush
+        print(flush=True)  # a flush alone would not do: unbuffered output (python -u) has nothing to flush
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python prints another error at exit
         return True
     return False

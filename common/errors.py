@@ -1,16 +1,16 @@
-"""Errors that the user can mend. A command prints the message alone; a traceback would say less."""
+"""Errors that the user can fix. A command prints the message without a traceback."""
 
 
 class UserError(Exception):
-    """Bad input of any kind. The message names the file or the key, and says what to do."""
+    """Invalid input of any kind. The message names the file or the option and says what to do."""
 
 
 class ConfigError(UserError):
-    """A preset, a key or a value that cannot be used."""
+    """An unknown or invalid preset, option or value."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint that is missing, damaged or of another model."""
+    """A checkpoint that is missing, damaged or belongs to another model."""
 
 
 class DataError(UserError):

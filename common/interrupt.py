@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: as a request, so that a loop finishes its step, saves and leaves; or as the end, at once."""
+"""Handling Ctrl-C and SIGTERM: as a request to stop after the current step, or by exiting at once."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ NOTICE = b"\nstopping: the step is finished and saved; Ctrl-C again leaves at on
 
 
 class StopRequest:
-    """A context in which the first SIGINT or SIGTERM only sets `signal`; a second SIGINT interrupts at once."""
+    """A context in which the first SIGINT or SIGTERM sets `signal`; a second SIGINT raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -33,19 +33,19 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
         with contextlib.suppress(OSError):
-            os.write(STDERR, NOTICE)  # not by print: the signal may have come while print was writing
+            os.write(STDERR, NOTICE)  # not print: the signal may have arrived while print was running
 
 
 @contextlib.contextmanager
 def leaving_at_once(message: str) -> Iterator[None]:
-    """Ctrl-C within the block ends the process there and then, with this message and the code INTERRUPTED.
+    """Ctrl-C within the block ends the process at once, with this message and exit code INTERRUPTED.
 
     For work in threads that cannot be interrupted, such as compiling: Python would wait for them to end, and a second
-    Ctrl-C while it waits makes it abort. Nothing is cleaned up, so there must be no half-written file.
+    Ctrl-C during that wait would make it abort. There is no cleanup, so the block must not write files.
     """
 
     def leave(number: int | None = None, frame: FrameType | None = None) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the signal may have come while print was writing
+        with contextlib.suppress(OSError, RuntimeError):  # the signal may have arrived while print was running
             sys.stdout.flush()
         with contextlib.suppress(OSError):
             os.write(2, f"{message}\n".encode())
@@ -54,7 +54,7 @@ def leaving_at_once(message: str) -> Iterator[None]:
     previous = signal.signal(signal.SIGINT, leave)
     try:
         yield
-    except KeyboardInterrupt:  # of a handler that took the place of this one
+    except KeyboardInterrupt:  # raised by a handler that replaced this one
         leave()
     finally:
         signal.signal(signal.SIGINT, previous)

@@ -1,4 +1,4 @@
-"""Progress on a terminal, and durations in words."""
+"""Progress bars, and durations as text."""
 
 import sys
 from typing import Any
@@ -7,13 +7,13 @@ from tqdm import tqdm
 
 
 def progress_bar(total: int, what: str, unit: str, quiet: bool) -> "tqdm[Any]":
-    """A progress bar on stderr, which in a log file moves on every ten seconds only."""
+    """A progress bar on stderr. If that is not a terminal, it is updated every ten seconds only."""
     every = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "B", mininterval=every, disable=quiet)
 
 
 def format_seconds(seconds: float) -> str:
-    """`4:07` or `1:02:33`."""
+    """A duration as m:ss or h:mm:ss, such as `4:07` or `1:02:33`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,1 +1,1 @@
-"""The data: reading, caching, generating and feeding images in the Tiny ImageNet layout."""
+"""Data sets: downloading, generating, decoding, caching, batching and augmenting images. See data/registry.py."""

@@ -1,43 +1,76 @@
-"""The decoded data set: uint8 pixels in .npy files that are mapped into memory, built once and never half.
+"""The cache of decoded images: uint8 pixels in .npy files, memory-mapped. A build is either complete or absent.
 
-A build lives in <cache>/<stamp>/, where the stamp is a hash of the source's files (layout.stamp): when the source
-changes, the name changes, and the old build is never looked at again. It is made in <cache>/<stamp>.partial-*, flushed
-to the disk and renamed, so that a build with the final name is whole.
+A build lies in <cache>/v<FORMAT>-<stamp>/. The stamp identifies the files of the data set: when one of them changes,
+the name of the build changes, and the old build is no longer found. A build is written to <cache>/<name>.partial-*,
+flushed to the disk and renamed, so a folder with the final name is complete.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from common import files
+from common.cores import available_cores
 from common.errors import DataError
 from common.progress import progress_bar
 from data import workers
-from data.layout import Listing
+from data.dataset import Dataset, Listing, Split
+from data.decode import cannot_write_cache, image_size
 
-FORMAT = 1  # raise it when the files of a build change their meaning
+FORMAT = 1  # increase when the meaning of a build's files changes
 CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
 SPLITS = ("train", "val")
 KEYS = {"stamp", "source", "fingerprint", "wnids", "names", "mean", "std"}  # of about.json
 
 
 class Build(NamedTuple):
-    """A cache opened for reading."""
+    """A build opened for reading."""
 
-    images: dict[str, np.ndarray]  # split -> uint8 (n, H, W, 3), mapped from the disk
+    images: dict[str, np.ndarray]  # split -> uint8 (n, H, W, 3), memory-mapped
     labels: dict[str, np.ndarray]  # split -> int32 (n,)
-    about: dict[str, Any]  # wnids, names, mean, std, fingerprint
+    about: dict[str, Any]  # about.json, see KEYS
+
+
+def cached_dataset(
+    root: Path,
+    cache: Path | None,
+    stamp: str,
+    list_files: Callable[[], Listing],
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> Dataset:
+    """The data set in the folder `root`, from the cache if it holds a build with this stamp, else decoded into it.
+
+    cache: the cache folder; None: <root>/cache.  stamp: changes whenever a file of the data set changes.
+    list_files: called only when the images have to be decoded. All must be JPEG files of the same size.
+    jobs: number of decoding processes; None: one per core.  quiet: no progress bar.
+
+    Raises DataError, from `list_files` too.
+    """
+    cache = root / "cache" if cache is None else cache
+    build = open_build(build_folder(cache, stamp), stamp)
+    if build is None:
+        build = write_build(root, cache, stamp, list_files(), jobs or available_cores(), quiet)
+    about = build.about
+    return Dataset(
+        train=Split(build.images["train"], build.labels["train"]),
+        val=Split(build.images["val"], build.labels["val"]),
+        class_ids=tuple(about["wnids"]),
+        class_names=tuple(about["names"]),
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+        fingerprint=about["fingerprint"],
+    )
 
 
 def build_folder(cache: Path, stamp: str) -> Path:
@@ -45,7 +78,10 @@ def build_folder(cache: Path, stamp: str) -> Path:
 
 
 def open_build(folder: Path, stamp: str) -> Build | None:
-    """The build in `folder`, or None where there is none or it is damaged (then it is to be built again)."""
+    """The build in `folder`; None if it is missing or damaged, and has to be written again.
+
+    Raises DataError where it may not be read.
+    """
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         if about["stamp"] != stamp or not about.keys() >= KEYS:
@@ -57,15 +93,18 @@ def open_build(folder: Path, stamp: str) -> Build | None:
     except PermissionError as error:
         raise DataError(
             f"{error.filename or folder}: the cache cannot be read: {files.reason(error)}. "
-            "Change its permissions, or name another cache folder with data.cache=DIR."
+            "Fix its permissions, or name another cache folder with data.cache=DIR."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError):  # what json and np.load make of broken files
+    except (OSError, ValueError, KeyError, TypeError, EOFError):  # what json and np.load raise for damaged files
         return None
     return Build(images, labels, about)
 
 
-def build(root: Path, cache: Path, stamp: str, listed: Listing, jobs: int, quiet: bool) -> Build:
-    """Decode every image of `listed` into <cache>. Raises DataError; what was there before stays, whatever happens."""
+def write_build(root: Path, cache: Path, stamp: str, listing: Listing, jobs: int, quiet: bool) -> Build:
+    """Decode every image of `listing` into a new build. On failure the cache stays as it was.
+
+    Raises DataError where an image is damaged or the cache cannot be written.
+    """
     folder = build_folder(cache, stamp)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -76,46 +115,37 @@ def build(root: Path, cache: Path, stamp: str, listed: Listing, jobs: int, quiet
             if held:
                 _remove_stale(cache)
             with files.partial_folder(folder) as partial:
-                _fill(partial, root, stamp, listed, jobs, quiet)
+                _fill(partial, root, stamp, listing, jobs, quiet)
                 _move_into_place(partial, folder)
             _remove_older(cache, root, keep=folder)
     except OSError as error:
-        raise _cannot_write(cache, error) from error
+        raise cannot_write_cache(cache, error) from error
     ready = open_build(folder, stamp)
     if ready is None:
         raise DataError(f"{folder}: the cache was built but cannot be read back. Remove the folder and try again.")
     return ready
 
 
-def _cannot_write(cache: Path, error: OSError) -> DataError:
-    existing = next(path for path in (cache, *cache.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(existing).free / 1e9
-    return DataError(
-        f"{cache}: the cache cannot be written: {files.reason(error)}. It needs 12.3 kB for each image of 64x64, "
-        f"1.35 GB for Tiny ImageNet; {free:.2f} GB are free there. Make room, mend the permissions, or name another "
-        "cache folder with data.cache=DIR."
-    )
-
-
 def _remove_stale(cache: Path) -> None:
+    """Remove unfinished builds of dead processes. Only under the lock."""
     for folder in cache.glob(f"v*{files.PARTIAL}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move_into_place(partial: Path, folder: Path) -> None:
-    if folder.exists():  # damaged, or open_build would have taken it
+    if folder.exists():  # damaged, or open_build would have returned it
         shutil.rmtree(folder)
     try:
         partial.rename(folder)
     except OSError:
         if not folder.is_dir():
             raise
-        # Without locks another build can have been quicker. It has the same stamp, so it holds the same.
+        # Where locks are not available, another process may have finished first. Its build has the same content.
     files.fsync_path(folder.parent)
 
 
 def _remove_older(cache: Path, root: Path, keep: Path) -> None:
-    """Earlier builds of the same source go; those of other data sets that share the cache folder stay."""
+    """Remove earlier builds of the same data set; other data sets may share the cache folder."""
     for about in cache.glob("v*/about.json"):
         if about.parent != keep and files.PARTIAL not in about.parent.name:
             try:
@@ -126,22 +156,22 @@ def _remove_older(cache: Path, root: Path, keep: Path) -> None:
                 shutil.rmtree(about.parent, ignore_errors=True)
 
 
-def _fill(folder: Path, root: Path, stamp: str, listed: Listing, jobs: int, quiet: bool) -> None:
-    size = _image_size(root / listed.train[0])
-    tasks = _reserve_split(folder, "train", listed.train, listed.train_labels, root, size, listed.train[0])
+def _fill(folder: Path, root: Path, stamp: str, listing: Listing, jobs: int, quiet: bool) -> None:
+    size = image_size(root / listing.train[0])
+    tasks = _allocate_split(folder, "train", listing.train, listing.train_labels, root, size, listing.train[0])
     train_tasks = len(tasks)
-    tasks += _reserve_split(folder, "val", listed.val, listed.val_labels, root, size, listed.train[0])
-    with progress_bar(len(listed.train) + len(listed.val), "Decoding", " images", quiet) as bar:
+    tasks += _allocate_split(folder, "val", listing.val, listing.val_labels, root, size, listing.train[0])
+    with progress_bar(len(listing.train) + len(listing.val), "Decoding", " images", quiet) as bar:
         results = workers.run(
-            "data.cache:decode_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
+            "data.decode:decode_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
         )
     mean, std = _statistics(results[:train_tasks])
     about = {
         "stamp": stamp,
         "source": str(root.resolve()),
-        "fingerprint": _fingerprint(listed, results),
-        "wnids": listed.wnids,
-        "names": listed.names,
+        "fingerprint": _fingerprint(listing, results),
+        "wnids": listing.class_ids,
+        "names": listing.class_names,
         "mean": mean,
         "std": std,
     }
@@ -150,13 +180,13 @@ def _fill(folder: Path, root: Path, stamp: str, listed: Listing, jobs: int, quie
         files.fsync_path(path)
 
 
-def _reserve_split(
+def _allocate_split(
     folder: Path, split: str, paths: list[str], labels: list[int], root: Path, size: tuple[int, int], first_file: str
 ) -> list[dict[str, Any]]:
-    """Write the labels, claim the space for the pixels, and say in tasks for the workers which images go where."""
+    """Write the labels, allocate the file for the pixels, and return the tasks of the workers that fill it."""
     np.save(folder / f"{split}_labels.npy", np.asarray(labels, np.int32))
     output = folder / f"{split}_images.npy"
-    start = _reserve(output, (len(paths), *size, 3))
+    start = _allocate(output, (len(paths), *size, 3))
     common = {"root": str(root), "cache": str(folder.parent), "output": str(output)}
     return [
         {
@@ -170,8 +200,11 @@ def _reserve_split(
     ]
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> int:
-    """Write the .npy header and claim the space, so that a full disk is noticed now; returns where the pixels start."""
+def _allocate(path: Path, shape: tuple[int, ...]) -> int:
+    """Write the .npy header and allocate the disk space; returns the offset of the first pixel.
+
+    A full disk is then noticed before the work, not in the middle of it.
+    """
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.flush()
@@ -181,7 +214,7 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> int:
             try:
                 os.posix_fallocate(file.fileno(), 0, start + math.prod(shape))
             except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot promise
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not supported by the file system
                     raise
     return start
 
@@ -194,89 +227,13 @@ def _statistics(results: list[dict[str, Any]]) -> tuple[list[float], list[float]
         s = sum(result["sums"][channel] for result in results)
         q = sum(result["squares"][channel] for result in results)
         mean.append(s / (255 * n))
-        std.append(math.sqrt(n * q - s * s) / (255 * n) or 1.0)  # a channel without variation is not divided by zero
+        std.append(math.sqrt(n * q - s * s) / (255 * n) or 1.0)  # 1 for a constant channel: it is divided by
     return mean, std
 
 
-def _fingerprint(listed: Listing, results: list[dict[str, Any]]) -> str:
-    """Identifies the data: class order, which file has which label, and every byte of every file; not their times."""
-    digest = hashlib.sha256(json.dumps(listed._replace(names=())).encode())
+def _fingerprint(listing: Listing, results: list[dict[str, Any]]) -> str:
+    """See Dataset.fingerprint: a hash of the listing without the class names, and of every file."""
+    digest = hashlib.sha256(json.dumps(listing._replace(class_names=())).encode())
     for result in results:
         digest.update(result["sha256"].encode())
     return digest.hexdigest()
-
-
-def decode_chunk(task: dict[str, Any]) -> dict[str, Any]:
-    """Decode some images straight into their place in the .npy file; runs in a worker process."""
-    root, size = Path(task["root"]), tuple(task["size"])
-    pixels = np.empty((len(task["paths"]), *size, 3), np.uint8)
-    digest = hashlib.sha256()
-    for row, path in zip(pixels, task["paths"], strict=True):
-        content = _read(root / path)
-        digest.update(len(content).to_bytes(8, "little") + content)
-        row[...] = _decode(content, root / path, size, task["first_file"])
-    try:
-        with open(task["output"], "r+b") as file:
-            file.seek(task["offset"])
-            file.write(pixels.data)
-    except OSError as error:
-        raise _cannot_write(Path(task["cache"]), error) from error
-    # Summed over the images first: long rows of one type, which NumPy adds with vector instructions.
-    sums = pixels.sum(axis=0, dtype=np.uint32)
-    squares = np.square(pixels, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
-    return {
-        "pixels": pixels.size // 3,
-        "sums": sums.reshape(-1, 3).sum(axis=0, dtype=np.uint64).tolist(),
-        "squares": squares.reshape(-1, 3).sum(axis=0, dtype=np.uint64).tolist(),
-        "sha256": digest.hexdigest(),
-    }
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {files.reason(error)}. Mend the file or its permissions.") from error
-
-
-def _decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) -> np.ndarray:
-    """One image as uint8 (H, W, 3). Raises DataError for anything but a whole JPEG of the given size."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            height, width = image.height, image.width
-            if (height, width) == size:
-                _require_end(content)
-                return np.asarray(image.convert("RGB"))  # greyscale becomes three equal channels
-    except Exception as error:  # Pillow raises many kinds for broken files, SyntaxError among them
-        raise DataError(
-            f"{path}: not a whole JPEG image ({_plainly(error)}). Get it again, or remove it and its line in the lists."
-        ) from error
-    raise DataError(
-        f"{path}: {width}x{height} pixels, while {first_file} has {size[1]}x{size[0]}; "
-        "all images must have one size. Resize it, or remove it and its line in the lists."
-    )
-
-
-def _require_end(content: bytes) -> None:
-    """Pillow refuses a JPEG that is cut short, but pads one whose tail is zeros (a broken copy) with grey.
-
-    Inside the compressed pixels, which begin at the last start-of-scan marker (FFDA), a byte FF is never followed by
-    D9; so an end-of-image marker (FFD9) after it shows that they are all there.
-    """
-    if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise ValueError("its end is missing")
-
-
-def _plainly(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its text shows the address of a BytesIO
-        return "its content is not that of a JPEG"
-    return str(error)
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    """Height and width of the first image, which all others must share."""
-    try:
-        with Image.open(io.BytesIO(_read(path)), formats=("JPEG",)) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a JPEG image ({_plainly(error)}). Get it again.") from error

@@ -1,4 +1,7 @@
-"""What every data set is, once it is loaded: images and labels in two splits, and what is known of the classes."""
+"""The types that every data set shares: the files it consists of, and the arrays that training reads.
+
+Shapes: n images of H x W pixels with three channels; C classes. A label is the position of its class in `class_ids`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,41 @@ from typing import NamedTuple
 import numpy as np
 
 
+class Listing(NamedTuple):
+    """Every image file of a data set, in a fixed order, with its label. The fingerprint depends on the field order."""
+
+    class_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    train: list[str]  # paths relative to the folder of the data set
+    train_labels: list[int]
+    val: list[str]
+    val_labels: list[int]
+
+
 class Split(NamedTuple):
-    images: np.ndarray  # uint8 (n, H, W, 3), a read-only memory map: pages come from the disk when touched
-    labels: np.ndarray  # int32 (n,), positions in wnids
+    """The images of one split and their labels."""
+
+    images: np.ndarray  # uint8 (n, H, W, 3): RGB. A read-only memory map, or an array in memory for a selection
+    labels: np.ndarray  # int32 (n,), each in 0..C-1
 
 
 class Dataset(NamedTuple):
+    """A loaded data set.
+
+    Attributes:
+        train, val: the images to train on and to evaluate on; H and W are the same in both.
+        class_ids: C unique identifiers, such as the WordNet ids of Tiny ImageNet or the names of class folders.
+        class_names: C names for people, in the order of `class_ids`.
+        mean, std: per channel, of all training pixels scaled to 0..1. `std` is 1 for a constant channel.
+        fingerprint: SHA-256, in hexadecimal, of the class ids, the file names, their labels and the bytes of every
+            image file; the same on every machine, whatever the modification times. Selecting classes or holding out
+            training images leaves `mean`, `std` and `fingerprint` unchanged.
+    """
+
     train: Split
     val: Split
-    wnids: tuple[str, ...]  # WordNet ids, in the order of wnids.txt
-    names: tuple[str, ...]  # human names, in the same order
-    mean: tuple[float, float, float]  # per channel, of the training pixels in 0..1
-    std: tuple[float, float, float]  # likewise; 1 for a channel without variation
-    fingerprint: str  # hash of the classes, the labels and every byte of every image; the same on every machine
+    class_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fingerprint: str

@@ -1,4 +1,4 @@
-"""A slice of the training images to evaluate on in place of the validation images, so that tuning never sees those."""
+"""Holding out training images for validation, so that tuning never uses the official validation images."""
 
 from __future__ import annotations
 
@@ -7,42 +7,43 @@ import numpy as np
 from common.errors import DataError
 from data.dataset import Dataset, Split
 
-SEED = 0x51CE  # any number: the slice is part of the data, not of a run, so that all runs are compared on the same one
+SEED = 0x51CE  # fixed, not the seed of a run: all runs are compared on the same images
 
 
 def hold_out(dataset: Dataset, share: float) -> Dataset:
-    """The data set with `share` of its training images, of each class alike, in place of its validation images.
+    """The data set with `val` replaced by a fraction `share` of the training images, which `train` then lacks.
 
-    The slice is a function of the labels and of `share` alone; a smaller one lies within a larger one. Mean, standard
-    deviation and fingerprint stay those of the whole. Both parts are copies in memory (1.2 GB for Tiny ImageNet, where
-    a memory map needs none), made once, in the order of the file; with a share of 0 the data set is returned as it is.
+    The same fraction is taken of each class. The selection depends on the labels and on `share` only, and a smaller
+    one is contained in a larger one. Mean, standard deviation and fingerprint stay those of the full data set. Both
+    parts are copies in memory (1.2 GB for Tiny ImageNet, where the memory map needs none), in the original order. With
+    a share of 0 the data set is returned unchanged.
 
-    Raises DataError where a class would be left without an image in either part.
+    Raises DataError where a class would have no image in one of the parts.
     """
     if share == 0:
         return dataset
-    held = held_out_rows(dataset.train.labels, share, dataset.wnids)
-    return dataset._replace(train=_rows(dataset.train, ~held), val=_rows(dataset.train, held))
+    held = held_out_rows(dataset.train.labels, share, dataset.class_ids)
+    return dataset._replace(train=_select(dataset.train, ~held), val=_select(dataset.train, held))
 
 
-def held_out_rows(labels: np.ndarray, share: float, wnids: tuple[str, ...]) -> np.ndarray:
-    """Which images are held out: bool (n,), True for the nearest whole number to `share` of the images of each class.
+def held_out_rows(labels: np.ndarray, share: float, class_ids: tuple[str, ...]) -> np.ndarray:
+    """Which images are held out: labels (n,) -> bool (n,). In each class, `share` of the images, rounded.
 
-    Like the order of an epoch it is built on the raw stream of PCG64, which NumPy promises never to change.
+    It uses the raw stream of PCG64, which NumPy guarantees never to change.
     """
     order = np.argsort(np.random.PCG64(np.random.SeedSequence(SEED)).random_raw(len(labels)), kind="stable")
     held = np.zeros(len(labels), dtype=bool)
-    for label, wnid in enumerate(wnids):
+    for label, class_id in enumerate(class_ids):
         members = order[labels[order] == label]
         count = round(share * len(members))
         if not 0 < count < len(members):
             raise DataError(
-                f"data.holdout={share:g}: of the {len(members)} training images of class {wnid}, {count} would be held "
-                "out, but it needs at least one on either side; choose another share, or 0 for no holdout"
+                f"data.holdout={share:g}: of the {len(members)} training images of class {class_id}, {count} would be "
+                "held out, but both parts need at least one; choose another share, or 0 for no holdout"
             )
         held[members[:count]] = True
     return held
 
 
-def _rows(split: Split, chosen: np.ndarray) -> Split:
+def _select(split: Split, chosen: np.ndarray) -> Split:
     return Split(np.asarray(split.images[chosen]), split.labels[chosen])

@@ -1,4 +1,4 @@
-"""Batches: the order of an epoch, padding, and a thread that stays ahead of the training step."""
+"""Batches: the order of the images in an epoch, padding, and prefetching in a background thread."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ Item = TypeVar("Item")
 class Batch(NamedTuple):
     images: np.ndarray  # uint8 (B, H, W, 3)
     labels: np.ndarray  # int32 (B,)
-    count: int  # type: ignore[assignment]  # hides tuple.count; the first `count` rows are images of the data set, the others padding
+    count: int  # type: ignore[assignment]  # hides tuple.count; the first `count` rows are images, the others padding
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of range(n), a function of (seed, epoch) alone, so that a resumed run sees the same order.
+    """A permutation of range(n), int (n,). It depends on n, seed and epoch only, so a resumed run sees the same order.
 
-    Built on the raw stream of PCG64, which NumPy promises never to change; Generator.permutation carries no such
-    promise.
+    It uses the raw stream of PCG64, which NumPy guarantees never to change; for Generator.permutation there is no such
+    guarantee.
     """
     raw = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(n)
     return np.argsort(raw, kind="stable")
 
 
 def epoch_rows(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Which of n images make up each full batch of this epoch: (n // batch_size, batch_size) positions in the split.
+    """The images of each batch of an epoch: int (n // batch_size, batch_size), positions in a split of n images.
 
-    The remainder that does not fill a batch is dropped: every step then has one shape, so it is traced and compiled
-    once, and every step weighs its images equally. Each epoch has its own order, so the images left out differ from
-    epoch to epoch.
+    An incomplete last batch is dropped. All batches then have the same shape, so the step is compiled once, and every
+    image of a step has the same weight. The order changes from epoch to epoch, and so do the images left out.
 
-    Raises DataError where they do not fill a single batch.
+    Raises DataError where there are fewer than `batch_size` images.
     """
     if n < batch_size:
         raise DataError(f"batch_size is {batch_size}, but there are only {n} training images; choose a smaller one.")
@@ -47,7 +46,7 @@ def epoch_rows(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
-    """Every image exactly once, in order. The last batch is padded with zeros to `batch_size`; see Batch.count."""
+    """Every image once, in order. The last batch is padded with zeros to `batch_size`; Batch.count says where."""
     for first in range(0, len(split.labels), batch_size):
         images, labels = split.images[first : first + batch_size], split.labels[first : first + batch_size]
         count = len(labels)
@@ -61,10 +60,11 @@ def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
 def prefetch(
     iterator: Iterable[Item], depth: int = 2, transform: Callable[[Item], Any] | None = None
 ) -> Generator[Any, None, None]:
-    """Yield the items of `iterator`, of which a background thread keeps up to `depth` ready.
+    """Yield the items of `iterator`; a background thread prepares up to `depth` of them in advance.
 
-    `transform`, say jax.device_put, is applied to each item in the thread. An exception there is raised here, in its
-    place in the order. However the consumer leaves (break, exception, close()), the thread ends before it is gone.
+    `transform`, for example jax.device_put, is applied to each item in the thread. An exception in the thread is raised
+    here, after the items before it. The thread has ended when the generator is closed, whether it is exhausted, left by
+    `break` or closed by an exception.
     """
     if depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
@@ -92,9 +92,9 @@ def prefetch(
                 return
             if kind == "error":
                 raise value
-            free.release()  # before the yield: while the consumer works on this one, `depth` others are made
+            free.release()  # before the yield, so that `depth` items are prepared while the consumer uses this one
             yield value
     finally:
         stop.set()
-        free.release()  # wakes a thread that waits for room
+        free.release()  # wakes the thread if it is waiting
         thread.join()

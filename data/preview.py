@@ -1,4 +1,4 @@
-"""Where `python -m data.preview` has gone."""
+"""`python -m data.preview` has moved: a message that names the new command."""
 
 import sys
 

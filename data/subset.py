@@ -1,4 +1,4 @@
-"""A part of the classes, for experiments that are to be quick."""
+"""Selecting some of the classes, for quick experiments."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from data.dataset import Dataset, Split
 
 
 def first_classes(dataset: Dataset, count: int | None) -> Dataset:
-    """The data set with its first `count` classes alone, in the order of wnids.txt; None: as it is.
+    """The data set reduced to its first `count` classes, in the order of `class_ids`; None: unchanged.
 
-    Mean, standard deviation and fingerprint stay those of the whole. What is kept is a copy in memory.
+    Mean, standard deviation and fingerprint stay those of the full data set. The selected images are copied to memory.
 
-    Raises DataError where there are fewer than `count`.
+    Raises DataError where the data set has fewer classes.
     """
     if count is None:
         return dataset
-    if count > len(dataset.wnids):
-        raise DataError(f"data.classes={count}: there are {len(dataset.wnids)}; choose fewer, or null for all")
+    classes = len(dataset.class_ids)
+    if count > classes:
+        raise DataError(f"data.classes={count}: there are only {classes} classes; choose fewer, or null for all")
     return dataset._replace(
-        train=_below(dataset.train, count),
-        val=_below(dataset.val, count),
-        wnids=dataset.wnids[:count],
-        names=dataset.names[:count],
+        train=_with_labels_below(dataset.train, count),
+        val=_with_labels_below(dataset.val, count),
+        class_ids=dataset.class_ids[:count],
+        class_names=dataset.class_names[:count],
     )
 
 
-def _below(split: Split, count: int) -> Split:
+def _with_labels_below(split: Split, count: int) -> Split:
     chosen = split.labels < count
     return Split(split.images[chosen], split.labels[chosen])

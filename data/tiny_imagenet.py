@@ -1,42 +1,53 @@
-"""Tiny ImageNet, or any data set in its folder layout, as arrays mapped into memory."""
+"""Tiny ImageNet, and any other data set in its folder layout (see data/layout.py)."""
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
 
-from common.cores import available_cores
-from data import cache as caching
 from data import layout
-from data.dataset import Dataset, Split
+from data.cache import cached_dataset
+from data.dataset import Dataset
+from data.source import Archive, Source
 
 
 def load(
     root: str | PathLike[str], cache: str | PathLike[str] | None = None, workers: int | None = None, quiet: bool = False
 ) -> Dataset:
-    """Open the data set in the folder `root`, decoding it into the cache folder (<root>/cache) when that is needed.
+    """Open the data set in the folder `root`.
 
-    It is needed at the first call and after any image or text file of the source changed. `workers` is the number of
-    processes that decode, as many as there are cores by default; `quiet` turns the progress bar off.
+    The images are decoded into the folder `cache` (default: <root>/cache) at the first call, and again after an image
+    or text file of the data set has changed. `workers` is the number of decoding processes (default: one per core);
+    `quiet` turns the progress bar off.
 
-    Raises DataError, with a message that says what to do, where the data set is missing, incomplete or damaged, or the
-    cache cannot be written.
+    Raises DataError where the data set is missing, incomplete or damaged, or the cache cannot be written. The message
+    says what to do.
     """
     folder = Path(root)
-    cache_folder = Path(cache) if cache is not None else folder / "cache"
-    found = layout.scan(folder)
-    stamp = layout.stamp(found)
-    build = caching.open_build(caching.build_folder(cache_folder, stamp), stamp)
-    if build is None:
-        listed = layout.listing(found)
-        build = caching.build(folder, cache_folder, stamp, listed, workers or available_cores(), quiet)
-    about = build.about
-    return Dataset(
-        train=Split(build.images["train"], build.labels["train"]),
-        val=Split(build.images["val"], build.labels["val"]),
-        wnids=tuple(about["wnids"]),
-        names=tuple(about["names"]),
-        mean=tuple(about["mean"]),
-        std=tuple(about["std"]),
-        fingerprint=about["fingerprint"],
+    scan = layout.scan(folder)
+    return cached_dataset(
+        folder,
+        Path(cache) if cache is not None else None,
+        layout.stamp(scan),
+        lambda: layout.listing(scan),
+        workers,
+        quiet,
     )
+
+
+def check(root: Path) -> None:
+    """Raises DataError unless `root` holds a complete data set. No image is decoded."""
+    layout.listing(layout.scan(root))
+
+
+SOURCE = Source(
+    folder="datasets/tiny-imagenet-200",
+    load=load,
+    archive=Archive(
+        url="https://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        size=248_100_043,
+        md5="90528d7ca1a48142e341f4ef8d21d0de",
+        folder="tiny-imagenet-200",
+        check=check,
+    ),
+)

@@ -1,4 +1,4 @@
-"""Unpack a zip file that nobody has vouched for: nothing outside the target, no links, no bombs."""
+"""Unpack an untrusted zip file: nothing outside the target folder, no links, no zip bombs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ MAX_BYTES = 1_000_000_000  # unpacked; Tiny ImageNet has about 250 million
 
 
 def unpack(source: Path, folder: Path, top: str, quiet: bool = False) -> None:
-    """Unpack the zip file `source`, all of whose files must lie below `top`/, into `folder`.
+    """Unpack the zip file `source` into `folder`. All of its entries must lie below `top`/.
 
-    Every name and size is judged before the first file is written. Raises DataError, naming the entry.
+    Names and sizes are checked before the first file is written. Raises DataError, naming the entry.
     """
     try:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
-            _require_sane(source, entries, top, folder)
+            _check_entries(source, entries, top, folder)
             with progress_bar(len(entries), "Unpacking", " files", quiet) as bar:
                 for entry in entries:
                     _unpack_entry(archive, entry, folder)
                     bar.update()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{source}: not a whole zip file ({error}). Remove it and download it again.") from error
+        raise DataError(f"{source}: not an intact zip file ({error}). Remove it and download it again.") from error
 
 
 def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
@@ -42,12 +42,12 @@ def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path
         shutil.copyfileobj(packed, file)
 
 
-def _require_sane(source: Path, entries: list[zipfile.ZipInfo], top: str, folder: Path) -> None:
-    size = sum(entry.file_size for entry in entries)  # also a bound on what is written: zipfile stops at these sizes
+def _check_entries(source: Path, entries: list[zipfile.ZipInfo], top: str, folder: Path) -> None:
+    size = sum(entry.file_size for entry in entries)  # an upper bound on what is written: zipfile stops at these sizes
     if len(entries) > MAX_FILES or size > MAX_BYTES:
         raise DataError(
-            f"{source}: would unpack to {len(entries):,} files of {size:,} bytes, more than any copy of the data set "
-            "has. Get the archive from elsewhere."
+            f"{source}: would unpack to {len(entries):,} files of {size:,} bytes, more than the data set "
+            "can have. Get the archive from elsewhere."
         )
     seen: set[str] = set()
     for entry in entries:
@@ -58,16 +58,16 @@ def _require_sane(source: Path, entries: list[zipfile.ZipInfo], top: str, folder
             )
         seen.add(entry.filename)
     free = shutil.disk_usage(folder).free
-    needed = size + 4096 * len(entries)  # each file ends in a half-used block
+    needed = size + 4096 * len(entries)  # the last block of each file is partly used
     if free < needed:
         raise DataError(
             f"{folder.parent}: the disk is too full to unpack: {needed / 1e6:,.0f} MB are needed and "
-            f"{free / 1e6:,.0f} MB are free. Make room, then run the command again; the download is kept."
+            f"{free / 1e6:,.0f} MB are free. Free some space, then run the command again; the download is kept."
         )
 
 
 def _problem(entry: zipfile.ZipInfo, top: str, seen: set[str]) -> str:
-    """What is wrong with the entry, or nothing."""
+    """What is wrong with the entry; empty if nothing is."""
     path = PurePosixPath(entry.filename)
     kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on Unix
     if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
@@ -79,5 +79,5 @@ def _problem(entry: zipfile.ZipInfo, top: str, seen: set[str]) -> str:
     if entry.flag_bits & 1:
         return "is encrypted"
     if entry.filename in seen:
-        return "comes twice"
+        return "occurs twice"
     return ""

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from data import shapes
+from data import shape_drawing
 from model.layer import Layer, Params
 from model.layers.attention import AttentionCache
 from model.vit import ViT
@@ -118,11 +118,11 @@ class Trained(NamedTuple):
     params: Params
     mean: np.ndarray  # (3,), of the training pixels in 0..1
     std: np.ndarray  # (3,)
-    wnids: tuple[str, ...]  # its classes
+    class_ids: tuple[str, ...]
 
-    def draw(self, wnid: str, seed: int) -> tuple[np.ndarray, jax.Array, shapes.Box]:
+    def draw(self, class_id: str, seed: int) -> tuple[np.ndarray, jax.Array, shape_drawing.Box]:
         """A new picture of this class, uint8 (64, 64, 3); as the model wants it, (1, 64, 64, 3); the shape's box."""
-        drawn, box = shapes.draw(wnid, np.random.default_rng(seed))
+        drawn, box = shape_drawing.draw(class_id, np.random.default_rng(seed))
         picture = np.asarray(drawn)
         return picture, jnp.asarray((picture / 255 - self.mean) / self.std)[None], box
 
@@ -160,7 +160,7 @@ def enlarged(values: np.ndarray, side: int = 64) -> np.ndarray:
     return np.kron(values, np.ones((side // len(values), side // len(values))))
 
 
-def inside(values: np.ndarray, box: shapes.Box) -> float:
+def inside(values: np.ndarray, box: shape_drawing.Box) -> float:
     """The share of values, for pixels or patches and none negative, that is in the box."""
     left, top, right, bottom = box
     pixels = enlarged(values)

@@ -12,7 +12,7 @@ from data.augment import affine as maps
 from data.augment import tables
 from data.augment.blend import blend, grey, mean_grey, saturation, sharpness, smooth
 from data.augment.jitter import color_jitter
-from data.augment.settled import settled
+from data.augment.materialize import materialize
 from tests.augment_images import HEIGHT, WIDTH, images_of, levels_apart, pillow, varied_images
 
 IMAGES = varied_images()
@@ -146,10 +146,10 @@ def test_histogram_counts_every_pixel_in_its_channel() -> None:
             np.testing.assert_array_equal(found[channel], np.bincount(image[..., channel].ravel(), minlength=256))
 
 
-def test_settled_changes_nothing() -> None:
+def test_materialize_changes_nothing() -> None:
     for channels in (1, 3, 4):
         values = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
-        np.testing.assert_array_equal(jax.jit(settled)(values), values)
+        np.testing.assert_array_equal(jax.jit(materialize)(values), values)
 
 
 # Colour jitter.

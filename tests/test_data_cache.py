@@ -17,7 +17,9 @@ import pytest
 from common import files
 from common.errors import DataError
 from data import cache as caching
-from data.dataset import Dataset
+from data import layout
+from data.dataset import Dataset, Listing
+from data.decode import decode_chunk
 from data.tiny_imagenet import load
 from tests.tiny_data import jpeg, write_data_set
 
@@ -41,7 +43,7 @@ def builds(root: Path) -> dict[str, int]:
 
 def test_a_valid_cache_is_used_as_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = read(root)
-    monkeypatch.setattr(caching, "build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(caching, "write_build", lambda *_: pytest.fail("built again"))
     second = read(root)
     np.testing.assert_array_equal(first.train.images, second.train.images)
     np.testing.assert_array_equal(first.val.labels, second.val.labels)
@@ -178,7 +180,7 @@ def test_a_full_disk_is_noticed_before_decoding(root: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(caching, "decode_chunk", lambda _: pytest.fail("decoded for nothing"))
+    monkeypatch.setattr("data.decode.decode_chunk", lambda _: pytest.fail("decoded for nothing"))
     with pytest.raises(DataError, match=r"cache: the cache cannot be written: No space left on device.*GB are free"):
         read(root)
     assert builds(root) == before  # neither harmed nor joined by half of one
@@ -206,7 +208,7 @@ def test_a_disk_that_fills_up_while_decoding(root: Path) -> None:
         "offset": 0,
     }
     with pytest.raises(DataError, match=r"cache: the cache cannot be written: No space left on device"):
-        caching.decode_chunk(task)
+        decode_chunk(task)
 
 
 def test_a_limit_of_the_system_on_file_sizes(root: Path) -> None:
@@ -342,3 +344,13 @@ def test_without_locks_the_slower_of_two_builds_gives_way(root: Path, monkeypatc
     data = read(root)
     monkeypatch.undo()
     np.testing.assert_array_equal(data.train.images, read(root, root / "elsewhere").train.images)
+
+
+def test_caches_and_runs_of_before_are_recognised() -> None:
+    """Stamp and fingerprint are compared with what earlier versions wrote: neither may change for the same files."""
+    files_of_class = [layout.File("a.JPEG", 700, 5), layout.File("b.JPEG", 800, 6)]
+    scanned = layout.Scan(Path("anywhere"), {"wnids.txt": b"n01\n"}, {"n01": files_of_class}, files_of_class[:1])
+    assert layout.stamp(scanned) == "4821e254c6374c62ef12f54cf20b3315ef94bbfa860c57b5cc94dd0a50c60de7"
+    listing = Listing(("n01",), ("ant",), ["train/a.JPEG", "train/b.JPEG"], [0, 0], ["val/a.JPEG"], [0])
+    fingerprint = caching._fingerprint(listing, [{"sha256": "ab" * 32}, {"sha256": "cd" * 32}])
+    assert fingerprint == "22a04f2d951d7120f514cfb27130efc6028548e542a39a421cf6334972581468"

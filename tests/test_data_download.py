@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from data import download as downloading
 from data import unpack as unpacking
-from data.download import Archive, download
-from data.tiny_imagenet import load
+from data.download import download
+from data.registry import SOURCES
+from data.source import Archive
+from data.tiny_imagenet import check, load
 from data.unpack import unpack
 from tests.tiny_data import write_data_set
 
@@ -93,7 +94,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def offer(server: Server, content: bytes) -> Archive:
     """Put the content on the server; what it is described as is true."""
     server.content = content
-    return Archive(server.url, len(content), hashlib.md5(content).hexdigest(), NAME)
+    return Archive(server.url, len(content), hashlib.md5(content).hexdigest(), NAME, check)
 
 
 def get(archive: Archive, to: Path) -> Path:
@@ -106,7 +107,8 @@ def names(folder: Path) -> set[str]:
 
 
 def test_the_archive_is_the_published_one() -> None:
-    archive = downloading.ARCHIVES["tiny_imagenet"]
+    archive = SOURCES["tiny_imagenet"].archive
+    assert archive is not None
     assert archive.url == "https://cs231n.stanford.edu/tiny-imagenet-200.zip"
     assert (archive.size, archive.md5) == (248_100_043, "90528d7ca1a48142e341f4ef8d21d0de")
     assert archive.folder == NAME
@@ -132,7 +134,7 @@ def test_what_is_there_is_not_downloaded_again(server: Server, packed: bytes, tm
 def test_half_a_data_set_is_neither_taken_nor_overwritten(server: Server, packed: bytes, tmp_path: Path) -> None:
     broken = write_data_set(tmp_path / NAME)
     shutil.rmtree(broken / "train" / "n01")
-    with pytest.raises(DataError, match=rf"{NAME}: exists but is not whole. Move it away .*train/n01"):
+    with pytest.raises(DataError, match=rf"{NAME}: exists but is incomplete. Move it away .*train/n01"):
         get(offer(server, packed), tmp_path)
     assert (broken / "wnids.txt").exists()
     assert server.requests == []
@@ -149,7 +151,7 @@ def test_a_broken_connection_is_taken_up_again(server: Server, packed: bytes, tm
 def test_a_later_run_goes_on_where_the_last_one_ended(server: Server, packed: bytes, tmp_path: Path) -> None:
     archive = offer(server, packed)
     server.break_after = [1000] + [0] * 5
-    with pytest.raises(DataError, match=r"broke off after 1,000 of .*run the same command again"):
+    with pytest.raises(DataError, match=r"broken off after 1,000 of .*run the same command again"):
         get(archive, tmp_path)
     assert (tmp_path / f"{NAME}.zip.part").read_bytes() == packed[:1000]
     server.requests.clear()
@@ -170,7 +172,7 @@ def test_a_server_that_sends_another_range_is_not_believed(server: Server, packe
     archive = offer(server, packed)
     server.range_offset = 10
     (tmp_path / f"{NAME}.zip.part").write_bytes(packed[:1000])
-    with pytest.raises(DataError, match=r"answers with another part .*Remove .*zip\.part"):
+    with pytest.raises(DataError, match=r"sent another part .*Remove .*zip\.part"):
         get(archive, tmp_path)
     assert (tmp_path / f"{NAME}.zip.part").read_bytes() == packed[:1000]
 
@@ -208,7 +210,7 @@ def test_a_missing_file_is_reported_at_once(server: Server, packed: bytes, tmp_p
 
 def test_no_server_at_all(server: Server, packed: bytes, tmp_path: Path) -> None:
     archive = offer(server, packed)._replace(url="http://127.0.0.1:9/x.zip")  # a port where nobody listens
-    with pytest.raises(DataError, match=r"broke off after 0 of .*refused.*Check the connection"):
+    with pytest.raises(DataError, match=r"broken off after 0 of .*refused.*Check your network"):
         get(archive, tmp_path)
     with pytest.raises(DataError, match=r"not a web address; --url wants"):
         get(archive._replace(url="datasets/x.zip"), tmp_path)
@@ -227,7 +229,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_downloaded(
 def test_a_wrong_sum_says_what_to_do(server: Server, packed: bytes, tmp_path: Path) -> None:
     archive = offer(server, packed)
     server.content = packed[:100] + b"!" + packed[101:]
-    with pytest.raises(DataError, match=r"not the archive that was expected.*removed: run the command again") as caught:
+    with pytest.raises(DataError, match=r"not the expected archive.*removed: run the command again") as caught:
         get(archive, tmp_path)
     assert archive.md5 in str(caught.value)
     assert names(tmp_path) == set()
@@ -240,7 +242,7 @@ def test_an_archive_put_there_by_hand_is_taken_and_kept(server: Server, packed: 
     own = tmp_path / f"{NAME}.zip"
     archive = offer(server, packed)
     own.write_bytes(packed[:-1])
-    with pytest.raises(DataError, match=rf"{NAME}\.zip: not the archive that was expected.*Remove the file"):
+    with pytest.raises(DataError, match=rf"{NAME}\.zip: not the expected archive.*Remove the file"):
         get(archive, tmp_path)
     assert own.exists()
     own.write_bytes(packed)
@@ -289,7 +291,7 @@ def test_a_full_disk(server: Server, packed: bytes, tmp_path: Path, monkeypatch:
     if when == "unpacking":
         (tmp_path / f"{NAME}.zip.part").write_bytes(packed)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 9, 9))  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=r"the disk is too full.* MB.* free.*Make room"):
+    with pytest.raises(DataError, match=r"the disk is too full.* MB.* free.*Free some space"):
         get(archive, tmp_path)
     assert names(tmp_path) == ({f"{NAME}.zip.part"} if when == "unpacking" else set())
 
@@ -341,7 +343,7 @@ def test_an_entry_that_would_leave_the_folder_is_refused(tmp_path: Path, case: s
 def test_an_entry_that_comes_twice_is_refused(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         archive = zip_of(tmp_path / "x.zip", ("top/file", b"1"), ("top/file", b"2"))
-    with pytest.raises(DataError, match="'top/file' comes twice"):
+    with pytest.raises(DataError, match="'top/file' occurs twice"):
         unpack(archive, tmp_path, top="top", quiet=True)
 
 
@@ -382,7 +384,7 @@ def test_a_broken_zip_file(tmp_path: Path, damage: str) -> None:
     archive.write_bytes(content)
     target = tmp_path / "target"
     target.mkdir()
-    with pytest.raises(DataError, match=r"x\.zip: not a whole zip file .*download it again"):
+    with pytest.raises(DataError, match=r"x\.zip: not an intact zip file .*download it again"):
         unpack(archive, target, top="top", quiet=True)
     assert sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) <= 2048
 

@@ -14,7 +14,8 @@ import pytest
 from common.errors import DataError
 from data import shapes
 from data.dataset import Split
-from data.shapes import CLASSES, draw, generate
+from data.shape_drawing import CLASSES, OUTLINES, draw, fill
+from data.shapes import generate
 from data.tiny_imagenet import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,8 +58,8 @@ def test_the_loader_reads_it_as_it_reads_tiny_imagenet(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         data = load(make(tmp_path / "shapes"), workers=1, quiet=True)
     assert len(CLASSES) >= 10
-    assert data.wnids == tuple(CLASSES)
-    assert data.names == tuple(CLASSES.values())
+    assert data.class_ids == tuple(CLASSES)
+    assert data.class_names == tuple(CLASSES.values())
     assert data.train.images.shape == (4 * len(CLASSES), 64, 64, 3)
     assert np.bincount(data.train.labels).tolist() == [4] * len(CLASSES)
     assert np.bincount(data.val.labels).tolist() == [2] * len(CLASSES)
@@ -71,11 +72,11 @@ def test_boxes_files_say_which_images_must_be_there(tmp_path: Path) -> None:
         load(root, workers=1, quiet=True)
 
 
-@pytest.mark.parametrize("wnid", CLASSES)
-def test_the_box_holds_the_shape_and_the_shape_is_in_the_picture(wnid: str) -> None:
+@pytest.mark.parametrize("class_id", CLASSES)
+def test_the_box_holds_the_shape_and_the_shape_is_in_the_picture(class_id: str) -> None:
     sizes, centres = [], []
     for index in range(40):
-        _, (left, top, right, bottom) = draw(wnid, np.random.default_rng(index))
+        _, (left, top, right, bottom) = draw(class_id, np.random.default_rng(index))
         assert 0 <= left < right < 64
         assert 0 <= top < bottom < 64
         sizes.append(max(right - left, bottom - top) + 1)
@@ -88,11 +89,11 @@ def test_the_box_holds_the_shape_and_the_shape_is_in_the_picture(wnid: str) -> N
 def test_outlines_differ_under_any_rotation() -> None:
     """No two classes are one outline, turned: their distances to the edge of the shape, sorted, differ."""
     profiles = {}
-    for wnid, polygons in shapes._OUTLINES.items():
-        mask = shapes._fill([(polygon * 28 + 32, on) for polygon, on in polygons])
+    for class_id, polygons in OUTLINES.items():
+        mask = fill([(polygon * 28 + 32, on) for polygon, on in polygons])
         rows, columns = np.nonzero(mask > 0.5)
         radii = np.hypot(rows - rows.mean(), columns - columns.mean())
-        profiles[wnid] = np.histogram(radii, bins=8, range=(0, 32), density=True)[0]
+        profiles[class_id] = np.histogram(radii, bins=8, range=(0, 32), density=True)[0]
     for a in profiles:
         for b in profiles:
             if a < b:
@@ -148,15 +149,17 @@ def test_what_is_already_there_is_kept(tmp_path: Path) -> None:
 def test_another_data_set_is_not_overwritten(tmp_path: Path) -> None:
     root = make(tmp_path / "shapes")
     before = contents(root)
-    with pytest.raises(DataError, match=r"shapes: holds shapes drawn otherwise \(seed 0, not 1\)\. Move .*--to"):
+    with pytest.raises(
+        DataError, match=r"shapes: holds shapes drawn with other parameters \(seed 0, not 1\)\. Move .*--to"
+    ):
         make(root, seed=1)
     record = json.loads((root / "shapes.json").read_text())
     (root / "shapes.json").write_text(json.dumps({**record, "version": 0}))
-    with pytest.raises(DataError, match=r"drawn otherwise \(version 0, not \d+\)"):
+    with pytest.raises(DataError, match=r"drawn with other parameters \(version 0, not \d+\)"):
         make(root)
     for text in ("", "[]"):
         (root / "shapes.json").write_text(text)
-        with pytest.raises(DataError, match="shapes: holds something else than generated shapes"):
+        with pytest.raises(DataError, match="shapes: holds something other than generated shapes"):
             make(root)
     assert contents(root).keys() == before.keys()
 

@@ -17,6 +17,7 @@ from PIL import Image
 from common.errors import DataError
 from data import cache as caching
 from data.dataset import Dataset
+from data.decode import decode
 from data.tiny_imagenet import load
 from tests.tiny_data import NAMES, WNIDS, jpeg, write_boxes, write_data_set
 
@@ -38,8 +39,8 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_every_image_stands_under_its_label(root: Path) -> None:
     data = read(root)
-    assert data.wnids == WNIDS
-    assert data.names == NAMES
+    assert data.class_ids == WNIDS
+    assert data.class_names == NAMES
     assert data.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     for row, label in enumerate(data.train.labels):
         wnid = WNIDS[label]
@@ -122,7 +123,7 @@ def test_the_fingerprint_follows_content_and_labels_but_not_times(root: Path, tm
 
 
 def test_nothing_that_a_worker_imports_imports_jax() -> None:
-    modules = "data.dataset, data.tiny_imagenet, data.shapes, data.download, data.loader, data.workers"
+    modules = "data.dataset, data.tiny_imagenet, data.shapes, data.download, data.loader, data.workers, data.registry"
     code = f"import sys, {modules}; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 
@@ -217,19 +218,19 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
     ),
     "a corrupt image": (
         lambda root: (root / "train/n02/images/n02_3.JPEG").write_bytes(b"nonsense"),
-        ["train/n02/images/n02_3.JPEG: not a whole JPEG", "Get it again"],
+        ["train/n02/images/n02_3.JPEG: not an intact JPEG", "Replace it"],
     ),
     "a corrupt first image": (
         lambda root: (root / "train/n03/images/n03_0.JPEG").write_bytes(b"nonsense"),
-        ["train/n03/images/n03_0.JPEG: not a", "Get it again"],
+        ["train/n03/images/n03_0.JPEG: not a", "Replace it"],
     ),
     "an empty image": (
         lambda root: (root / "val/images/val_2.JPEG").write_bytes(b""),
-        ["val/images/val_2.JPEG: not a whole JPEG"],
+        ["val/images/val_2.JPEG: not an intact JPEG"],
     ),
     "a PNG under a false name": (
         lambda root: Image.new("RGB", (8, 8)).save(root / "val/images/val_2.JPEG", "PNG"),
-        ["val/images/val_2.JPEG: not a whole JPEG"],
+        ["val/images/val_2.JPEG: not an intact JPEG"],
     ),
     "images of different sizes": (
         lambda root: (root / "val/images/val_2.JPEG").write_bytes(jpeg(1, (8, 16))),
@@ -271,16 +272,16 @@ def test_a_truncated_image_is_refused_wherever_it_is_cut(tmp_path: Path) -> None
     assert whole.endswith(b"\xff\xd9")
     for cut in range(start, len(whole) - 1):
         for damaged in (whole[:cut], whole[:cut] + bytes(len(whole) - cut)):  # a broken copy can end in zeros
-            with pytest.raises(DataError, match=r"x\.JPEG: not a whole JPEG"):
-                caching._decode(damaged, tmp_path / "x.JPEG", (16, 16), "first.JPEG")
+            with pytest.raises(DataError, match=r"x\.JPEG: not an intact JPEG"):
+                decode(damaged, tmp_path / "x.JPEG", (16, 16), "first.JPEG")
     for accepted in (whole, whole + b"appended by a camera"):
-        assert caching._decode(accepted, tmp_path / "x.JPEG", (16, 16), "first.JPEG").shape == (16, 16, 3)
+        assert decode(accepted, tmp_path / "x.JPEG", (16, 16), "first.JPEG").shape == (16, 16, 3)
 
 
 def test_damage_is_named_from_a_worker_process_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "CHUNK", 3)
     (root / "val" / "images" / "val_2.JPEG").write_bytes(jpeg(1)[:-40])
-    with pytest.raises(DataError, match=r"val_2\.JPEG: not a whole JPEG"):
+    with pytest.raises(DataError, match=r"val_2\.JPEG: not an intact JPEG"):
         load(root, workers=2, quiet=True)
 
 

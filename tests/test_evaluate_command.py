@@ -66,8 +66,8 @@ def test_classes_and_confusions_add_up_to_the_overall_figures(call: Call, finish
     call(evaluate.main, finished, "--json", "report.json", "--device", "cpu")
     report, classes = read(tmp_path / "report.json"), RunFolder(finished).read_classes()
     per_class, confused = report["per_class"], report["confused"]
-    assert [entry["wnid"] for entry in per_class] == list(classes.wnids)
-    assert [entry["name"] for entry in per_class] == list(classes.names)
+    assert [entry["wnid"] for entry in per_class] == list(classes.class_ids)
+    assert [entry["name"] for entry in per_class] == list(classes.class_names)
     assert sum(entry["images"] for entry in per_class) == 36
     assert sum(entry["accuracy"] * entry["images"] for entry in per_class) / 36 == pytest.approx(report["top1"])
     assert sum(pair["images"] for pair in confused) == round(36 * (1 - report["top1"]))

@@ -24,9 +24,9 @@ def numbered(classes: int = 3, each: int = 20) -> Dataset:
     """Image i holds the value i; the classes take turns."""
     images = np.broadcast_to(np.arange(classes * each, dtype=np.uint8)[:, None, None, None], (classes * each, 2, 2, 3))
     labels = np.arange(classes * each, dtype=np.int32) % classes
-    wnids = tuple(f"n{i}" for i in range(classes))
+    class_ids = tuple(f"n{i}" for i in range(classes))
     official = Split(np.full((5, 2, 2, 3), 255, np.uint8), np.zeros(5, np.int32))
-    return Dataset(Split(images, labels), official, wnids, wnids, (0.5,) * 3, (0.2,) * 3, "numbered")
+    return Dataset(Split(images, labels), official, class_ids, class_ids, (0.5,) * 3, (0.2,) * 3, "numbered")
 
 
 def numbers(split: Split) -> list[int]:

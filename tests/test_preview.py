@@ -23,7 +23,7 @@ NAMES = ["class 0", "class 1", "class 2"]
 
 def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
     config = load_config("baseline", ["augment.flip=true", "augment.crop_padding=2", "augment.cutmix=1"])
-    cells = preview.cells_of(config, DATASET, 6, seed=3, originals=True)
+    cells = preview.make_cells(config, DATASET, 6, seed=3, originals=True)
     [rows, *_] = epoch_rows(len(DATASET.train.labels), 6, 3, 0)
     pixels, labels = config.augment(
         jax.random.key(3),
@@ -40,12 +40,12 @@ def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
         assert name == NAMES[DATASET.train.labels[rows][i]]
         np.testing.assert_allclose(image, seen[i], atol=0.51)
         assert label == preview.describe(np.asarray(labels)[i], NAMES)
-    assert [len(stack) for stack in preview.cells_of(config, DATASET, 2, seed=3, originals=False)] == [1, 1]
+    assert [len(stack) for stack in preview.make_cells(config, DATASET, 2, seed=3, originals=False)] == [1, 1]
 
 
 def test_without_augmentation_the_pictures_are_the_images() -> None:
     for [(image, label)], other in zip(
-        preview.cells_of(load_config("baseline"), DATASET, 5, seed=0, originals=False),
+        preview.make_cells(load_config("baseline"), DATASET, 5, seed=0, originals=False),
         DATASET.train.images[epoch_rows(len(DATASET.train.labels), 5, 0, 0)[0]],
         strict=True,
     ):

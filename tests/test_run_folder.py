@@ -1,6 +1,7 @@
 """The folder of a run: never two runs in one, never two writers, and metrics that survive crash and resume."""
 
-import json
+import errno
+import fcntl
 import os
 import re
 import subprocess
@@ -131,6 +132,15 @@ def test_a_lock_file_does_not_make_a_folder_full(tmp_path: Path) -> None:
     assert RunFolder.create("demo", tmp_path / "run") == run
 
 
+def test_without_locks_a_run_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(UserError, match="no locks; choose another folder"), run.lock():
+        pytest.fail("two processes could write here")
+
+
 # What it holds.
 
 
@@ -167,9 +177,17 @@ def test_classes_that_cannot_be_used(run: RunFolder, content: str) -> None:
         run.read_classes()
 
 
-def test_classes_are_plain_json(run: RunFolder) -> None:
-    run.write_classes(Classes(("n01",), ("a",), (0.5,), (0.25,), "abc"))
-    assert json.loads(run.classes_file.read_text())["mean"] == [0.5]
+def test_the_file_of_classes_keeps_its_format(run: RunFolder) -> None:
+    """Runs of before the fields were renamed load, and what is written now is the same, byte for byte."""
+    text = (
+        '{\n "wnids": [\n  "n01"\n ],\n "names": [\n  "über"\n ],\n "mean": [\n  0.5\n ],\n "std": [\n  0.25\n ],\n'
+        ' "fingerprint": "abc"\n}\n'
+    )
+    run.classes_file.write_text(text, encoding="utf-8")
+    classes = run.read_classes()
+    assert classes == Classes(("n01",), ("über",), (0.5,), (0.25,), "abc")
+    run.write_classes(classes)
+    assert run.classes_file.read_text(encoding="utf-8") == text
 
 
 # Metrics.

@@ -16,7 +16,7 @@ def test_the_first_classes_alone() -> None:
         assert 0 < len(rows) < len(all_of_them.labels)
         np.testing.assert_array_equal(kept.images, all_of_them.images[rows])
         np.testing.assert_array_equal(kept.labels, all_of_them.labels[rows])
-    assert (part.wnids, part.names) == (whole.wnids[:2], whole.names[:2])
+    assert (part.class_ids, part.class_names) == (whole.class_ids[:2], whole.class_names[:2])
     assert part[4:] == whole[4:]
 
 
@@ -26,5 +26,5 @@ def test_all_classes_are_the_data_set_itself() -> None:
 
 
 def test_more_classes_than_there_are() -> None:
-    with pytest.raises(DataError, match=r"^data\.classes=6: there are 5; choose fewer"):
+    with pytest.raises(DataError, match=r"^data\.classes=6: there are only 5 classes; choose fewer"):
         first_classes(random_dataset(classes=5), 6)

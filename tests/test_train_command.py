@@ -58,7 +58,7 @@ def test_a_run_leaves_what_is_needed_to_go_on(finished: Path) -> None:
     config, classes = run.read_config(), run.read_classes()
     assert (config.preset, config.model.d_model) == ("baseline", 8)
     assert config.optim.learning_rate == 0.01  # given as 1e-2, which YAML takes for text
-    assert len(classes.wnids) == len(classes.names) == 12
+    assert len(classes.class_ids) == len(classes.class_names) == 12
     header, *rows = run.metrics_file.read_text().splitlines()
     assert header == (
         "epoch,step,train_loss,val_loss,val_top1,val_top5,learning_rate,images_per_second,seconds,data_wait,"

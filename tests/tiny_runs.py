@@ -35,8 +35,8 @@ def random_dataset(train: int = 26, val: int = 10, classes: int = 5, size: int =
         return Split(pixels, rng.integers(0, classes, n, dtype=np.int32))
 
     names = tuple(f"class {i}" for i in range(classes))
-    wnids = tuple(f"n{i:02}" for i in range(classes))
-    return Dataset(split(train), split(val), wnids, names, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), "noise")
+    class_ids = tuple(f"n{i:02}" for i in range(classes))
+    return Dataset(split(train), split(val), class_ids, names, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), "noise")
 
 
 def start_python(*arguments: str | Path, cache: Path, cwd: Path, **options: Any) -> subprocess.Popen[str]:

@@ -15,6 +15,7 @@ import yaml
 
 from common.errors import ConfigError
 from data.augment import Augmentation
+from data.registry import SOURCES
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
@@ -47,7 +48,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    name: Literal["tiny_imagenet", "shapes"]
+    name: Name  # one of data.registry.SOURCES
     root: Name | None
     cache: Name | None
     workers: Count | None
@@ -55,11 +56,14 @@ class DataConfig:
     holdout: Share
     classes: Count | None
 
+    def __post_init__(self) -> None:
+        if self.name not in SOURCES:
+            raise ValueError(f"name={show(self.name)}: there is no such data set; {nearest(self.name, SOURCES)}")
+
     @property
     def folder(self) -> Path:
-        """`root`, or where the data set of this name usually lies."""
-        usual = {"tiny_imagenet": "datasets/tiny-imagenet-200", "shapes": "datasets/shapes"}
-        return Path(self.root or usual[self.name]).expanduser()
+        """`root`, or the default folder of the data set."""
+        return Path(self.root or SOURCES[self.name].folder).expanduser()
 
     @property
     def cache_folder(self) -> Path | None:

@@ -1,10 +1,10 @@
-"""A picture of what the model really sees: training images through the augmentation of a preset.
+"""A picture of what the model sees: training images after the augmentation of a preset.
 
     python -m training.preview tiny_imagenet --out grid.png
     python -m training.preview demo augment.policy=trivial_augment augment.cutmix=1 --out grid.png --originals
 
-The images of a batch go through the very function that the training step calls, normalisation included, which is
-undone for display. Under each stands its label; a mixed one is written out with its weights.
+The images are augmented by the function that the training step calls; the normalization is undone for display. Below
+each image is its label, and for a mixed image the labels with their weights.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from training.device import choose_device
 from training.setup import load_dataset
 
 DEFAULT_PRESET = "tiny_imagenet"
-SCALE = 2  # pixels on the screen for each of an image, both ways
-MARGIN = 4  # pixels around each picture
-LINES = 2  # of text below it
-SMALLEST_WEIGHT = 0.005  # of a label, to be written out: it would read 0.00 below
+SCALE = 2  # enlargement of each image
+MARGIN = 4  # pixels around each image
+LINES = 2  # lines of text below each image
+MIN_WEIGHT = 0.005  # labels of less weight are left out: they would be shown as 0.00
 
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    if not args.out.parent.is_dir():  # now, rather than after the work
+    if not args.out.parent.is_dir():  # before the work, not after it
         raise UserError(f"--out {args.out}: there is no folder {args.out.parent}; make it first")
     config = load_config(args.preset, args.overrides)
     choose_device(args.device)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
             f"--rows {args.rows} --columns {args.columns}: {count} pictures, but there are only "
             f"{len(dataset.train.labels)} training images"
         )
-    cells = cells_of(config, dataset, count, args.seed, args.originals)
+    cells = make_cells(config, dataset, count, args.seed, args.originals)
     with replacing(args.out) as file:
         draw_grid(cells, args.columns).save(file, format="PNG")
     print(f"{args.out}: {count} training images of {config.data.folder} as the preset {config.preset} shows them")
@@ -60,8 +60,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", metavar="FILE.png", type=Path, required=True, help="the picture to write, or replace")
     parser.add_argument("--rows", type=int, default=6, help="default: %(default)s")
     parser.add_argument("--columns", type=int, default=8, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the images and of all that is random")
-    parser.add_argument("--originals", action="store_true", help="above each picture the image as it was")
+    parser.add_argument("--seed", type=int, default=0, help="of the images and the augmentation (default: %(default)s)")
+    parser.add_argument("--originals", action="store_true", help="show the original above each image")
     args = parser.parse_intermixed_args(argv)
     for option in ("rows", "columns"):
         if getattr(args, option) < 1:
@@ -78,19 +78,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-Cell = tuple[np.ndarray, str]  # uint8 (H, W, 3) and its label
+Cell = tuple[np.ndarray, str]  # an image, uint8 (H, W, 3), and its label
 
 
-def cells_of(config: Config, dataset: Dataset, count: int, seed: int, originals: bool) -> list[list[Cell]]:
-    """For each of `count` images what stands in its place of the grid: (the original above) what becomes of it."""
+def make_cells(config: Config, dataset: Dataset, count: int, seed: int, originals: bool) -> list[list[Cell]]:
+    """The cells of each of `count` images: the augmented image, with `originals` after the original."""
     rows = epoch_rows(len(dataset.train.labels), count, seed, epoch=0)[0]
     images, classes = dataset.train.images[rows], dataset.train.labels[rows]
-    names = [name.partition(",")[0] for name in dataset.names]  # of several names the first
+    names = [name.partition(",")[0] for name in dataset.class_names]  # the first of several synonyms
     augmented = jax.jit(config.augment, static_argnums=(3, 4, 5, 6))
     pixels, labels = augmented(
         jax.random.key(seed), images, classes, dataset.mean, dataset.std, len(names), jnp.dtype("float32")
     )
-    seen = displayed(np.asarray(pixels), dataset)
+    seen = denormalize(np.asarray(pixels), dataset)
     cells = [[(image, describe(label, names))] for image, label in zip(seen, np.asarray(labels), strict=True)]
     if originals:
         for cell, image, label in zip(cells, images, classes, strict=True):
@@ -98,22 +98,22 @@ def cells_of(config: Config, dataset: Dataset, count: int, seed: int, originals:
     return cells
 
 
-def displayed(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Normalized (B, H, W, 3) as colours, uint8. Noise outside of what a screen can show is cut off."""
+def denormalize(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Undo the normalization: (B, H, W, 3) -> uint8 (B, H, W, 3), clipped to 0..255."""
     colours = 255 * (pixels * np.array(dataset.std) + np.array(dataset.mean))
     return colours.round().clip(0, 255).astype(np.uint8)
 
 
 def describe(label: np.ndarray, names: Sequence[str]) -> str:
-    """A class, or (C,) probabilities from the largest: `cat 0.70 + bus 0.30`."""
+    """The name of a class, or of (C,) probabilities the classes in descending order: `cat 0.70 + bus 0.30`."""
     if label.ndim == 0:
         return names[int(label)]
-    parts = [int(i) for i in np.argsort(-label, kind="stable") if label[i] >= SMALLEST_WEIGHT]
+    parts = [int(i) for i in np.argsort(-label, kind="stable") if label[i] >= MIN_WEIGHT]
     return names[parts[0]] if len(parts) == 1 else " + ".join(f"{names[i]} {label[i]:.2f}" for i in parts)
 
 
 def draw_grid(cells: Sequence[Sequence[Cell]], columns: int) -> Image.Image:
-    """All pictures, `columns` beside each other, each enlarged and with its label below."""
+    """All images in rows of `columns`, enlarged, with their labels below."""
     font = ImageFont.load_default()
     line_height = int(font.getbbox("Ag")[3]) + 2
     height, width = (SCALE * side for side in cells[0][0][0].shape[:2])
@@ -137,13 +137,13 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def wrap(text: str, width: int, font: Font) -> list[str]:
-    """At most LINES lines no wider than `width` pixels, between the parts of a mixed label; what is too long is cut."""
+    """At most LINES lines of at most `width` pixels, one for each part of a mixed label; long lines are shortened."""
     lines = text.replace(" + ", "\n+ ").split("\n")[:LINES]
     return [shorten(line, width, font) for line in lines]
 
 
 def shorten(line: str, width: int, font: Font) -> str:
-    """`line` with letters taken out before its last word until it fits: a weight at its end stays."""
+    """`line` without some letters before its last word, so that it fits; a weight at the end remains."""
     head, _, tail = line.rpartition(" ")
     if not head:
         head, tail = line, ""

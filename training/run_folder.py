@@ -1,23 +1,22 @@
-"""The folder of a run: what is needed to resume it, to evaluate it and to see how it went.
+"""The folder of a run: everything needed to resume it, to evaluate it and to plot its course.
 
-config.yml     the resolved configuration, every option
-classes.json   names of the classes, normalisation and fingerprint of the data
-metrics.csv    a row for each evaluation
-last.npz       the newest checkpoint, to resume from
-best.npz       the checkpoint with the best validation accuracy: of the moving average, where there is one
+config.yml     the configuration, every option resolved
+classes.json   class ids and names, mean, standard deviation and fingerprint of the data
+metrics.csv    one row per evaluation
+last.npz       the latest checkpoint, to resume from
+best.npz       the checkpoint with the best validation accuracy (of the moving average, if there is one)
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import replace_text
+from common.files import LockedError, locked, replace_text
 from training.config import Config, from_yaml
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
 from training.yaml_text import read_utf8
@@ -29,13 +28,13 @@ HOW_TO_TRAIN = "train one with `python train.py demo`"
 
 @dataclass(frozen=True)
 class Classes:
-    """What a trained model must know of its data to be used without it."""
+    """What is needed of the data to use a trained model without them; the fields are those of data.dataset.Dataset."""
 
-    wnids: tuple[str, ...]  # WordNet ids; a class is its position in here
-    names: tuple[str, ...]  # for people, in the same order
-    mean: tuple[float, ...]  # per channel, of the training pixels in 0..1
+    class_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
     std: tuple[float, ...]
-    fingerprint: str  # of the whole data set
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, preset: str, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> "RunFolder":
-        """A new folder: `path`, which may exist if it is empty, else `runs/<preset>-<date>-<time>`.
+        """A new folder: `path`, which must be empty or not exist; by default `runs/<preset>-<date>-<time>`.
 
         Raises:
             UserError: `path` is not empty, or is a file.
@@ -90,7 +89,7 @@ class RunFolder:
         """The run in the folder `path`.
 
         Raises:
-            UserError: there is no such folder, or it is not that of a run.
+            UserError: there is no such folder, or it holds no run.
         """
         run = cls(Path(path))
         if not run.path.exists():
@@ -103,7 +102,7 @@ class RunFolder:
 
     @classmethod
     def newest(cls, runs: Path = RUNS) -> "RunFolder":
-        """The run whose checkpoint or metrics were written last.
+        """The run whose checkpoints or metrics were written last.
 
         Raises:
             UserError: no run in `runs` has a checkpoint yet.
@@ -120,25 +119,22 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only one who writes here, until the block or the process ends.
+        """Be the only process that writes to this folder, until the block or the process ends.
 
         Raises:
-            UserError: another training writes here.
+            UserError: another training writes here, or the file system has no locks.
             OSError: the folder cannot be written.
         """
-        with open(self.path / LOCK, "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise UserError(
-                    f"{self.path}: another training (process {file.read().strip() or 'unknown'}) is writing this run; "
-                    "wait for it, stop it, or choose another folder"
-                ) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
+        try:
+            with locked(self.path / LOCK, wait=False) as supported:
+                if not supported:
+                    raise UserError(f"{self.path}: this file system has no locks; choose another folder")
+                yield
+        except LockedError as error:
+            raise UserError(
+                f"{self.path}: another training (process {error.holder or 'unknown'}) is writing this run; "
+                "wait for it, stop it, or choose another folder"
+            ) from None
 
     def write_config(self, config: Config) -> None:
         replace_text(self.config_file, config.to_yaml())
@@ -147,8 +143,8 @@ class RunFolder:
         """The configuration of the run, with `section.key=value` overrides of the options named in `allowed`.
 
         Raises:
-            UserError: an override of another option.
-            ConfigError: the file is damaged or has options that this version does not know.
+            UserError: another option is overridden.
+            ConfigError: the file is damaged or has unknown options.
         """
         for override in overrides:
             if override.partition("=")[0] not in allowed:
@@ -157,14 +153,26 @@ class RunFolder:
         return from_yaml(read_utf8(self.config_file), source=str(self.config_file), overrides=list(overrides))
 
     def write_classes(self, classes: Classes) -> None:
-        replace_text(self.classes_file, json.dumps(asdict(classes), indent=1, ensure_ascii=False) + "\n")
+        values = {
+            "wnids": classes.class_ids,  # the first two keys are older than the names of the fields
+            "names": classes.class_names,
+            "mean": classes.mean,
+            "std": classes.std,
+            "fingerprint": classes.fingerprint,
+        }
+        replace_text(self.classes_file, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
     def read_classes(self) -> Classes:
         """Raises UserError where the file is missing or damaged."""
         try:
             values = json.loads(self.classes_file.read_text(encoding="utf-8"))
-            fingerprint = values.pop("fingerprint")
-            return Classes(**{key: tuple(value) for key, value in values.items()}, fingerprint=fingerprint)
+            return Classes(
+                class_ids=tuple(values["wnids"]),
+                class_names=tuple(values["names"]),
+                mean=tuple(values["mean"]),
+                std=tuple(values["std"]),
+                fingerprint=values["fingerprint"],
+            )
         except FileNotFoundError:
             raise UserError(f"{self.classes_file}: missing; this run cannot be used without it: train again") from None
         except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -186,7 +194,7 @@ def _make_dated(runs: Path, preset: str) -> Path:
     folder, number = runs / name, 1
     while True:
         try:
-            folder.mkdir()  # fails, rather than shares, where another run began in this second
+            folder.mkdir()  # fails if another run started in the same second
             return folder
         except FileExistsError:
             number += 1

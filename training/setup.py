@@ -1,9 +1,9 @@
 """From a configuration to the things that compute: data, optimizer, training step."""
 
 from common.errors import ConfigError, DataError
-from data import shapes, tiny_imagenet
 from data.dataset import Dataset
 from data.holdout import hold_out
+from data.registry import SOURCES
 from data.subset import first_classes
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
@@ -17,22 +17,23 @@ from training.step import TrainingStep, default_abreast, default_chunks
 
 
 def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
-    """The images that the configuration names; with `draw`, shapes are drawn first where their folder does not exist.
+    """The data set that the configuration selects.
 
-    With `classes`, only the first so many. With `holdout`, `val` is a slice of the training images, which `train` is
-    then without.
+    With `draw`, a generated data set is generated first where its folder is missing or empty. `data.classes` keeps only
+    the first classes. With `data.holdout`, `val` consists of training images, which `train` then lacks.
 
     Raises:
-        DataError: they are missing or damaged, and the message says how to get them; or they cannot be so divided.
+        DataError: the data set is missing or damaged (the message says how to get it), or too small for these options.
     """
-    if config.name == "shapes" and not (config.folder.exists() and any(config.folder.iterdir())):
+    source, folder = SOURCES[config.name], config.folder
+    if source.generate is not None and not (folder.exists() and any(folder.iterdir())):
         if not draw:
             raise DataError(
-                f"{config.folder}: there is no such folder; name it with data.root=DIR, or draw the shapes again with "
-                f"`python -m data.shapes --to {config.folder}`"
+                f"{folder}: there is no such folder; name it with data.root=DIR, or generate the data again with "
+                f"`python -m data.{config.name} --to {folder}`"
             )
-        shapes.generate(config.folder, workers=config.workers, quiet=quiet)
-    dataset = tiny_imagenet.load(config.folder, config.cache_folder, config.workers, quiet)
+        source.generate(folder, workers=config.workers, quiet=quiet)
+    dataset = source.load(folder, config.cache_folder, config.workers, quiet)
     return hold_out(first_classes(dataset, config.classes), config.holdout)
 
 
@@ -45,7 +46,7 @@ def describe_validation(config: DataConfig, dataset: Dataset) -> str:
 
 def check_fit(model: ViT, dataset: Dataset) -> None:
     """Raises ConfigError where the model's classes or image size are not those of the data."""
-    classes = len(dataset.wnids)
+    classes = len(dataset.class_ids)
     if model.num_classes != classes:
         raise ConfigError(
             f"model.num_classes={model.num_classes}, but the data have {classes} classes: "

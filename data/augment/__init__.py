@@ -1,4 +1,4 @@
-"""Augmentation and normalisation, in jax.numpy: pure functions of a key that run inside the jitted training step."""
+"""Augmentation and normalization in jax.numpy: pure functions of a PRNG key, part of the jitted training step."""
 
 from data.augment.augmentation import Augmentation
 from data.augment.normalize import normalize

@@ -1,4 +1,4 @@
-"""The whole of the augmentation, from pixels and labels as they are stored to those that the model learns from."""
+"""The augmentation pipeline: from stored pixels and labels to the batch that the model is trained on."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from data.augment.erasing import random_erasing
 from data.augment.jitter import color_jitter
 from data.augment.mix import mix, one_hot, random_weights
 from data.augment.normalize import normalize
-from data.augment.policy import STRONGEST, rand_augment, trivial_augment
+from data.augment.policy import MAX_MAGNITUDE, rand_augment, trivial_augment
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """`images, labels = augmentation(key, images, labels, mean, std, num_classes, dtype)`; see `__call__`.
 
-    By default all is off but the normalisation.
+    By default everything but the normalization is off.
 
     Attributes:
-        flip: mirror half of the images.
-        crop_padding: shift by up to so many pixels.
-        resized_crop: smallest share of the area that is cut out and stretched to the whole; None: off.
-        color_jitter: how far the factors of brightness, contrast and saturation are from 1, at most; 0: off.
-        policy: none, trivial_augment or rand_augment: one of fourteen operations, or several.
-        rand_augment_ops, rand_augment_magnitude: how many, and how strong, from 0 to 10; of rand_augment alone.
-        erasing: probability that a box is filled with noise.
-        mixup, cutmix: alpha of their Beta distributions; 0: off. With both on, each batch draws which.
-        mix_probability: of a batch to be mixed, where one of them is on.
+        flip: mirror half of the images left to right.
+        crop_padding: maximum random shift, in pixels.
+        resized_crop: minimum fraction of the area that a random crop keeps; it is resized to the image; None: off.
+        color_jitter: maximum |factor - 1| of brightness, contrast and saturation; 0: off.
+        policy: none, trivial_augment (one of fourteen operations) or rand_augment (several).
+        rand_augment_ops, rand_augment_magnitude: number of operations and their magnitude, 0 to 10; rand_augment only.
+        erasing: probability that a box of an image is filled with noise.
+        mixup, cutmix: alpha of their Beta distributions; 0: off. With both on, each batch uses one at random.
+        mix_probability: probability that a batch is mixed, if MixUp or CutMix is on.
 
     Raises:
         ValueError: an attribute is out of its range.
@@ -58,7 +58,7 @@ class Augmentation:
             raise ValueError(f"resized_crop must be above 0 and at most 1, or null, got {self.resized_crop}")
         if self.rand_augment_ops < 1:
             raise ValueError(f"rand_augment_ops must be at least 1, got {self.rand_augment_ops}")
-        if not 0 <= self.rand_augment_magnitude <= STRONGEST:
+        if not 0 <= self.rand_augment_magnitude <= MAX_MAGNITUDE:
             raise ValueError(f"rand_augment_magnitude must be from 0 to 10, got {self.rand_augment_magnitude}")
         for name in ("crop_padding", "color_jitter", "mixup", "cutmix"):
             if getattr(self, name) < 0:
@@ -77,13 +77,13 @@ class Augmentation:
         num_classes: int,
         dtype: DTypeLike,
     ) -> tuple[jax.Array, jax.Array]:
-        """A batch as the model sees it.
+        """Augment and normalize a batch.
 
-        key: decides everything that is random.  images: uint8 (B, H, W, 3).  labels: int (B,).
-        mean, std: of the pixels in 0..1, a number for each channel.
+        key: PRNG key of all random choices.  images: uint8 (B, H, W, 3).  labels: int (B,).
+        mean, std: per channel, of pixels in 0..1.
 
-        Returns images of `dtype` (B, H, W, 3), normalized; labels as they came, or (B, C) probabilities with mixup or
-        cutmix.
+        Returns images of `dtype` (B, H, W, 3), normalized; labels unchanged, or with MixUp or CutMix as probabilities
+        (B, C).
         """
         flip_key, crop_key, resize_key, jitter_key, policy_key, erase_key, mix_key = jax.random.split(key, 7)
         if self.resized_crop is not None:

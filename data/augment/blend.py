@@ -1,4 +1,4 @@
-"""Mixing an image with a plainer version of itself: saturation, sharpness, and all that Pillow's ImageEnhance does."""
+"""Blending an image with a degenerate version of itself (grey, smooth or black), as Pillow's ImageEnhance does."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import jax
 import jax.numpy as jnp
 
 
-def blend(plain: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Array:
-    """plain + factor (images - plain), cut to 0..255 and rounded down: `plain` for 0, `images` for 1, more so above 1.
+def blend(degenerate: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Array:
+    """degenerate + factor (images - degenerate), clipped to 0..255 and rounded down.
 
-    Integers of any shapes that broadcast -> the type of `images`. The same as Pillow's `Image.blend`, in single
-    precision too, where XLA does not fuse the product into the sum; then a value may differ by 1 level.
+    Factor 0 gives `degenerate`, 1 gives `images`, more than 1 extrapolates. Integers of any shapes that broadcast ->
+    the dtype of `images`. Equal to Pillow's `Image.blend`, also in single precision, unless XLA fuses multiplication
+    and addition; then a value may differ by 1.
     """
-    start = plain.astype(jnp.float32)
+    start = degenerate.astype(jnp.float32)
     mixed = start + factor.astype(jnp.float32) * (images.astype(jnp.float32) - start)
     return mixed.clip(0, 255).astype(images.dtype)
 
 
 def grey(images: jax.Array) -> jax.Array:
-    """Brightness by ITU-R 601-2: uint8 (B, H, W, 3) -> uint8 (B, H, W, 1). Exactly Pillow's `convert("L")`."""
+    """Luma by ITU-R 601-2: uint8 (B, H, W, 3) -> uint8 (B, H, W, 1). Exactly Pillow's `convert("L")`."""
     weights = jnp.array([19595, 38470, 7471])  # 0.299, 0.587 and 0.114 in units of 1 / 65536
     return ((images.astype(int) * weights).sum(axis=-1, keepdims=True) + 32768 >> 16).astype(jnp.uint8)
 
@@ -31,7 +32,7 @@ def mean_grey(images: jax.Array) -> jax.Array:
 
 
 def smooth(images: jax.Array) -> jax.Array:
-    """A mean over 3 x 3 pixels in which the middle counts five times, edges as they are. Exactly ImageFilter.SMOOTH.
+    """Weighted mean over 3 x 3 pixels, weight 5 in the middle; border pixels are unchanged. Exactly ImageFilter.SMOOTH.
 
     uint8 (B, H, W, C) -> uint8 (B, H, W, C)
     """
@@ -43,10 +44,10 @@ def smooth(images: jax.Array) -> jax.Array:
 
 
 def saturation(images: jax.Array, factor: jax.Array) -> jax.Array:
-    """Grey for 0, as it was for 1, more colourful above: (B, H, W, 3), (B,) -> uint8 (B, H, W, 3)."""
+    """Factor 0 gives grey, 1 the original, more than 1 stronger colours: (B, H, W, 3), (B,) -> uint8 (B, H, W, 3)."""
     return blend(grey(images), images, factor[:, None, None, None])
 
 
 def sharpness(images: jax.Array, factor: jax.Array) -> jax.Array:
-    """Smooth for 0, as it was for 1, sharper above: (B, H, W, C), (B,) -> uint8 (B, H, W, C)."""
+    """Factor 0 smooths, 1 is the original, more than 1 sharpens: (B, H, W, C), (B,) -> uint8 (B, H, W, C)."""
     return blend(smooth(images), images, factor[:, None, None, None])

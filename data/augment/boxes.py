@@ -1,4 +1,4 @@
-"""Random boxes of a given range of areas and shapes: what is cropped, and what is erased."""
+"""Random boxes with area and aspect ratio in a given range, for cropping and erasing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-TRIES = 10  # shapes drawn for each image, of which the first that fits into it is taken
+TRIES = 10  # shapes drawn per image; the first that fits into the image is used
 
 
 def random_boxes(
@@ -15,10 +15,10 @@ def random_boxes(
 ) -> jax.Array:
     """`count` boxes inside an image of `size` = (H, W): int (count, 4), top, left, height and width in pixels.
 
-    Their area is uniform in the range `area`, a share of the image's; width over height is uniform in the range
-    `aspect` on a logarithmic scale, so that w/h and h/w are equally likely; the place is uniform among those inside. A
-    shape that does not fit is drawn again, so wide boxes of almost the whole area are rarer than asked for. If none of
-    ten fits, the sides of the tenth are cut to the image's.
+    The area is uniform in the range `area`, as a fraction of the image's area. The aspect ratio, width over height, is
+    log-uniform in the range `aspect`, so w/h and h/w are equally likely. The position is uniform among those inside
+    the image. A shape that does not fit is rejected, so elongated boxes of almost the full area are rarer than the
+    range says. If none of TRIES fits, the last one is clipped to the image.
     """
     H, W = size
     area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)

@@ -1,4 +1,4 @@
-"""Flips and crops: which part of an image is seen, and from which side."""
+"""Flips and crops."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def random_crop(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
-    """Pad each image by `padding` zeros on every side and cut its size out again at a random place.
+    """Pad each image by `padding` zeros on every side and crop it to its size at a random position.
 
-    That is a shift by -padding..padding pixels on each axis, all (2 padding + 1)^2 equally likely and drawn for each
-    image on its own; what comes in from outside is black, for it acts on uint8 pixels, before `normalize`.
+    This is a shift by -padding..padding pixels on each axis, with all (2 padding + 1)^2 equally likely, drawn per
+    image. The padding is black, because the images are uint8 pixels that have not been normalized.
     (B, H, W, C) -> (B, H, W, C), as in the training of residual nets on CIFAR (He et al. 2016, arXiv:1512.03385, 4.2).
     """
     if padding == 0:
@@ -35,25 +35,24 @@ def random_crop(key: jax.Array, images: jax.Array, padding: int) -> jax.Array:
     return jax.vmap(cut)(padded, corners)
 
 
-def random_resized_crop(key: jax.Array, images: jax.Array, smallest: float) -> jax.Array:
-    """Cut out a box of `smallest`..1 of the area, width over height 3/4..4/3, and stretch it to the whole image.
+def random_resized_crop(key: jax.Array, images: jax.Array, min_area: float) -> jax.Array:
+    """Crop to a box of `min_area`..1 of the area, width over height 3/4..4/3, and resize it to the size of the image.
 
     uint8 (B, H, W, C) -> uint8 (B, H, W, C), as in the training of Inception (Szegedy et al. 2015, arXiv:1409.4842, 6).
     """
     B, H, W, _ = images.shape
-    boxes = random_boxes(key, B, (H, W), area=(smallest, 1.0), aspect=ASPECT)
+    boxes = random_boxes(key, B, (H, W), area=(min_area, 1.0), aspect=ASPECT)
     return crop_and_resize(images, boxes, (H, W))
 
 
 def crop_and_resize(images: jax.Array, boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
     """The part of each image inside its box, resized to `size` = (height, width): uint8 (B, H, W, C) -> (B, *size, C).
 
-    Bilinear with antialias. A pixel of the result is a weighted mean of pixels of the image, and the weights fall off
-    as a triangle around the place that it looks at. The mean is taken over rows, then columns: two small matrices for
-    each image.
+    Bilinear with antialiasing: each output pixel is a weighted mean of input pixels, with a triangular kernel. The
+    kernel is separable, so the resampling is a product with one small matrix for the rows and one for the columns.
 
-    boxes: (B, 4), top, left, height and width in pixels. Beside the edge of its box a pixel sees what lies there in the
-    image. Within 1 level of Pillow's `Image.resize(size, BILINEAR, box)`, which rounds between rows and columns.
+    boxes: (B, 4), top, left, height and width in pixels. At the edge of a box the kernel extends into the pixels
+    around it. Within 1 level of Pillow's `Image.resize(size, BILINEAR, box)`, which rounds between rows and columns.
     """
     top, left, height, width = boxes.astype(jnp.result_type(float)).T
     rows = triangle_weights(top, height, images.shape[1], size[0])  # (B, size[0], H)
@@ -64,10 +63,10 @@ def crop_and_resize(images: jax.Array, boxes: jax.Array, size: tuple[int, int]) 
 
 
 def triangle_weights(start: jax.Array, length: jax.Array, pixels: int, out: int) -> jax.Array:
-    """(B, out, pixels): how much of each of `pixels` is in each of `out` that cover [start, start + length).
+    """Resampling matrices (B, out, pixels) from an axis of `pixels` to `out` pixels that cover [start, start + length).
 
-    The triangle reaches one pixel to either side, and farther where the result has fewer pixels than the box: each of
-    them is then a mean over all that it replaces. Weights sum to 1; start and length (B,).
+    start, length: (B,), in input pixels. The triangle has a half-width of one pixel, or of length / out pixels when
+    that is more, so that downsampling averages over all pixels it replaces. The weights of an output pixel sum to 1.
     """
     scale = (length / out)[:, None, None]
     centre = start[:, None, None] + (jnp.arange(out)[:, None] + 0.5) * scale  # (B, out, 1)

@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast and saturation, each a little off."""
+"""Colour jitter: random brightness, contrast and saturation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from data.augment.blend import blend, grey, mean_grey
 
 
 def color_jitter(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
-    """Brightness, then contrast, then saturation, times factors uniform in 1 - strength..1 + strength, not below 0.
+    """Change brightness, contrast and saturation, in this order, by factors uniform in 1 - strength..1 + strength.
 
-    uint8 (B, H, W, 3) -> uint8 (B, H, W, 3); three factors for each image. After Krizhevsky et al. 2012, "ImageNet
-    Classification with Deep Convolutional Neural Networks", and Howard 2013, arXiv:1312.5402.
+    uint8 (B, H, W, 3) -> uint8 (B, H, W, 3); three factors per image, at least 0. After Krizhevsky et al. 2012,
+    "ImageNet Classification with Deep Convolutional Neural Networks", and Howard 2013, arXiv:1312.5402.
     """
     least, most = max(0.0, 1 - strength), 1 + strength
     brightness, contrast, saturation = jax.random.uniform(key, (3, len(images), 1, 1, 1), minval=least, maxval=most)

@@ -1,8 +1,8 @@
 """MixUp (Zhang et al. 2017, arXiv:1710.09412) and CutMix (Yun et al. 2019, arXiv:1905.04899).
 
-Both show two images in one, and ask for both labels. Every pixel has a weight w, with which it is taken from the image
-itself, and 1 - w from its partner; the labels are mixed with the mean of w over all pixels. MixUp's w is the same
-everywhere; CutMix's is 0 inside a box and 1 outside. The partner is the batch in reverse, and w is drawn once a batch.
+Both combine an image with a partner, and the labels in the same proportion. Each pixel has a weight w for the image
+and 1 - w for the partner; the labels are mixed with the mean of w over all pixels. For MixUp w is constant; for CutMix
+it is 0 inside a box and 1 outside. The partners are the batch in reverse order, and w is drawn once per batch.
 
     image = w image + (1 - w) partner                                        (MIX.1)
     label = mean(w) label + (1 - mean(w)) partner's label                    (MIX.2)
@@ -17,7 +17,7 @@ from data.augment.erasing import box_mask
 
 
 def mix(images: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Images (B, H, W, C) and labels (B, C) of probabilities, mixed with their partners by weights (H, W)."""
+    """Mix images (B, H, W, C) and label probabilities (B, C) with their partners, by weights (H, W)."""
     w = weights[..., None].astype(images.dtype)
     share = weights.mean().astype(labels.dtype)
     images = w * images + (1 - w) * images[::-1]  # MIX.1
@@ -25,9 +25,10 @@ def mix(images: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.A
 
 
 def random_weights(key: jax.Array, size: tuple[int, int], mixup: float, cutmix: float, probability: float) -> jax.Array:
-    """The weights (H, W) of a batch: MixUp's or CutMix's by their alpha, each as often where both are on (above 0).
+    """The weights (H, W) of a batch, for MixUp or CutMix; with both alphas above 0, each is used with probability 1/2.
 
-    With 1 - probability they are all 1, which mixes nothing. At least one of the two must be on.
+    mixup, cutmix: alpha of their Beta distributions; 0 turns one off, and at least one must be on. With probability
+    1 - `probability` all weights are 1, which mixes nothing.
     """
     mixed_key, which_key, mixup_key, cutmix_key = jax.random.split(key, 4)
     if mixup and cutmix:
@@ -41,15 +42,15 @@ def random_weights(key: jax.Array, size: tuple[int, int], mixup: float, cutmix: 
 
 
 def mixup_weights(key: jax.Array, size: tuple[int, int], alpha: float) -> jax.Array:
-    """(H, W), everywhere the same number from Beta(alpha, alpha)."""
+    """(H, W), constant, drawn from Beta(alpha, alpha)."""
     return jnp.full(size, jax.random.beta(key, alpha, alpha))
 
 
 def cutmix_weights(key: jax.Array, size: tuple[int, int], alpha: float) -> jax.Array:
     """(H, W), 0 in a box and 1 elsewhere.
 
-    It is to have 1 - lambda of the area, with lambda from Beta(alpha, alpha), and the shape of the image. Its middle is
-    anywhere in the image, and what stands out is cut off: so it is often smaller, and its real area is what counts.
+    The box has the aspect ratio of the image and 1 - lambda of its area, with lambda from Beta(alpha, alpha). Its
+    centre is uniform in the image, and the box is clipped to the image; the labels are mixed by the area that remains.
     """
     H, W = size
     share_key, row_key, column_key = jax.random.split(key, 3)
@@ -62,8 +63,8 @@ def cutmix_weights(key: jax.Array, size: tuple[int, int], alpha: float) -> jax.A
 
 
 def one_hot(labels: jax.Array, num_classes: int, dtype: jnp.dtype) -> jax.Array:
-    """Integers (B,) as probabilities (B, C)."""
+    """Integer labels (B,) as probabilities (B, C)."""
     rows = (labels[:, None] == jnp.arange(num_classes)).astype(dtype)
-    # A label outside 0..C-1 has no one in its row, so its loss would silently be 0. NaN stops a run instead.
+    # A label outside 0..C-1 would give a row of zeros, and so a loss of 0 without any error. NaN stops the run instead.
     known = (labels >= 0) & (labels < num_classes)
     return jnp.where(known[:, None], rows, jnp.nan)

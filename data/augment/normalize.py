@@ -1,4 +1,4 @@
-"""From pixels in 0..255 to numbers of mean 0 and standard deviation 1."""
+"""Normalization: pixels in 0..255 to zero mean and unit standard deviation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike) -> jax.Array:
     """(images / 255 - mean) / std per channel: uint8 (B, H, W, C) -> dtype (B, H, W, C).
 
-    Computed in float32 at least, so that a half-precision `dtype` rounds once, at the end.
+    Computed in at least float32, so that a half-precision result is rounded only once.
     """
     precise = jnp.promote_types(dtype, jnp.float32)
     scale = 1 / (255 * jnp.asarray(std, precise))

@@ -50,7 +50,7 @@ def whole_model(run: RunFolder) -> dict[str, np.ndarray]:
     """Configuration as JSON, and all parameters in one row, in the order of the leaves of their tree."""
     params, _, model = trained(run)
     classes = run.read_classes()
-    about = {"model": dataclasses.asdict(model), "mean": classes.mean, "std": classes.std, "wnids": classes.wnids}
+    about = {"model": dataclasses.asdict(model), "mean": classes.mean, "std": classes.std, "wnids": classes.class_ids}
     row = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
     return {"shapes": np.array(json.dumps(about)), "shapes_params": row.astype(np.float16)}
 

@@ -1,0 +1,28 @@
+"""The data sets that `data.name` can select. To add one, write a file and add a line to SOURCES.
+
+The file defines a `SOURCE` (see data/source.py): the default folder and a function `load`. A data set of JPEG files,
+all of one size, needs no decoding of its own. `load` lists the files and passes the list to the cache, which decodes
+them and computes the statistics and the fingerprint:
+
+    def load(root, cache=None, workers=None, quiet=False):
+        def list_files() -> Listing:
+            return Listing(class_ids, class_names, train, train_labels, val, val_labels)
+        return cached_dataset(root, cache, stamp, list_files, workers, quiet)  # of data/cache.py
+
+    SOURCE = Source(folder="datasets/flowers", load=load)
+
+`stamp` is a string that changes whenever a file of the data set does; with the same stamp the cache is used as it is.
+Everything after loading (class selection, holdout, loader, augmentation) works on any `Dataset`. The configuration and
+`python -m data.download` take their names from the registry. Only the comment of `data.name` in configs.yml, which
+`train.py --help` shows, repeats them; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from data import shapes, tiny_imagenet
+from data.source import Source
+
+SOURCES: dict[str, Source] = {
+    "tiny_imagenet": tiny_imagenet.SOURCE,
+    "shapes": shapes.SOURCE,
+}

@@ -1,0 +1,52 @@
+"""What the program has to know about a data set in order to find, download, generate and load it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from data.dataset import Dataset
+
+
+class Load(Protocol):
+    """Opens the data set in a folder.
+
+    `cache` is the folder for decoded images (None: `<root>/cache`), `workers` the number of processes that decode
+    (None: one per core); `quiet` turns progress bars off. Raises DataError where the data set is missing, incomplete or
+    damaged; the message says how to get it.
+    """
+
+    def __call__(self, root: Path, cache: Path | None, workers: int | None, quiet: bool) -> Dataset: ...
+
+
+class Generate(Protocol):
+    """Creates the data set in a missing or empty folder. Raises DataError where the folder cannot be written."""
+
+    def __call__(self, root: Path, *, workers: int | None, quiet: bool) -> None: ...
+
+
+class Archive(NamedTuple):
+    """A zip file to download."""
+
+    url: str
+    size: int  # bytes
+    md5: str
+    folder: str  # the only folder at its top level; also the name of the data set's folder
+    check: Callable[[Path], object]  # raises DataError if the unpacked folder is not a complete data set
+
+
+class Source(NamedTuple):
+    """A data set that `data.name` can select.
+
+    Attributes:
+        folder: where the data set lies unless `data.root` says otherwise, relative to the current folder.
+        load: opens it.
+        generate: creates it, for a data set that needs no download. `python -m data.<name> --to DIR` does the same.
+        archive: what `python -m data.download <name>` fetches, if anything.
+    """
+
+    folder: str
+    load: Load
+    generate: Generate | None = None
+    archive: Archive | None = None

@@ -1,0 +1,95 @@
+"""The registry: each name of it is a data set that the configuration accepts and that loads, or says how to get it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import ConfigError, DataError
+from data import registry
+from data.cache import cached_dataset
+from data.dataset import Dataset, Listing
+from data.registry import SOURCES
+from data.source import Source
+from tests.tiny_data import NAMES, WNIDS, write_data_set
+from training import config as configuration
+from training.config import describe_options, from_yaml, load_config
+from training.setup import load_dataset
+
+
+def options(name: str, root: Path | None = None) -> list[str]:
+    return [f"data.name={name}", "data.workers=1", *([f"data.root={root}"] if root else [])]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_configuration_accepts_each_name(name: str) -> None:
+    config = load_config("baseline", options(name))
+    assert config.data.folder == Path(SOURCES[name].folder)
+    assert from_yaml(config.to_yaml()) == config
+    (comment,) = (line for line in describe_options().splitlines() if line.strip().startswith("data.name="))
+    assert name in comment
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_missing_data_say_how_to_get_them(name: str, tmp_path: Path) -> None:
+    config = load_config("baseline", options(name, tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=rf"nowhere: .*python -m data\.(download {name}|{name}) --to "):
+        load_dataset(config.data, draw=False, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_generated_data_are_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def generate(root: Path, *, workers: int | None, quiet: bool) -> None:
+        calls.append((root, workers, quiet))
+        write_data_set(root)
+
+    source = SOURCES["shapes"]._replace(generate=generate)
+    monkeypatch.setitem(registry.SOURCES, "shapes", source)
+    config = load_config("baseline", options("shapes", tmp_path / "drawn"))
+    for _ in range(2):
+        dataset = load_dataset(config.data, quiet=True)
+        assert (dataset.class_ids, dataset.class_names) == (WNIDS, NAMES)
+    assert calls == [(tmp_path / "drawn", 1, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("shape", "did you mean shapes"), ("tiny-imagenet", "did you mean tiny_imagenet"), ("x", "choose from")],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=rf"data: name=\"{name}\": there is no such data set; {hint}"):
+        load_config("baseline", options(name))
+    text = load_config("baseline").to_yaml().replace("name: tiny_imagenet", f"name: {name}")
+    with pytest.raises(ConfigError, match=rf"^run/config\.yml: data: name=\"{name}\": .*{hint}"):
+        from_yaml(text, source="run/config.yml")
+
+
+def test_a_data_set_takes_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of data/registry.py, in another layout: everything after the list of files is shared."""
+    root = write_data_set(tmp_path / "flowers")
+
+    def load(root: Path, cache: Path | None = None, workers: int | None = None, quiet: bool = False) -> Dataset:
+        def list_files() -> Listing:
+            paths = sorted(str(path.relative_to(root)) for path in root.glob("train/*/images/*.JPEG"))
+            labels = [int(path.split("/")[1] == "n03") for path in paths]
+            return Listing(("other", "n03"), ("others", "kites"), paths[1:], labels[1:], paths[:1], labels[:1])
+
+        return cached_dataset(root, cache, "the stamp", list_files, workers, quiet)
+
+    monkeypatch.setitem(registry.SOURCES, "flowers", Source(folder="datasets/flowers", load=load))
+    assert load_config("baseline", ["data.name=flowers"]).data.folder == Path("datasets/flowers")
+    config = load_config("baseline", options("flowers", root))
+    dataset = load_dataset(config.data, quiet=True)
+    assert dataset.train.images.shape == (11, 8, 8, 3)
+    assert np.bincount(dataset.train.labels).tolist() == [7, 4]
+    assert (dataset.class_ids, dataset.class_names) == (("other", "n03"), ("others", "kites"))
+    assert re.fullmatch("[0-9a-f]{64}", dataset.fingerprint)
+    held = load_dataset(load_config("baseline", [*options("flowers", root), "data.holdout=0.25"]).data, quiet=True)
+    assert np.bincount(held.val.labels).tolist() == [2, 1]
+    assert held.fingerprint == dataset.fingerprint
+    (root / "train" / "n01" / "images" / "n01_1.JPEG").unlink()
+    assert load_dataset(config.data, quiet=True).fingerprint == dataset.fingerprint  # same stamp: from the cache
+    assert configuration.SOURCES is registry.SOURCES
