@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import gradcheck
+from checks.mutants import load_mutants, planted
 from common.files import replace_text
 from tests.conftest import Ended
 from tests.tiny_runs import start_python
-from verify.mutants import load_mutants, planted
 
 pytestmark = pytest.mark.usefixtures("float64")
 

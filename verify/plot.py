@@ -49,7 +49,7 @@ def log_plot(
     return "\n".join([*parts, "</svg>"])
 
 
-def spark(points: Points, width: int = 130, height: int = 30) -> str:
+def sparkline(points: Points, width: int = 130, height: int = 30) -> str:
     """A curve without axes, for a table's cell; x falls from left to right, y from 1 down to 1e-16."""
     kept = [(a, min(max(b, 1e-16), 1.0)) for a, b in points if a > 0 and b == b]
     if len(kept) < 2:
