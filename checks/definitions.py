@@ -43,7 +43,7 @@ MUON_MATRICES = {"encoder/qkv/W": 3, "encoder/expand/W": 1, "encoder/project/W":
 
 
 Arrays = dict[str, np.ndarray]
-Comparison = tuple[str, np.ndarray, np.ndarray]  # name, what the engine computes, what the definition says
+Comparison = tuple[str, np.ndarray, np.ndarray]  # name, value by the engine, value by the definition
 Compare = Callable[[np.random.Generator], Iterator[Comparison]]
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from verify import Layer, check_layer
+from verify import CheckError, Layer, check_layer
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -126,3 +126,17 @@ def test_no_parameter_stays_at_its_initial_value() -> None:
 
     assert np.all(Swish().init(jax.random.key(0))["rate"] == 1)
     assert [tensor.name for tensor in check_layer(TakesTheRateForOne(), (2, 3, 5)).wrong] == ["x"]
+
+
+def test_a_layer_that_cannot_be_checked_is_refused() -> None:
+    class Unhashable(Swish):
+        __hash__ = None
+
+    class LoneArray(Swish):
+        def init(self, key):
+            return jnp.ones(5)
+
+    with pytest.raises(CheckError, match="Unhashable: the layer is not hashable"):
+        check_layer(Unhashable(), (2, 3, 5))
+    with pytest.raises(CheckError, match="LoneArray: x is the name of the input"):
+        check_layer(LoneArray(), (2, 3, 5))

@@ -75,7 +75,7 @@ def check_layer(
 
     Raises:
         PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
-        CheckError: there is nothing to differentiate.
+        CheckError: there is nothing to differentiate, or the layer cannot be checked.
     """
     rng, name = np.random.default_rng(seed), type(layer).__name__
     case = layer_case(name, layer, draw_params(layer, rng), x_shape, rng, train=train, regions=regions)
@@ -213,7 +213,7 @@ class _Judge:
         fine |= every and bool(coordinates) and not any(m.verdict == WRONG for m in coordinates)
         for method in directions:
             if kinks or (method.method == TAYLOR and method.verdict == WRONG and fine):
-                method.verdict, method.note = INCONCLUSIVE, "a corner on the way"
+                method.verdict, method.note = INCONCLUSIVE, "crosses a kink"
         return directions
 
     def _diagnosis(self, scale: float) -> str:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from verify.case import Case, Regions, Tensors, named
+from verify.errors import CheckError
 
 
 class Layer(Protocol):
@@ -80,12 +81,12 @@ def draw_params(layer: Layer, rng: np.random.Generator) -> Tensors:
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Normal numbers; those for a matrix are the smaller, the more of them are summed in a product."""
+    """Normal numbers, divided by the square root of the fan-in for a matrix."""
     return 0.5 * rng.normal(size=shape) / (math.sqrt(shape[0]) if len(shape) > 1 else 1)
 
 
 def draw_input(shape: tuple[int, ...], rng: np.random.Generator, spread: float = 0.5) -> np.ndarray:
-    """Normal numbers times a random size for each, so that small and large inputs occur together."""
+    """Normal numbers, each times a random size, so that small and large inputs occur together."""
     return rng.normal(size=shape) * np.exp(spread * rng.normal(size=shape))
 
 
@@ -98,7 +99,14 @@ def layer_case(
 
     With `train` the layer gets a key, drawn from `rng`. `regions` finds the parts of tensors that are judged separately
     (see `Case`).
+
+    Raises:
+        CheckError: the layer is not hashable, or a parameter has the name of the input.
     """
+    if type(layer).__hash__ is None:
+        raise CheckError(f"{name}: the layer is not hashable: a frozen dataclass is, and so is a class without __eq__")
+    if "x" in params:
+        raise CheckError(f"{name}: x is the name of the input: let init return a dict, with other names")
     tensors: Tensors = {**params, "x": x if isinstance(x, np.ndarray) else draw_input(x, rng)}
     constants: dict[str, Any] = {"key": jax.random.key(int(rng.integers(1 << 31)))} if train else {}
     shape = tensors["x"].shape
