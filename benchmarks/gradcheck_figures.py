@@ -12,13 +12,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from checks.cases import layer_cases
+from checks.mutants import mutants_by_name, planted
 from common.files import replace_text
 from verify.case import Case
-from verify.cases import layer_cases
 from verify.complex_step import complex_step
 from verify.differences import richardson
 from verify.measure import analytic_gradient, parts_of, set_directions
-from verify.mutants import mutants_by_name, planted
 from verify.plot import Points, log_plot
 from verify.probe import Probe
 

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 
-from verify.cases import all_cases
+from checks.cases import all_cases
+from checks.definitions import definition_results
+from checks.report import worst_errors
 from verify.check import check_case
-from verify.definitions import definition_results
-from verify.report import worst_errors
 from verify.results import CaseResult
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gradcheckers [--only TEXT] [--json FILE]
 
-Each mistake of verify/mutants.yml that spoils a gradient is planted, and every checker is asked about the first case
+Each mistake of checks/mutants.yml that spoils a gradient is planted, and every checker is asked about the first case
 in which it makes a difference, at the same point and each with its defaults:
 
 ours            verify.check: all coordinates, complex step, Richardson, Taylor
@@ -34,11 +34,11 @@ import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 
+from checks.cases import layer_cases, loss_cases
+from checks.mutants import load_mutants, planted
 from common.files import replace_text
 from verify.case import Case, Tensors
-from verify.cases import layer_cases, loss_cases
 from verify.check import Checker
-from verify.mutants import load_mutants, planted
 from verify.probe import jit
 
 try:

@@ -18,16 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from checks.cases import all_cases
+from checks.definitions import definition_results
+from checks.draw import layer_case
+from checks.mutants import mutants_by_name, planted
 from data import shape_drawing
 from model.layer import Layer, Params
 from model.layers.attention import AttentionCache
 from model.vit import ViT
 from verify.case import Case
-from verify.cases import all_cases
 from verify.check import Checker
-from verify.definitions import definition_results
-from verify.draw import layer_case
-from verify.mutants import mutants_by_name, planted
 from verify.results import COMPLEX, DIFFERENCES, CaseResult
 
 CURVES = Path(__file__).parent / "figures" / "mistakes.csv"
@@ -191,7 +191,7 @@ def verdict(result: CaseResult, only_wrong: bool = False) -> None:
 def optimizer(name: str, *mistakes: str, file: str = "optim/adamw.py") -> None:
     """Print what comes of comparing with the definitions: as it is, and with each of these mistakes planted.
 
-    `name` is that of a case of verify/definitions.py, of which there is more than one for an optimizer.
+    `name` is that of a case of checks/definitions.py, of which there is more than one for an optimizer.
     """
     known = mutants_by_name()
     for mistake in (None, *mistakes):
@@ -224,7 +224,7 @@ class Trial:
         return cls(next(case for case in all_cases(0) if case.name == name))
 
     def plant(self, file: str, *mistakes: str) -> None:
-        """Print what the checker says of each of these mistakes of verify/mutants.yml: the tensors that are wrong."""
+        """Print what the checker says of each of these mistakes of checks/mutants.yml: the tensors that are wrong."""
         known = mutants_by_name()
         for mistake in mistakes:
             print(f"--- {mistake}")

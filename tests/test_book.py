@@ -17,16 +17,16 @@ import jax
 import numpy as np
 import pytest
 
+from checks.mutants import mutants_by_name
 from exercises.__main__ import ITEMS, chapter
 from model.vit import ViT
 from training import checkpoint
 from training.config import load_config
 from training.run_folder import Classes, RunFolder
-from verify.mutants import mutants_by_name
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
-PACKAGES = ("model", "optim", "data", "training", "verify")
+PACKAGES = ("model", "optim", "data", "training", "verify", "checks")
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 PARTS = [

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 import gradcheck
+from checks.commands import output
+from checks.commands.options import command_line, parse_budget
+from checks.mutants import load_mutants, planted
 from common.files import replace_text
 from tests.conftest import Ended
 from tests.tiny_runs import start_python
-from verify.mutants import load_mutants, planted
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -98,9 +100,9 @@ def test_bad_input_is_one_line_and_2(call: Call, argv: tuple[str, ...], message:
     ("argv", "message"),
     [
         ("--exhaustive", "--exhaustive: name a PRESET"),
-        ("--budget 10m", "--budget and --state belong to --exhaustive"),
-        ("--budget ''", "--budget and --state belong to --exhaustive"),
-        ("--state s.json", "--budget and --state belong to --exhaustive"),
+        ("--budget 10m", "--budget belongs to --exhaustive: add that"),
+        ("--budget ''", "--budget belongs to --exhaustive: add that"),
+        ("--state s.json", "--state belongs to --exhaustive: add that"),
         ("demo --exhaustive --state ''", "--state: name a file"),
         ("--checkpoint ''", "--checkpoint: name the folder of a run"),
         ("--json ''", "--json: name a file"),
@@ -111,8 +113,12 @@ def test_bad_input_is_one_line_and_2(call: Call, argv: tuple[str, ...], message:
         ("demo --float32", "--float32 goes with the check at tiny shapes"),
         ("--mutants --float32", "--float32 goes with the check at tiny shapes"),
         ("--precision --float32", "--float32 goes with the check at tiny shapes"),
-        ("demo --precision --exhaustive", "--precision compares whole gradients"),
-        ("--precision --mutants", "--precision compares whole gradients"),
+        ("demo --precision --exhaustive", "--exhaustive and --precision are different checks: choose one"),
+        ("--precision --mutants", "--mutants and --precision are different checks: choose one"),
+        ("demo --exhaustive --mutants", "--exhaustive and --mutants are different checks: choose one"),
+        ("--checkpoint r --mutants", "--mutants are planted at tiny shapes"),
+        ("--mutants --batch 2", "--batch belongs to a full-size check"),
+        ("demo --budget 10m", "--budget belongs to --exhaustive: add that"),
         ("--precision --only head", "--precision compares whole gradients"),
         ("--batch 2", "--batch belongs to a full-size check"),
         ("--precision --batch 2", "--batch belongs to a full-size check"),
@@ -150,7 +156,7 @@ def test_arguments_that_would_have_no_effect_are_2(
 )
 def test_the_command_in_the_report_does_the_same_again(argv: str) -> None:
     args = gradcheck.parse_arguments(shlex.split(argv))
-    again = shlex.split(gradcheck.command_line(args))
+    again = shlex.split(command_line(args))
     assert again[:2] == ["python", "gradcheck.py"]
     assert gradcheck.parse_arguments(again[2:]) == args
 
@@ -170,7 +176,7 @@ def test_capitals_make_no_difference_to_only(call: Call, only: str, found: str) 
 
 
 def test_budgets() -> None:
-    assert [gradcheck.parse_budget(text) for text in ("90s", "10m", "2h30m", "1h2m3s")] == [90, 600, 9000, 3723]
+    assert [parse_budget(text) for text in ("90s", "10m", "2h30m", "1h2m3s")] == [90, 600, 9000, 3723]
 
 
 # Full size.
@@ -252,6 +258,7 @@ def test_ctrl_c_while_it_starts_is_one_line_and_130(programs: Path, tmp_path: Pa
     script = textwrap.dedent("""
         import os, signal, sys, threading, time
         import gradcheck
+        from checks.commands import exhaustive
         from common.command import run_command
 
         def compiling(cases, seed, fingerprint):
@@ -260,7 +267,7 @@ def test_ctrl_c_while_it_starts_is_one_line_and_130(programs: Path, tmp_path: Pa
                 os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
 
-        gradcheck.ExhaustiveCheck = compiling
+        exhaustive.ExhaustiveCheck = compiling
         sys.exit(run_command(gradcheck.main))
     """)
     state = tmp_path / "state.json"
@@ -354,7 +361,7 @@ def test_one_file_that_fails_does_not_take_the_other_with_it(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         replace_text(path, text)
 
-    monkeypatch.setattr(gradcheck, "replace_text", full)
+    monkeypatch.setattr(output, "replace_text", full)
     ended = call(gradcheck.main, "--only", "softmax", "--json", "r.json", "--html", "r.html", "--device", "cpu")
     assert (ended.code, ended.err) == (2, "error: --json r.json: not written: No space left on device\n")
     assert "report  r.html" in ended.out

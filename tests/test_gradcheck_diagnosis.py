@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from verify import check
-from verify.diagnosis import name_factor
+from verify.factors import name_factor
 
 pytestmark = pytest.mark.usefixtures("float64")
 

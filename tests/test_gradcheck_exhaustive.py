@@ -8,14 +8,15 @@ import jax
 import numpy as np
 import pytest
 
+from checks.exhaustive import ExhaustiveCheck
+from checks.exhaustive_case import CHUNK, Tally
+from checks.full_size import Point, full_size_layer_cases, random_point, stage_cases
+from checks.precision import compare_precisions, precision_lines
+from checks.report import summary
 from model.loss import CrossEntropy
 from model.vit import ViT
 from verify import CheckError, Plan, check_case
-from verify.exhaustive import CHUNK, ExhaustiveCheck, Tally
-from verify.full_size import Point, full_size_layer_cases, random_point, stage_cases
-from verify.precision import compare_precisions, precision_lines
 from verify.probe import jit
-from verify.report import summary
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -131,9 +132,9 @@ def test_what_is_covered_first_is_a_random_share(cases: list) -> None:
     check, same, other = (ExhaustiveCheck(cases, seed, "test") for seed in (0, 0, 1))
     assert np.array_equal(check.order, same.order)
     assert not np.array_equal(check.order, other.order)
-    assert np.array_equal(check.jobs[1].order, same.jobs[1].order)
-    assert sorted(check.jobs[1].order) != list(check.jobs[1].order)
-    assert len(check.order) == sum(-(-len(job.order) // CHUNK) for job in check.jobs)
+    assert np.array_equal(check.cases[1].order, same.cases[1].order)
+    assert sorted(check.cases[1].order) != list(check.cases[1].order)
+    assert len(check.order) == sum(-(-len(case.order) // CHUNK) for case in check.cases)
 
 
 def test_a_state_of_another_check_or_a_damaged_one_is_refused(cases: list, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from checks.cases import layer_cases, loss_cases
+from checks.definitions import definition_results
 from model.layers.dense import Dense
 from model.layers.layer_norm import LayerNorm
 from verify import check, check_case, check_layer
-from verify.cases import layer_cases, loss_cases
-from verify.definitions import definition_results
 
 pytestmark = pytest.mark.usefixtures("float64")
 

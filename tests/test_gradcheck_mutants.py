@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from checks.cases import layer_cases, mutant_cases
+from checks.mutants import LIST, Mutant, MutantCheck, load_mutants, planted
 from model.layers.dense import Dense
 from verify import CheckError, check_layer
-from verify.cases import layer_cases, mutant_cases
-from verify.mutants import LIST, Mutant, MutantCheck, load_mutants, planted
 
 pytestmark = pytest.mark.usefixtures("float64")
 

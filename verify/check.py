@@ -1,7 +1,7 @@
 """Checking one case: every method on every tensor, and a verdict on each.
 
-`check` takes any function and the gradient that somebody derived for it, `check_layer` a layer of this project. Both
-return a `CaseResult`: `passed`, `verdict` and `tensors` for programs, `str()` for people.
+`check` takes any function and its hand-derived gradient, `check_layer` any object with `init`, `forward` and
+`backward`. Both return a `CaseResult`: `passed`, `verdict` and `tensors` for programs, `str()` for people.
 """
 
 import math
@@ -12,12 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from model.layer import Layer
-from verify.case import Case, PlainFunction, Tensors, named
+from verify.case import Case, PlainFunction, Regions, Tensors, named
 from verify.complex_step import complex_step
 from verify.diagnosis import Evidence, diagnose
 from verify.differences import central_differences
-from verify.draw import layer_case
+from verify.layer import Layer, draw_params, layer_case
 from verify.measure import Analytic, Numeric, Part, Plan, analytic_gradient, measure, parts_of
 from verify.probe import NotAnalyticError, Probe
 from verify.results import (
@@ -64,14 +63,23 @@ def check(
 
 
 def check_layer(
-    layer: Layer, x_shape: tuple[int, ...], seed: int = 0, *, train: bool = False, plan: Plan | None = None
-) -> CaseResult:
+    layer: Layer, x_shape: tuple[int, ...], seed: int = 0, *, train: bool = False, plan: Plan | None = None,
+    regions: Callable[[Tensors], Regions] | None = None,
+) -> CaseResult:  # fmt: skip
     """Check a layer's `backward` at random parameters and a random input of shape `x_shape`.
 
-    With `train` the layer gets a PRNG key, so that dropout and drop path act, with the same mask throughout.
+    `layer` is any hashable object with `init(key) -> params`, `forward(params, x, key) -> (y, cache)` and
+    `backward(params, cache, dy) -> (dx, grads)`. The parameters are those of `init` plus noise. With `train` the layer
+    gets a PRNG key, so that dropout acts, with the same mask throughout. `regions(tensors)` names the parts of tensors
+    that are judged separately, as in `{"qkv/b": (("queries", (slice(0, 8),)), ...)}`.
+
+    Raises:
+        PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
+        CheckError: there is nothing to differentiate, or the layer cannot be checked.
     """
-    name = type(layer).__name__
-    return check_case(layer_case(name, layer, x_shape, np.random.default_rng(seed), train=train), seed, plan)
+    rng, name = np.random.default_rng(seed), type(layer).__name__
+    case = layer_case(name, layer, draw_params(layer, rng), x_shape, rng, train=train, regions=regions)
+    return check_case(case, seed, plan)
 
 
 def check_case(case: Case, seed: int, plan: Plan | None = None, *, cotangent: Any = None) -> CaseResult:
@@ -80,13 +88,13 @@ def check_case(case: Case, seed: int, plan: Plan | None = None, *, cotangent: An
 
 
 class Checker:
-    """A case with its measurement, which is made once; `check(fresh=True)` judges a backward that has changed since."""
+    """A case with its measurement, which is made once. After the backward has changed, call `check(fresh=True)`."""
 
     def __init__(self, case: Case, seed: int, plan: Plan | None = None, cotangent: Any = None) -> None:
         self.case, self.seed, self.plan, self.cotangent = case, seed, plan or Plan(), cotangent
         self._numeric: Numeric | None = None
 
-    @np.errstate(all="ignore")  # what overflows is told from the results
+    @np.errstate(all="ignore")  # overflow shows in the results
     def check(self, fresh: bool = False) -> CaseResult:
         start = time.perf_counter()
         rng = self.case.random(self.seed)
@@ -112,27 +120,28 @@ class Checker:
         )  # fmt: skip
 
     def _undefined(self, parts: list[Part], seconds: float) -> CaseResult:
-        """The function has no value at this point: nothing can be said of its gradient."""
-        told = "the output holds NaN or infinity at this point, so it has no derivative to compare with"
+        """The function has no finite value at this point, so nothing can be said of its gradient."""
+        reason = "the output holds NaN or infinity at this point, so it has no derivative to compare with"
         unknown = [
             TensorResult(
                 self.case.name, part.title, part.shape, len(part.index),
-                methods=[MethodResult(STRUCTURE, INCONCLUSIVE, note=told)], diagnosis=told,
+                methods=[MethodResult(STRUCTURE, INCONCLUSIVE, note=reason)], diagnosis=reason,
             )
             for part in parts
         ]  # fmt: skip
-        return CaseResult(self.case.name, self.case.target, self.case.contains, self.seed, unknown, 0.0, seconds, told)
+        case = self.case
+        return CaseResult(case.name, case.target, case.contains, self.seed, unknown, 0.0, seconds, reason)
 
 
 class _Judge:
-    """The verdict on one part, the `number`-th, from both sides."""
+    """The verdict on one part, the `number`-th, from its analytic and its numeric gradient."""
 
     def __init__(self, probe: Probe, part: Part, number: int, analytic: Analytic, numeric: Numeric) -> None:
         self.probe, self.part, self.number, self.analytic, self.numeric = probe, part, number, analytic, numeric
         self.rows = np.flatnonzero(np.isin(numeric.index, part.index, assume_unique=True))
         self.index = numeric.index[self.rows]
         self.a = analytic.values[self.index]
-        self.g = analytic.values[part.index]  # all of it, checked or not
+        self.g = analytic.values[part.index]  # the whole gradient, checked or not
         largest = 0.0 if numeric.best is None else float(np.abs(numeric.best).max(initial=0.0))
         self.floor = analytic.floor(part.index, largest, probe.eps)
 
@@ -158,7 +167,7 @@ class _Judge:
     def _coordinates(self) -> Iterator[MethodResult]:
         numeric, rows = self.numeric, self.rows
         fair = np.zeros(len(rows), bool)
-        if numeric.differences is not None:  # at a corner every slope between the two one-sided ones will do
+        if numeric.differences is not None:  # at a kink any slope between the one-sided ones is accepted
             low, high = numeric.differences.low[rows], numeric.differences.high[rows]
             fair = numeric.differences.kinks[rows] & (self.a >= low) & (self.a <= high)
         if numeric.complex is not None:
@@ -180,7 +189,7 @@ class _Judge:
     def _directions(self, zero: bool) -> Iterator[MethodResult]:
         v = self.numeric.signs[self.number]
         if not np.isfinite(self.g).all():
-            return  # the coordinates have told already
+            return  # reported with the coordinates
         slope, size = float(self.g @ v), float(np.linalg.norm(self.g) * np.linalg.norm(v))
         if self.numeric.taylor is not None:
             test = taylor_test(self.numeric.taylor[self.number], slope, size, self.numeric.noise, self.probe.eps)
@@ -198,13 +207,13 @@ class _Judge:
     def _believed(
         self, coordinates: list[MethodResult], directions: list[MethodResult], kinks: int
     ) -> list[MethodResult]:
-        """The directions, without those that came upon a corner of the function, which proves nothing."""
+        """The directions; those that crossed a kink of the function prove nothing and become inconclusive."""
         every = len(self.rows) == len(self.part.index)
         fine = any(m.verdict == PASS for m in directions + (coordinates if every else []))
         fine |= every and bool(coordinates) and not any(m.verdict == WRONG for m in coordinates)
         for method in directions:
             if kinks or (method.method == TAYLOR and method.verdict == WRONG and fine):
-                method.verdict, method.note = INCONCLUSIVE, "a corner on the way"
+                method.verdict, method.note = INCONCLUSIVE, "crosses a kink"
         return directions
 
     def _diagnosis(self, scale: float) -> str:
@@ -222,12 +231,13 @@ class _Judge:
         return diagnose(Evidence(a, n, wrong, shape, sizes, self._others(), self._alone))
 
     def _others(self) -> Tensors:
-        """What a missing term may be made of."""
+        """Arrays that a missing term may be made of."""
         tensors = {name: np.asarray(array, np.float64) for name, array in self.probe.case.tensors.items()}
         return {"dy": self.probe.w, "the output": self.probe.output(), **tensors}
 
     def _alone(self) -> Iterator[tuple[str, np.ndarray]]:
-        """The numeric gradient when only one image, one token of each, or one token of one image has a cotangent."""
+        """The numeric gradient if the cotangent is zero except at one index of the first axis (an image), one index of
+        the second (a token), or one row."""
         lengths = self.probe.output_shape[:-1]
         places = [((slice(None),) * axis + (i,), f"{what} {i}") for axis, what in enumerate(("image", "token"))
                   for i in range(min(lengths[axis], 16) if axis < len(lengths) else 0)]  # fmt: skip
@@ -247,7 +257,7 @@ ZERO = "zero by theory"
 
 
 def _broken(case: str, name: str, problem: str, shape: tuple[int, ...] = ()) -> TensorResult:
-    """Wrong before any number is compared."""
+    """A result that is wrong before any number is compared."""
     methods = [MethodResult(STRUCTURE, WRONG, note=problem)]
     return TensorResult(case, name, shape, math.prod(shape), methods=methods, diagnosis=problem)
 

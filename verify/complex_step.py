@@ -2,10 +2,10 @@
 
 f'(x) = Im f(x + i h) / h + O(h^2)                                                                       (COMPLEX.1)
 
-Nothing is subtracted, so nothing cancels, and h can be so small that h^2 is less than nothing beside 1: no step has to
-be chosen, and the result is right to rounding. It asks that f be analytic: real operations that accept complex numbers
-and lose their imaginary part (|z|, real, a cast, a comparison) give a wrong answer without a word. Two guards: an
-output without imaginary part is refused at once, and where central differences are at hand, the two have to agree.
+Nothing is subtracted, so nothing cancels, and h can be so small that h^2 vanishes beside 1: no step has to be chosen,
+and the result is right to rounding. f must be analytic: operations that accept complex numbers and drop their imaginary
+part (|z|, real, a cast, a comparison) give a wrong answer without an error. There are two guards: an output without an
+imaginary part is refused, and if central differences are measured as well, the two must agree.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ STEP = 2.0**-80
 
 @dataclass(frozen=True)
 class ComplexEstimates:
-    """Derivatives along m lines, and by how much rounding was seen to change each of them."""
+    """Derivatives along m lines, and the change of each when it is rounded differently."""
 
     values: np.ndarray  # (m,)
     spread: np.ndarray  # (m,)
     eps: float
 
     def bars(self, rows: np.ndarray) -> np.ndarray:
-        """Error bars of these lines. One number's spread can be zero by chance; a tensor's largest is not."""
+        """Error bars of these lines. The spread of one number can be zero by chance; the largest of a tensor is not."""
         return 16 * self.eps * np.abs(self.values[rows]) + 4 * self.spread[rows].max(initial=0.0)
 
 
@@ -35,8 +35,8 @@ def complex_step(
 ) -> ComplexEstimates:
     """COMPLEX.1 along `lines` (m,) of the probe; `scale` (m,) as for central differences.
 
-    A second step that is no power of two times the first rounds everything anew, which shows how much rounding there
-    is; `again=False` saves it. `w` is another cotangent than the probe's.
+    A second step, which is no power of two times the first, rounds everything differently and so measures the rounding
+    error; `again=False` leaves it out. `w` replaces the cotangent of the probe.
 
     Raises:
         NotAnalyticError: the forward takes no complex numbers, or its output has no imaginary part.

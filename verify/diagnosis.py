@@ -1,8 +1,9 @@
 """From the pattern of a disagreement to the kind of mistake.
 
-A wrong gradient is rarely random. A forgotten factor leaves a constant ratio, a forgotten mean leaves a difference
-that is the same along an axis, a gradient from one image alone equals what is left when the others' cotangents are set
-to zero. Each rule below looks for one such pattern and answers with a sentence; the first that fits is the diagnosis.
+A wrong gradient is rarely random. A forgotten factor leaves a constant ratio. A forgotten mean leaves a difference that
+is constant along an axis. A gradient that counts one image only equals the numeric one with the cotangents of all other
+images set to zero. Each rule below looks for one such pattern and returns a sentence; the first that fits is the
+diagnosis.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-CLOSE = 1e-6  # relative to the largest number: two patterns are the same
+from verify.factors import CLOSE, name_factor
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,13 @@ class Evidence:
     """What is known of a wrong gradient.
 
     Attributes:
-        analytic, numeric: the whole tensor where every coordinate was checked, else the sampled coordinates, (m,).
-        wrong: which coordinates are wrong, shaped alike.
+        analytic, numeric: the whole tensor if every coordinate was checked, else the sampled coordinates, (m,).
+        wrong: which coordinates are wrong, of the same shape.
         shape: of the tensor.
         sizes: what a wrong factor may be made of, as in `{"B": 3, "K": 6}`.
-        others: arrays with a name that the difference may be made of: the input, the output, the cotangent.
-        only: for a name like "image 0", the numeric gradient (shaped as `numeric`) when all else has no cotangent.
+        others: arrays by name that the difference may be made of: the input, the output, the cotangent.
+        only: yields a name such as "image 0" and the numeric gradient (shaped as `numeric`) of that image alone, the
+            cotangent of all else being zero.
     """
 
     analytic: np.ndarray
@@ -37,8 +39,8 @@ class Evidence:
     only: Callable[[], Iterator[tuple[str, np.ndarray]]] | None = None
 
     @property
-    def whole(self) -> bool:
-        """Every coordinate is known."""
+    def complete(self) -> bool:
+        """Whether every coordinate is known."""
         return self.numeric.shape == self.shape
 
     @property
@@ -51,13 +53,13 @@ class Evidence:
 
 
 def diagnose(evidence: Evidence) -> str:
-    """One sentence: the kind of mistake, and where it is if it is not everywhere."""
+    """One sentence: the kind of mistake and, if it is not everywhere, where it is."""
     always: tuple[Callable[[Evidence], str | None], ...] = (_not_finite, _zero, _not_zero, _factor)
-    whole = (
+    if_complete = (
         _transposed, _permuted, _one_of_many, _other_sum, _factor_by_axis, _factor_of_others, _difference_by_axis,
         _difference_of_others, _rank_one,
     )  # fmt: skip
-    for rule in always + (whole if evidence.whole else ()):
+    for rule in always + (if_complete if evidence.complete else ()):
         found = rule(evidence)
         if found:
             return found + _place(evidence)
@@ -65,15 +67,15 @@ def diagnose(evidence: Evidence) -> str:
 
 
 def wrong_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    """What a gradient of another shape than its tensor suggests."""
-    told = f"its gradient has shape {found}, it has shape {expected}"
+    """What the shape of a gradient suggests when it is not that of its tensor."""
+    shapes = f"its gradient has shape {found}, it has shape {expected}"
     if found == expected[::-1]:
-        return f"transposed: {told}"
+        return f"transposed: {shapes}"
     if len(found) > len(expected):
-        return f"an axis was not summed over: {told}"
+        return f"an axis was not summed over: {shapes}"
     if len(found) == len(expected) == 1:
-        return f"summed over the wrong axis: {told}"
-    return f"the wrong shape: {told}"
+        return f"summed over the wrong axis: {shapes}"
+    return f"the wrong shape: {shapes}"
 
 
 def _not_finite(evidence: Evidence) -> str | None:
@@ -118,36 +120,6 @@ def _times(ratio: float, evidence: Evidence) -> str:
     return "" if math.isclose(ratio, 1, rel_tol=CLOSE) else f", and {name_factor(ratio, evidence.sizes)}"
 
 
-def name_factor(ratio: float, sizes: Mapping[str, float]) -> str:
-    """`ratio` in words, from the sizes of the case: "scaled by 1/sqrt(K)" and the like."""
-    if math.isclose(ratio, -1, rel_tol=CLOSE):
-        return "sign flipped"
-    if abs(ratio - 1) < 1e-3:
-        return f"nearly right, off by a share of {ratio - 1:.2g} everywhere"
-    sign = "sign flipped and " if ratio < 0 else ""
-    names = [name for name, value in _factors(sizes) if math.isclose(abs(ratio), value, rel_tol=CLOSE)]
-    if not names:
-        return f"{sign}scaled by {abs(ratio):.6g}, which is no size of this case"
-    return f"{sign}scaled by {' = '.join(dict.fromkeys(names[:3]))}"
-
-
-def _factors(sizes: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    """The factors that are worth a name, plain ones first."""
-    yield from (("2", 2.0), ("1/2", 0.5))
-    for name, value in sizes.items():
-        yield from ((name, value), (f"1/{name}", 1 / value))
-    for name, value in sizes.items():
-        yield from ((f"sqrt({name})", math.sqrt(value)), (f"1/sqrt({name})", 1 / math.sqrt(value)))
-    letters = {name: value for name, value in sizes.items() if name != "rows"}
-    for (first, x), (second, y) in itertools.combinations(letters.items(), 2):
-        yield from ((f"{first} {second}", x * y), (f"1/({first} {second})", 1 / (x * y)))
-        yield from ((f"{first}/{second}", x / y), (f"{second}/{first}", y / x))
-    for name, value in sizes.items():
-        if value > 1:
-            yield from ((f"({name} - 1)/{name}", (value - 1) / value), (f"{name}/({name} - 1)", value / (value - 1)))
-            yield from ((f"{name}/({name} + 1)", value / (value + 1)), (f"({name} + 1)/{name}", (value + 1) / value))
-
-
 def _transposed(evidence: Evidence) -> str | None:
     a, n = evidence.analytic, evidence.numeric
     for first, second in itertools.combinations(range(a.ndim), 2):
@@ -178,7 +150,7 @@ def _one_of_many(evidence: Evidence) -> str | None:
 
 
 def _other_sum(evidence: Evidence) -> str | None:
-    """The cotangent, or a sum of it, and no derivative of the layer in it."""
+    """The cotangent or a sum of it, without any derivative of the layer."""
     dy = evidence.others.get("dy")
     if dy is None:
         return None
@@ -190,12 +162,12 @@ def _other_sum(evidence: Evidence) -> str | None:
 
 
 def _sums(dy: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """The cotangent, sums of it over some axes, and over the batch at one token."""
+    """The cotangent, its sums over some axes, and its sum over the batch at one token."""
     yield "dy itself: the derivative through the layer is missing", dy
     for count in range(1, dy.ndim + 1):
         for axes in itertools.combinations(range(dy.ndim), count):
-            told = " and ".join(map(str, axes))
-            yield f"dy summed over axis {told}: a wrong sum, or a factor is missing", dy.sum(axis=axes)
+            names = " and ".join(map(str, axes))
+            yield f"dy summed over axis {names}: a wrong sum, or a factor is missing", dy.sum(axis=axes)
     for token in range(dy.shape[1] if dy.ndim == 3 else 0):
         yield (
             f"dy of token {token} summed over the batch: a wrong token, or a factor is missing",
@@ -204,12 +176,13 @@ def _sums(dy: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _axis_sets(ndim: int) -> Iterator[tuple[int, ...]]:
-    """The sets of axes along which something may vary: some, but not all."""
+    """The sets of axes along which a factor may vary: at least one axis, but not all."""
     return itertools.chain.from_iterable(itertools.combinations(range(ndim), k) for k in range(1, ndim))
 
 
 def _ratio_by_axis(a: np.ndarray, n: np.ndarray, kept: tuple[int, ...]) -> np.ndarray | None:
-    """r with a = r n that varies along the axes `kept` alone, if there is one and the other axes can tell."""
+    """r with a = r n that varies along the axes `kept` only, if there is one. The other axes must hold two or more
+    numbers, or every array would have such an r."""
     rest = tuple(axis for axis in range(a.ndim) if axis not in kept)
     if math.prod(a.shape[axis] for axis in rest) < 2:
         return None
@@ -219,7 +192,7 @@ def _ratio_by_axis(a: np.ndarray, n: np.ndarray, kept: tuple[int, ...]) -> np.nd
 
 
 def _factor_by_axis(evidence: Evidence) -> str | None:
-    """a = r n where r varies along some axes only: a vector that should multiply, or should not."""
+    """a = r n, where r varies along some axes only: a vector is missing as a factor, or is one too many."""
     for kept in _axis_sets(evidence.analytic.ndim):
         ratio = _ratio_by_axis(evidence.analytic, evidence.numeric, kept)
         if ratio is None:
@@ -255,7 +228,7 @@ def _difference_by_axis(evidence: Evidence) -> str | None:
 
 
 def _difference_of_others(evidence: Evidence) -> str | None:
-    """a = n + term, where the term is made of something that backward passes use."""
+    """a = n + term, where the term is a multiple of an array that backward passes use."""
     d = evidence.difference
     for name, other in evidence.alike():
         ratio = _common_ratio(d, other)
@@ -301,14 +274,14 @@ def _unknown(evidence: Evidence) -> str:
 
 
 def _place(evidence: Evidence) -> str:
-    """Where the wrong coordinates are, if there are right ones that are not merely zero."""
+    """Where the wrong coordinates are, if some others are right and not merely zero."""
     wrong, n = evidence.wrong, np.abs(evidence.numeric)
-    if not evidence.whole or not wrong.any() or not n[~wrong].max(initial=0.0) > 1e-6 * n.max():
+    if not evidence.complete or not wrong.any() or not n[~wrong].max(initial=0.0) > 1e-6 * n.max():
         return ""
     where = np.argwhere(wrong)
     box = ", ".join(
         ":" if (low, high) == (0, size - 1) else f"{low}" if low == high else f"{low}:{high + 1}"
         for low, high, size in zip(where.min(axis=0), where.max(axis=0), evidence.shape, strict=True)
     )
-    told = f"; at {len(where)} of {wrong.size} coordinates"
-    return told if set(box) <= set(":, ") else f"{told}, all in [{box}]"
+    count = f"; at {len(where)} of {wrong.size} coordinates"
+    return count if set(box) <= set(":, ") else f"{count}, all in [{box}]"

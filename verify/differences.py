@@ -5,10 +5,10 @@ Richardson   T_k,0 = D_k;   T_k,q = T_k,q-1 + (T_k,q-1 - T_k-1,q-1) / (4^q - 1) 
 Error bar    2 max(|T_k,q - T_k,q-1|, |T_k,q - T_k-1,q-1|) + 4 noise sqrt(sum_j c_j^2 / 2 h_j^2)       (DIFF.3)
 Noise        sqrt((q!)^2 / (2q)! * mean square of the q-th differences of f at points 1e-9 apart)      (DIFF.4)
 
-A central difference is wrong by h^2, h^4, h^6, ... times constants (truncation) and by noise / h (rounding): a large
-step suffers from the one, a small step from the other. Each column of DIFF.2 removes one more power of h^2, so that
-large steps, where rounding is harmless, become exact. Of all entries of the tableau the one with the smallest bar is
-taken; its coefficients c_j, with T = sum_j c_j D_j, say how much of the noise it lets through (Ridders 1982,
+A central difference has errors of h^2, h^4, h^6, ... times constants (truncation) and of noise / h (rounding): large
+steps suffer from the first, small steps from the second. Each column of DIFF.2 removes one more power of h^2, so that
+large steps, where rounding is harmless, become exact. The result is the entry of the tableau with the smallest error
+bar. Its coefficients c_j, with T = sum_j c_j D_j, say how much of the noise it passes on (Ridders 1982,
 doi:10.1016/S0141-1195(82)80057-0; the noise as in More and Wild 2011, doi:10.1137/100786125).
 """
 
@@ -21,9 +21,9 @@ from verify.probe import UNEVEN, Probe
 
 LEVELS = 6  # steps of a sweep
 FIRST = 2  # the largest step is 2^-2 of the tensor's typical size
-REFINE = (6, 14)  # halvings for a second and a third look, where a sweep straddles something sharp
-FINER = (8, 16, 24, 32)  # halvings for an independent opinion
-ENOUGH = 1e-10  # an error bar of this share of the largest derivative satisfies
+REFINE = (6, 14)  # extra halvings for a second and a third sweep, where the first is too coarse
+FINER = (8, 16, 24, 32)  # extra halvings for an independent second opinion
+ENOUGH = 1e-10  # an error bar of this share of the largest derivative is narrow enough
 NOISE_POINTS, NOISE_ORDER, NOISE_SPACING = 16, 5, 2.0**-30
 
 
@@ -33,13 +33,13 @@ class Estimates:
 
     values: np.ndarray
     bars: np.ndarray
-    rounding: np.ndarray  # the share of it in the bars
+    rounding: np.ndarray  # its part of the bars
     kinks: np.ndarray  # where the slopes from the left and from the right differ, however small the step
     low: np.ndarray  # the smaller of these two slopes
-    high: np.ndarray
+    high: np.ndarray  # the larger
 
     def take(self, rows: np.ndarray, other: "Estimates", better: np.ndarray) -> None:
-        """Replace those of `rows` (k,) for which the other's estimates (k,) are `better`."""
+        """Replace the estimates of `rows` (k,) by those of `other` (k,), where these are `better` (k,)."""
         for field in fields(self):
             getattr(self, field.name)[rows[better]] = getattr(other, field.name)[better]
 
@@ -50,9 +50,9 @@ def central_differences(
 ) -> Estimates:  # fmt: skip
     """The derivatives along `lines` (m,) of the probe.
 
-    `scale` (m,) is the typical size of what is moved: steps are shares of it. Where truncation makes the error bar
-    wide, or the function has a corner, finer steps are tried; what is wide depends on the largest derivative among
-    those with the same number in `groups` (m,).
+    `scale` (m,) is the typical size of what is moved; steps are multiples of it. Where truncation makes the error bar
+    wide, or the function has a kink, finer steps are tried. Wide is relative to the largest derivative in the same
+    group; `groups` (m,) numbers the groups.
     """
     found = _sweep(probe, lines, scale, noise, levels, first)
     for finer in REFINE:
@@ -61,7 +61,7 @@ def central_differences(
         if not len(rough):
             break
         again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + finer)
-        near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough])  # not at the corner
+        near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough])  # not at the kink
         found.take(rough, again, (again.bars < found.bars[rough]) | near)
     return found
 
@@ -70,10 +70,11 @@ def second_opinion(
     found: Estimates, rows: np.ndarray, probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, *,
     share: float, levels: int = LEVELS, first: int = FIRST,
 ) -> None:  # fmt: skip
-    """Correct `rows` of what `central_differences` found wherever ever finer steps contradict it, or are more certain.
+    """Correct `rows` of what `central_differences` found where finer and finer steps contradict it or are more precise.
 
-    Steps that straddle many bends of f, or a pole, can agree with each other by chance, and the error bar is narrow for
-    nothing. Contradict means: by ten times both error bars, and by this `share` of the largest derivative.
+    Steps that straddle many bends of f, or a pole, can agree by chance, and then the error bar is too narrow. Two
+    estimates contradict each other if they differ by ten times both error bars and by this `share` of the largest
+    derivative.
     """
     for finer in FINER if len(rows) else ():
         again = _sweep(probe, lines[rows], scale[rows], noise, levels, first + finer)
@@ -92,7 +93,7 @@ def _largest(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
 
 
 def measure_noise(probe: Probe, line: int) -> float:
-    """Standard deviation of the rounding errors of `<w, f>`, from points on `line` so close that f is straight."""
+    """Standard deviation of the rounding errors of `<w, f>`, from points on `line` so close that f is linear there."""
     spacing = NOISE_SPACING * math.sqrt(probe.eps / np.finfo(np.float64).eps)
     t = spacing * (np.arange(NOISE_POINTS) - NOISE_POINTS // 2)
     values = probe.differences(np.array([line, line]), np.stack([t, UNEVEN * t]))
@@ -107,7 +108,7 @@ def _sweep(probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, lev
     d = probe.differences(lines, np.concatenate([h, -h], axis=1))
     plus, minus = d[:, :levels], d[:, levels:]
     quotients = (plus - minus) / (2 * h)  # DIFF.1
-    # Moving x by h moves it by h and a rounding error of x, which f hands on times its slope.
+    # x + h is rounded as well, and f multiplies this rounding error by its slope.
     noise_lines = np.hypot(noise, probe.eps * scale * np.abs(quotients).max(axis=1))
     values, bars, rounding = richardson(quotients, h, noise_lines)
     kinks, low, high = _kinks(plus, minus, h, noise_lines)
@@ -115,8 +116,8 @@ def _sweep(probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, lev
 
 
 def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From central differences (m, K) at halved steps `h` (m, K): the best extrapolates, their error bars, and the
-    share of rounding in these, (m,) each.
+    """From central differences (m, K) at steps `h` (m, K), each half of the one before: the best extrapolated values,
+    their error bars, and the part of these that is due to rounding, (m,) each.
 
     `noise` (m,) is the standard deviation of the rounding errors of the function.
     """
@@ -142,11 +143,12 @@ def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple
 def _kinks(
     plus: np.ndarray, minus: np.ndarray, h: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where f has a corner: there the difference of the one-sided slopes stays, where else it falls with h."""
+    """Where f has a kink: there the difference of the one-sided slopes stays, while elsewhere it falls with h."""
     jump = np.abs(plus + minus) / h
     last, before, earlier = jump[:, -1], jump[:, -2], jump[:, -3]
     stays = (last > 0.75 * before) & (before > 0.75 * earlier) & (earlier > 0.75 * last)
     kinks = stays & (last > 10 * noise / h[:, -1])
     right, left = plus[:, -1] / h[:, -1], -minus[:, -1] / h[:, -1]
-    margin = np.abs(right - plus[:, -2] / h[:, -2]) + np.abs(left + minus[:, -2] / h[:, -2])  # they are one step off
+    # The slopes are uncertain by as much as the last halving of the step changed them.
+    margin = np.abs(right - plus[:, -2] / h[:, -2]) + np.abs(left + minus[:, -2] / h[:, -2])
     return kinks, np.minimum(left, right) - margin, np.maximum(left, right) + margin

@@ -1,8 +1,8 @@
-"""Why a check cannot be made at all. A gradient that is wrong is no error here: it is a result."""
+"""Why a check cannot be made at all. A wrong gradient is not an error but a result."""
 
 
 class CheckError(Exception):
-    """The check cannot be made as asked; the message says what to change."""
+    """The check cannot be made; the message says what to change."""
 
 
 class PrecisionError(CheckError):

@@ -1,6 +1,6 @@
-"""The two sides of a check: the gradient as it was derived by hand, and the derivatives as they are measured.
+"""The two sides of a check: the analytic gradient, which is derived by hand, and the numeric one, which is measured.
 
-The measured side does not depend on the other, so that one measurement serves a hundred planted mistakes.
+The numeric side does not depend on the analytic one, so one measurement serves a hundred planted mistakes.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class Plan:
     """How thoroughly to check.
 
     Attributes:
-        coordinates: so many of each tensor, the one with the largest gradient and others at random; None: every one.
-        methods: of complex step, differences, Taylor.
+        coordinates: how many to check of each tensor: the one with the largest gradient, others at random; None: all.
+        methods: any of complex step, differences, Taylor.
         levels, first: steps of the sweep, see verify/differences.py.
-        any_float: check in the precision of the tensors, whatever it is.
-        curves: keep the error of plain central differences at so many steps, for a figure.
+        any_float: check in the precision of the tensors, even if it is not float64.
+        curves: at how many steps to record the error of plain central differences, for a figure.
     """
 
     coordinates: int | None = None
@@ -41,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor, or a region of it: what gets a verdict of its own."""
+    """A tensor or a region of one: it gets one verdict."""
 
     name: str  # of the tensor
     title: str
@@ -50,7 +50,7 @@ class Part:
     index: np.ndarray  # (size,), its coordinates in the probe's flat vector
 
     def where(self, coordinate: int, probe: Probe) -> tuple[int, ...]:
-        """The place of a coordinate in its tensor."""
+        """The index of a coordinate in its tensor."""
         place = np.unravel_index(coordinate - probe.span[self.name].start, probe.shapes[self.name])
         return tuple(int(k) for k in place)
 
@@ -68,19 +68,19 @@ def parts_of(probe: Probe) -> list[Part]:
 
 @dataclass(frozen=True)
 class Analytic:
-    """The hand-derived gradient (n,), and by how much rounding was seen to change it (n,)."""
+    """The hand-derived gradient (n,), and its change when it is rounded differently (n,)."""
 
     values: np.ndarray
     spread: np.ndarray
-    problems: dict[str, str]  # by tensor, what is wrong before any number is compared
+    problems: dict[str, str]  # by tensor, what is wrong even before numbers are compared
 
     def floor(self, index: np.ndarray, largest: float, eps: float) -> float:
-        """What rounding alone makes of gradients that are zero by theory, where the `largest` of all is so large."""
+        """A bound on the rounding errors of gradients that are zero by theory; `largest` is the largest of all."""
         return 10 * float(self.spread[index].max(initial=0.0)) + 4 * eps * largest
 
 
 def analytic_gradient(probe: Probe) -> Analytic:
-    """The gradient twice, once from a multiple of the cotangent: it is linear, so only rounding differs."""
+    """The gradient, computed twice. It is linear in the cotangent, so that of a multiple differs by rounding only."""
     values, again = np.zeros(probe.n), np.zeros(probe.n)
     try:
         first, second = probe.case.gradients or (probe.gradient(), probe.gradient(MULTIPLE))
@@ -105,10 +105,10 @@ def analytic_gradient(probe: Probe) -> Analytic:
 
 
 def _not_linear(share: float) -> str:
-    told = f"it changes by {share:.0e} of the largest gradient where only rounding should"
+    change = f"it changes by {share:.0e} of the largest gradient where only rounding should"
     if share < 1e-5:
-        return f"imprecise, as if computed in lower precision, or not linear in the cotangent: {told}"
-    return f"not linear in the cotangent: the backward uses dy in another way than to multiply it; {told}"
+        return f"imprecise, as if computed in lower precision, or not linear in the cotangent: {change}"
+    return f"not linear in the cotangent: the backward uses dy in another way than to multiply it; {change}"
 
 
 def _problem(gradient: object, probe: Probe, name: str) -> str | None:
@@ -129,7 +129,7 @@ class Numeric:
     index: np.ndarray
     complex: ComplexEstimates | None
     differences: Estimates | None
-    signs: list[np.ndarray]  # for each part, the direction: plus or minus its typical size at each coordinate
+    signs: list[np.ndarray]  # for each part, its direction: plus or minus the typical size at each coordinate
     taylor: np.ndarray | None  # (parts, steps), f(x + h v) - f(x)
     along: ComplexEstimates | None  # derivatives along the directions
     noise: float
@@ -137,13 +137,13 @@ class Numeric:
 
     @property
     def best(self) -> np.ndarray | None:
-        """The most exact derivatives that there are, (m,)."""
+        """The most exact derivatives that were measured, (m,)."""
         found = self.complex or self.differences
         return None if found is None else found.values
 
 
 def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.Generator, plan: Plan) -> Numeric:
-    """Measure all that the plan asks for; of `analytic` only the place of the largest gradients is used."""
+    """Measure what the plan asks for. Of `analytic` only the place of the largest gradients is used."""
     index = _choose(parts, analytic, rng, plan.coordinates)
     signs = [probe.scale[part.index] * rng.choice([-1.0, 1.0], size=len(part.index)) for part in parts]
     set_directions(probe, parts, signs, rng)
@@ -153,7 +153,7 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
     note = ""
     if COMPLEX in plan.methods:
         try:
-            every = plan.coordinates is None  # a few of many coordinates are not worth the second step
+            every = plan.coordinates is None  # for a sample the second step is not worth its time
             steps = complex_step(probe, index, probe.scale[index], again=every)
             along = complex_step(probe, directions, np.ones(len(parts)), again=every)
         except NotAnalyticError as error:
@@ -175,14 +175,14 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
                 f"no complex step: it contradicts the differences at {dropped} of {len(index)} coordinates, so the "
                 "forward silently drops an imaginary part (abs, real, a cast or a comparison)"
             )
-        elif steps:  # an error bar that does not reach the better value is too narrow
+        elif steps:  # the error bar must reach the better value
             np.maximum(differences.bars, np.abs(differences.values - steps.values), out=differences.bars)
     taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1))) if TAYLOR in plan.methods else None
     return Numeric(index, steps, differences, signs, taylor, along, noise, note)
 
 
 def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, count: int | None) -> np.ndarray:
-    """Coordinates to check: all, or of each part the one with the largest gradient and others at random."""
+    """Coordinates to check: all, or for each part the one with the largest gradient and random others."""
     if count is None:
         return np.sort(np.concatenate([part.index for part in parts]))
     chosen: list[int] = []
@@ -194,7 +194,7 @@ def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, cou
 
 
 def set_directions(probe: Probe, parts: list[Part], signs: list[np.ndarray], rng: np.random.Generator) -> None:
-    """The probe's table: a row for each part, that moves it alone, and one that moves everything, for the noise."""
+    """Set the probe's directions: for each part one that moves it alone, and one that moves all, for the noise."""
     table = np.zeros((len(parts) + 1, probe.n))
     for row, part, values in zip(table, parts, signs, strict=False):
         row[part.index] = values
@@ -203,7 +203,7 @@ def set_directions(probe: Probe, parts: list[Part], signs: list[np.ndarray], rng
 
 
 def _contradictions(steps: ComplexEstimates, differences: Estimates, times: float) -> np.ndarray:
-    """Where the two differ by so many times what they may, (m,)."""
+    """Where the two differ by more than `times` the allowed difference, (m,)."""
     usable = np.isfinite(differences.bars) & ~differences.kinks
     scale = np.abs(differences.values[usable]).max(initial=0.0)
     bars = steps.bars(np.arange(len(steps.values))) + differences.bars

@@ -1,4 +1,4 @@
-"""Figures as SVG text: curves on two logarithmic axes, nothing else, so no library is needed."""
+"""Figures as SVG text: curves on two logarithmic axes, without a plotting library."""
 
 import html
 import itertools
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 Points = Sequence[tuple[float, float]]
-# From Okabe and Ito's palette, made to be told apart by colour-blind readers; the dashes help where curves meet.
+# From the colour-blind-safe palette of Okabe and Ito; the dashes help where curves meet.
 STYLES = (
     ("#1f83c4", "none"), ("#d55e00", "7 3"), ("#009e73", "9 3 2 3"), ("#b8649a", "2 3"), ("#b87c00", "9 2 2 2 2 2"),
 )  # fmt: skip
@@ -17,10 +17,10 @@ def log_plot(
     curves: Sequence[tuple[str, Points]], *, title: str = "", x: str = "", y: str = "", width: int = 560,
     height: int = 340, flip: bool = True, legend: str = "top right",
 ) -> str:  # fmt: skip
-    """An SVG of `curves`, each a name and points (x, y), all positive; others are left out.
+    """An SVG of `curves`, each a name and points (x, y). Points that are not positive are left out.
 
-    With `flip` x falls from left to right, as a step that is made smaller and smaller. `legend` is the corner for the
-    names, "top right" or "bottom right".
+    With `flip` x falls from left to right, as for a step that becomes smaller. `legend` is the place of the names, "top
+    right" or "bottom right".
     """
     kept = [(name, [(a, b) for a, b in points if a > 0 and 0 < b < math.inf]) for name, points in curves]
     places = [point for _, points in kept for point in points]
@@ -49,8 +49,8 @@ def log_plot(
     return "\n".join([*parts, "</svg>"])
 
 
-def spark(points: Points, width: int = 130, height: int = 30) -> str:
-    """A curve without axes, for a table's cell; x falls from left to right, y from 1 down to 1e-16."""
+def sparkline(points: Points, width: int = 130, height: int = 30) -> str:
+    """A curve without axes for the cell of a table; x falls from left to right, and y ranges from 1 down to 1e-16."""
     kept = [(a, min(max(b, 1e-16), 1.0)) for a, b in points if a > 0 and b == b]
     if len(kept) < 2:
         return ""

@@ -1,10 +1,10 @@
 """Evaluating a case along lines through its point, compiled once and in batches of bounded memory.
 
-All tensors of a case lie end to end in one vector x of n numbers, `flat`. A coordinate is then a direction v like any
+All tensors of a case are concatenated to one vector x of n numbers, `flat`. A coordinate is then a direction v like any
 other, and one program serves central differences, complex steps, Taylor tests and the estimate of the noise.
 
-Real       d(v, t) = <w, f(x + t v) - f(x)>      outputs are subtracted before they are summed: what the step does not
-                                                 reach cancels exactly and brings no rounding                 (PROBE.1)
+Real       d(v, t) = <w, f(x + t v) - f(x)>      outputs are subtracted before they are summed: those that the step does
+                                                 not reach cancel exactly, without rounding errors            (PROBE.1)
 Complex    c(v, t) = <w, Im f(x + i t v)> / t                                                                 (PROBE.2)
 
 A line is an integer: i >= 0 is the i-th coordinate, -1 - k is the k-th row of the table `directions`.
@@ -24,10 +24,10 @@ from verify.errors import CheckError, PrecisionError
 
 STEPS = 8  # points on a line in one call
 LINES = 32  # lines in one call
-SMALL = 1 << 15  # below so many coordinates compiling takes longer than running: compile plainly, run all lines at once
-UNEVEN = 1.3717  # no power of two, so that scaling by it gives every number new rounding
-MULTIPLE = -37.3717  # of the cotangent: large and negative as well, so that a clip, a maximum or |dy| shows
-MEMORY = 8 << 30  # bytes that a call may take on an accelerator
+SMALL = 1 << 15  # below this many coordinates compiling takes longer than running: optimize less, run all lines at once
+UNEVEN = 1.3717  # no power of two, so that every number is rounded differently when it is scaled by this
+MULTIPLE = -37.3717  # of the cotangent: large and negative, so that a clip, a maximum or |dy| shows
+MEMORY = 8 << 30  # bytes that a call may use on an accelerator
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -37,19 +37,18 @@ class NotAnalyticError(Exception):
 
 
 class Probe:
-    """The programs of one case. `w` is the cotangent: ones for a case that brings its gradients, else by default
-    drawn from `rng`.
+    """The programs of one case. The cotangent `w` is drawn from `rng` by default; ones if the case has `gradients`.
 
     Raises:
         PrecisionError: the point or the output is not float64, or float64 is narrowed on the way, unless `any_float`.
-        CheckError: there are no numbers to differentiate, or none to be told from: an empty output, NaN or infinity in
-            a tensor or in the cotangent, a cotangent of zeros.
+        CheckError: there is nothing to check: no coordinates, an empty output, NaN or infinity in a tensor or in the
+            cotangent, or a cotangent of zeros.
     """
 
     def __init__(
         self, case: Case, rng: np.random.Generator, *, w: Any = None, any_float: bool = False, fresh: bool = False
     ) -> None:
-        """`fresh` compiles the gradient anew: a planted mistake changes code that equal functions share."""
+        """`fresh` compiles the gradient anew, after a planted mistake has changed the code of equal functions."""
         self.case = case
         self.names = list(case.tensors)
         self.shapes = {name: np.shape(array) for name, array in case.tensors.items()}
@@ -94,7 +93,7 @@ class Probe:
         return float(np.finfo(self.dtype).eps)
 
     def set_directions(self, table: np.ndarray) -> None:
-        """The directions (k, n) that negative lines stand for."""
+        """Set the directions (k, n) that negative lines refer to."""
         self._table = jax.device_put(table.astype(self.dtype))
 
     def differences(self, lines: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -129,17 +128,17 @@ class Probe:
         return jax.device_get(self._gradient(self._flat, self._constants, dy))
 
     def output(self) -> np.ndarray:
-        """f at the point: a by-product of any difference."""
+        """f at the point, which every difference computes anyway."""
         lines, t = np.zeros(self.lines, np.int32), np.zeros((self.lines, STEPS), self.dtype)
         return np.asarray(self._real(self._flat, self._constants, self._w, lines, self._table, t)[1])
 
     def _call_complex(self, w: Any, lines: np.ndarray, steps: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a cast that drops the imaginary part: found out by its result
+            warnings.simplefilter("ignore")  # of a cast that drops the imaginary part: the result shows it
             try:
                 return np.asarray(self._complex(self._flat, self._constants, w, lines, self._table, steps))
-            # The same function was traced at real numbers before (`_output`), and what was wrong with it would have
-            # been raised there: these are the three ways of jax.numpy to refuse complex numbers.
+            # The function was traced at real numbers before (`_output`), where any other error would have been raised.
+            # These three are what jax.numpy raises for complex numbers.
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise NotAnalyticError(f"takes no complex numbers: {_first_sentence(error)}") from None
 
@@ -174,13 +173,13 @@ def _float_type(case: Case, any_float: bool) -> np.dtype:
 
 
 def _typical_size(array: np.ndarray) -> float:
-    """Root mean square; 1 for a tensor of zeros, which says nothing about how far it may be moved."""
+    """Root mean square; 1 for a tensor of zeros, which has no size of its own."""
     largest = float(np.abs(array).max(initial=0.0))  # divided by first: the square of 1e200 is infinite
     return largest * float(np.sqrt(np.mean(np.square(array / largest, dtype=np.float64)))) if largest else 1.0
 
 
 def _fitting_lines(n: int) -> int:
-    """How many lines to evaluate at once where one is work enough for a CPU's cores, but not for an accelerator's."""
+    """How many lines to evaluate at once in a large case. One keeps the cores of a CPU busy, but not an accelerator."""
     if jax.default_backend() == "cpu":
         return 1
     return max(1, min(64, MEMORY // (64 * n)))
@@ -195,14 +194,14 @@ def _first_sentence(error: Exception) -> str:
 
 
 def jit(program: Callable[..., Any], small: bool) -> Any:
-    """Compile a program; plainly, where it is small and compiling would take longer than running."""
+    """Compile a program, with few optimizations if it is small: compiling would take longer than running."""
     plain = small and jax.default_backend() == "cpu"
     return jax.jit(program, compiler_options=_plain_compiler() if plain else None)
 
 
 @lru_cache(maxsize=1)
 def _plain_compiler() -> dict[str, Any]:
-    """Options that make compiling three to five times as fast, as far as this version of XLA knows them."""
+    """Options that make compiling three to five times as fast; those that this version of XLA knows."""
     options: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     known = {}
     for name, value in options.items():
@@ -230,7 +229,7 @@ def _direction(line: jax.Array, table: jax.Array) -> jax.Array:
 
 
 def _map(f: Callable[[Any], jax.Array], rows: Any, together: bool) -> jax.Array:
-    """Side by side, or one after the other where memory or a small machine asks for it."""
+    """All rows at once (vmap), or one after the other, which saves memory."""
     return jax.vmap(f)(rows) if together else jax.lax.map(f, rows)
 
 
@@ -272,7 +271,7 @@ def _gradient_program(function: Function, layout: Layout, small: bool) -> Any:
 
 
 def _output(function: Function, layout: Layout, flat: np.ndarray, constants: Tensors, any_float: bool) -> Any:
-    """Shape and type of the output; the check that everything on the way to it is float64."""
+    """Shape and type of the output. Raises PrecisionError if anything on the way to it is not float64."""
     traced = jax.make_jaxpr(lambda x, c: function.value(_unpack(x, layout), c), return_shape=True)
     jaxpr, output = traced(flat, constants)
     if not isinstance(output, jax.ShapeDtypeStruct):
@@ -286,7 +285,7 @@ def _output(function: Function, layout: Layout, flat: np.ndarray, constants: Ten
 
 
 def _narrowed(jaxpr: Any) -> Iterator[str]:
-    """Types narrower than float64 that float64 numbers are converted to, in this program and those inside it."""
+    """The types narrower than float64 that this program, or one inside it, converts float64 numbers to."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "convert_element_type":
             source, target = equation.invars[0].aval.dtype, equation.outvars[0].aval.dtype

@@ -28,7 +28,7 @@ class MethodResult:
 
 @dataclass
 class TensorResult:
-    """The verdict on one tensor, or on a part of it that has a meaning of its own."""
+    """The verdict on one tensor, or on a region of it."""
 
     case: str
     name: str
@@ -45,7 +45,7 @@ class TensorResult:
 
     @property
     def verdict(self) -> str:
-        """One method that finds a mistake is enough; to pass, one must have been able to find it."""
+        """`wrong` if any method found a mistake; `pass` if none did and at least one could have."""
         return combine(result.verdict for result in self.methods)
 
     @property
@@ -85,9 +85,7 @@ class CaseResult:
         return [tensor for tensor in self.tensors if tensor.verdict == WRONG]
 
     def __str__(self) -> str:
-        """A row for each tensor, then what is known of each that is wrong."""
-        from verify.report import case_lines, wrong_lines  # the report knows the results, not the other way round
-
+        """A row for each tensor, then the details of each that is wrong."""
         return "\n".join([*case_lines(self), *(line for tensor in self.wrong for line in wrong_lines(tensor))])
 
 
@@ -95,3 +93,71 @@ def combine(verdicts: Iterable[str]) -> str:
     """`wrong` if any is, else `pass` if any is."""
     found = set(verdicts)
     return WRONG if WRONG in found else PASS if PASS in found else INCONCLUSIVE
+
+
+# As text.
+
+HEADER = f"{'tensor':<50} {'shape':>18} {'complex':>9} {'differ.':>9} {'Taylor':>7}  {'worst at':<17} verdict"
+
+
+def case_lines(result: CaseResult) -> list[str]:
+    """One case as rows of a table: largest relative errors of both methods, lowest Taylor rate, where, verdict."""
+    checked, size = sum(t.checked for t in result.tensors), sum(t.size for t in result.tensors)
+    share = f"{checked:,} coordinates" if checked == size else f"{checked:,} of {size:,} coordinates"
+    lines = [f"{result.name}   {share}, {result.seconds:.1f} s"]
+    lines += [f"  {_row(tensor)}" for tensor in result.tensors]
+    if result.note:
+        lines.append(f"    {result.note}")
+    return lines
+
+
+def _row(tensor: TensorResult) -> str:
+    exact = tensor.method(COMPLEX) or tensor.method(DEFINITION)
+    rough = tensor.method(DIFFERENCES)
+    place = next((method for method in (exact, rough) if method is not None and method.where is not None), None)
+    shape = " x ".join(map(str, tensor.shape)) or "1"
+    where = str(place.where).replace(" ", "") if place else ""
+    return (
+        f"{_short(tensor.name, 48):<48} {shape:>18} {_worst(exact):>9} {_worst(rough):>9} {_rate(tensor):>7}  "
+        f"{where:<17} {_verdict(tensor)}"
+    )
+
+
+def _short(name: str, width: int) -> str:
+    return name if len(name) <= width else "..." + name[3 - width :]
+
+
+def _worst(method: MethodResult | None) -> str:
+    if method is None:
+        return "-"
+    return "zero" if method.worst is None else f"{method.worst:.0e}" if method.worst else "0"
+
+
+def _rate(tensor: TensorResult) -> str:
+    method = tensor.method(TAYLOR)
+    if method is None:
+        return "-"
+    return f"{min(method.rates):.2f}" if method.rates else "linear" if method.note else "?"
+
+
+def _verdict(tensor: TensorResult) -> str:
+    notes = [f"zero by theory, below {tensor.floor:.0e}"] if tensor.zero and tensor.floor else []
+    notes += [f"no derivative at {tensor.kinks}"] if tensor.kinks else []
+    if tensor.verdict != "pass":
+        return tensor.verdict.upper()
+    return f"pass ({'; '.join(notes)})" if notes else "pass"
+
+
+def wrong_lines(tensor: TensorResult) -> list[str]:
+    """The details of a wrong gradient: the kind of mistake, and the worst coordinate with both values."""
+    lines = [f"WRONG  {tensor.case}: {tensor.name}, shape {tensor.shape}", f"       {tensor.diagnosis}"]
+    for method in tensor.methods:
+        if method.verdict == "wrong" and method.numeric is not None:
+            at = f"at {method.where}" if method.where is not None else "along a random direction"
+            lines.append(
+                f"       {method.method}: worst {at}: analytic {method.analytic:.12g}, numeric {method.numeric:.12g} "
+                f"+- {method.bar_there:.1e}"
+            )
+        elif method.verdict == "wrong" and method.method == TAYLOR:
+            lines.append(f"       Taylor: the remainder falls with rates {', '.join(f'{r:.2f}' for r in method.rates)}")
+    return lines

@@ -1,13 +1,13 @@
-"""The Taylor test: what a gradient leaves over must vanish with the square of the step.
+"""The Taylor test: the remainder of the linear approximation must vanish with the square of the step.
 
 With F(t) = <w, f(x + t v)> and the analytic gradient a:
 
 R(h) = |F(h) - F(0) - h <a, v>|                                                                        (TAYLOR.1)
 rate = log2 R(h) / R(h / 2):   2 where a is the gradient, 1 where it is not                            (TAYLOR.2)
 
-The test needs no second derivative and no tolerance, and one direction moves all coordinates of a tensor. A function
-that is linear in the tensor leaves nothing over but rounding. (The test of the adjoint literature, as in Farrell et
-al. 2013, doi:10.1137/120873558.)
+The test needs no second derivative and no tolerance, and one direction moves all coordinates of a tensor. If f is
+linear in the tensor, the remainder is rounding only. The test is that of the adjoint literature, as in Farrell et al.
+2013, doi:10.1137/120873558.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ import numpy as np
 from verify.results import INCONCLUSIVE, PASS, WRONG
 
 STEPS = 2.0 ** -np.arange(12.0, 20.0)  # of the tensor's typical size: small enough that h^2 outweighs h^3
-CLEAR = 30  # a remainder counts while it is so many times its rounding error
+CLEAR = 30  # a remainder counts if it is this many times its rounding error
 
 
 @dataclass(frozen=True)
 class TaylorTest:
-    """The test along one direction. `rates` are those of the remainders above rounding, large steps first."""
+    """The test along one direction. `rates` are those of the remainders above rounding error, large steps first."""
 
     remainders: np.ndarray
     floors: np.ndarray
@@ -35,7 +35,7 @@ class TaylorTest:
 
     @property
     def linear(self) -> bool:
-        """Nothing is left over, not even at the largest step."""
+        """Whether even the remainder of the largest step is rounding only."""
         return bool(self.remainders[0] <= CLEAR * self.floors[0])
 
     @property

@@ -4,7 +4,7 @@
     python docs/figures/mistakes.py NAME ...    these columns alone; the others stay as they are in the file
 
 The demo's model, made smaller, is trained on the shapes from the same seed again and again: as it is, with another seed
-to see what chance does, and with one of the mistakes of verify/mutants.yml planted. Some mistakes need a class token or
+to see what chance does, and with one of the mistakes of checks/mutants.yml planted. Some mistakes need a class token or
 dropout to show, or are in a layer that is an option, and are compared with a model that has them. What is written,
 mistakes.csv beside this file, is the training loss averaged over `EVERY` steps; the book draws its figures from it.
 """
@@ -21,13 +21,13 @@ HERE = Path(__file__).resolve().parent
 FILE = HERE / "mistakes.csv"
 sys.path.insert(0, str(HERE.parent.parent))
 
+from checks.mutants import mutants_by_name, planted  # noqa: E402
 from data import shapes  # noqa: E402
 from data.dataset import Dataset  # noqa: E402
 from data.loader import epoch_rows  # noqa: E402
 from data.tiny_imagenet import load  # noqa: E402
 from training.config import load_config  # noqa: E402
 from training.setup import build_step  # noqa: E402
-from verify.mutants import mutants_by_name, planted  # noqa: E402
 
 STEPS, EVERY = 300, 15
 IMAGES_PER_CLASS = 160

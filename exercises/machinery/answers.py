@@ -11,7 +11,7 @@ A file is a row of sections, each under a line that begins with `===`:
     === explanation        shown after success
     === hint               three of them: a question, a picture, a line
     === mistake QUESTION   a wrong version and what to ask who wrote it; `- code` in the file becomes `+ code`
-    === mutant FILE: MISTAKE   of a fault to find: the mutant of verify/mutants.yml that is planted
+    === mutant FILE: MISTAKE   of a fault to find: the mutant of checks/mutants.yml that is planted
 
 The reader's file is the solution without the body of its last function; `python -m exercises reset NAME` writes it,
 also after a change in here.

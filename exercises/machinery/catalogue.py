@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from checks.draw import draw_params
 from exercises.machinery.answers import FOLDER, load_answer
 from exercises.machinery.exercise import SIZES, Exercise, Invariant, Tree, flat
 from exercises.machinery.reading import load
@@ -16,8 +17,7 @@ from model.layers.dense import Dense
 from model.layers.feed_forward import FeedForward
 from model.layers.layer_norm import LayerNorm
 from model.layers.multi_head_attention import MultiHeadAttention
-from verify.case import to_params
-from verify.draw import draw_input, draw_params
+from verify.layer import draw_input, to_params
 
 B, N, D, HEADS, K, M, C = SIZES.values()
 TOKENS = (B, N, D)

@@ -23,7 +23,7 @@ from verify.case import Case, Tensors
 from verify.check import check_case
 from verify.diagnosis import Evidence, diagnose, wrong_shape
 from verify.probe import MULTIPLE
-from verify.report import wrong_lines
+from verify.results import wrong_lines
 
 SHOWN = 3  # wrong gradients that are told of; the others are named
 

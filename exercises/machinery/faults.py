@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from checks.mutants import ROOT, Mutant, mutants_by_name, planted
 from exercises.machinery.answers import load_answer
 from exercises.machinery.checking import Outcome
 from exercises.machinery.reading import NotWrittenError, ReaderError, function_of, load, read, run
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
-from verify.mutants import ROOT, Mutant, mutants_by_name, planted
 from verify.probe import jit
 
 MODEL = ViT(image_size=(4, 4), patch_size=2, d_model=12, heads=3, layers=2, mlp_dim=7, num_classes=4, pooling="mean")

@@ -1,8 +1,8 @@
-"""What lower precision costs: the gradient that training uses against the same gradient in float64, tensor by tensor.
+"""The error of the gradient in lower precision, against float64, tensor by tensor.
 
 Parameters and images are cast to float32, as in training; for half precision the model is the one that training takes
-with `model.dtype=bfloat16`. Nothing is measured by differences: the float64 gradient, which the rest of this package
-verifies, is the reference.
+with `model.dtype=bfloat16`. The float64 gradient, which the rest of this package verifies, is the reference; no
+differences are taken.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 import numpy as np
 
+from checks.full_size import Point
 from model.precision import Precision
 from verify.case import Tensors
-from verify.full_size import Point
 
 TYPES: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class PrecisionRow:
-    """One tensor: its gradient's error relative to its norm, and the cosine with the exact one, by type.
+    """One tensor: by type, the error of its gradient relative to the norm, and the cosine with the exact gradient.
 
-    None where the exact gradient is zero, as that of the keys' bias: there is no direction to agree with.
+    Both are None where the exact gradient is zero, as that of the keys' bias.
     """
 
     name: str
@@ -64,7 +64,7 @@ def _row(name: str, exact: Sequence[np.ndarray], rough: dict[str, list[np.ndarra
 
 
 def precision_lines(rows: Sequence[PrecisionRow], every: bool) -> list[str]:
-    """The table: all tensors, or only the three that suffer most in each type."""
+    """A table of all tensors, or of the three with the largest error in each type."""
     lines = [
         "The gradient in lower precision against float64: error relative to the norm, and 1 - cosine",
         f"  {'tensor':<50} {'norm':>9}" + "".join(f"{kind:>20}" for kind in TYPES),

@@ -1,7 +1,7 @@
-"""The catalogue of the default check: every layer with every option, at shapes in which (almost) all sizes differ.
+"""The cases of the default check: every layer with every option, at shapes in which (almost) all sizes differ.
 
-Where two sizes are equal, a transposed axis or a sum over the wrong one can go unnoticed. Leaves come first and what is
-composed of them later, so that the first case that fails names the culprit.
+Where two sizes are equal, a transposed axis or a sum over the wrong one can go unnoticed. Layers come before what is
+composed of them, so that the first case that fails is the one to look at.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from checks.functions import AttentionFunction, OnePageFunction
+from checks.draw import draw_params, layer_case
+from checks.functions import AttentionFunction, LossFunction, ModelFunction, OnePageFunction
+from checks.structure import classes_inside, qkv_regions
 from model.combinators import Composite, Residual, Sequential
 from model.encoder import Encoder, EncoderBlock
 from model.layer import Layer
@@ -32,15 +34,14 @@ from model.layers.shifted_patches import VIEWS, ShiftedPatches
 from model.layers.softmax import Softmax
 from model.loss import CrossEntropy
 from model.vit import ViT
-from verify.anatomy import contained, regions
-from verify.case import Case, LossFunction, ModelFunction, Tensors
-from verify.draw import draw_input, draw_params, layer_case
+from verify.case import Case, Tensors
+from verify.layer import draw_input
 
 B, N, D, H, K, M, C = 3, 9, 12, 2, 6, 10, 5
 GRID, IMAGE, PATCH, CHANNELS = (2, 4), (4, 12), (2, 3), 3  # n = 8 patches, P = 18 values in each
 DROP = 0.3
 TOKENS = (B, N, D)
-# Blocks and whole models are made of layers that are checked by themselves: smaller, with fewer coordinates.
+# Blocks and models are made of layers that have cases of their own, so they can be smaller.
 SMALL_D, SMALL_M, SMALL_IMAGE = 8, 7, (4, 6)
 SMALL_TOKENS = (B, 5, SMALL_D)
 
@@ -70,7 +71,7 @@ def layer_cases(seed: int) -> list[Case]:
     heads: dict[str, float] = {"H": H, "K": K}
     small: dict[str, float] = {"H": H, "K": SMALL_D // H, "M": SMALL_M}
     inner: list[Row] = [
-        # name, layer, shape of its input, training?, sizes beside B, N, D
+        # name, layer, input or its shape, training?, sizes other than B, N, D
         ("dense", Dense(D, M), TOKENS, False, {"M": M}),
         ("dense, given a key", Dense(D, M), TOKENS, True, {"M": M}),
         ("dense, one vector an image", Dense(D, M), (B, D), False, {"D": D, "M": M}),
@@ -149,7 +150,7 @@ def tiny_block(
 
 
 class _Pair(Composite):
-    """A composition of compositions, as readers may build one."""
+    """A composition of compositions, such as a reader may build."""
 
     @property
     def body(self) -> Layer:
@@ -179,12 +180,12 @@ def attention_cases(seed: int) -> Iterator[Case]:
         sizes = {"B": B, "N": N, "H": H, "K": K, "(1 - rate)": 1 - DROP}
         yield Case(
             name, AttentionFunction(attention), tensors, constants, sizes, {}, "ScaledDotProductAttention",
-            contained(attention),
+            classes_inside(attention),
         )  # fmt: skip
 
 
 def loss_cases(seed: int) -> Iterator[Case]:
-    """The loss with either kind of label, with and without smoothing, and where one class has won already."""
+    """The loss with either kind of label, with and without smoothing, and with saturated softmax."""
     for name, smoothing, soft, size in (
         ("loss", 0.0, False, 1.0),
         ("loss, smoothing", 0.1, False, 1.0),
@@ -194,7 +195,7 @@ def loss_cases(seed: int) -> Iterator[Case]:
         ("loss, logits beyond the range of exp", 0.1, False, 3000.0),
     ):
         rng = _random(seed, name)
-        # Rows that do not sum to 1 see a sum of the targets that is left out.
+        # Soft labels that do not sum to 1 show whether the gradient forgets the sum of the targets.
         labels = rng.uniform(size=(B, C)) if soft else rng.integers(C, size=B)
         loss = CrossEntropy(smoothing)
         logits = size * draw_input((B, C), rng)
@@ -212,7 +213,7 @@ def one_page_case(seed: int) -> Case:
 
 
 def model_cases(seed: int) -> Iterator[Case]:
-    """The whole model with its loss, end to end, in variants that use every option between them."""
+    """The whole model with its loss, end to end, in variants that together use every option."""
     rates: dict[str, Any] = {"dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.15, "drop_path": 0.3}
     yield model_case("vit", tiny_model(), CrossEntropy(), seed)
     yield model_case("vit, training", tiny_model(**rates, head_weights="glorot"), CrossEntropy(0.1), seed, train=True)
@@ -248,13 +249,13 @@ def model_case(
         constants["key"] = jax.random.key(int(rng.integers(1 << 31)))
     function = ModelFunction(model, loss)
     return Case(
-        name, function, tensors, constants, model_sizes(model, batch), regions(tensors), "ViT",
-        contained(model) | {"CrossEntropy"},
+        name, function, tensors, constants, model_sizes(model, batch), qkv_regions(tensors), "ViT",
+        classes_inside(model) | {"CrossEntropy"},
     )  # fmt: skip
 
 
 def model_sizes(model: ViT, batch: int) -> dict[str, float]:
-    """The sizes of a model by the letters of the documentation."""
+    """The sizes of a model, by their letters in the legend of shapes."""
     return {
         "B": batch, "N": model.position_embedding.tokens, "D": model.d_model, "H": model.heads,
         "K": model.d_model // model.heads, "M": model.mlp_dim, "C": model.num_classes,
@@ -266,7 +267,7 @@ def _random(seed: int, name: str) -> np.random.Generator:
 
 
 def _wide(seed: int, shape: tuple[int, ...], far: float = 8.0) -> np.ndarray:
-    """Inputs from `-far` to `far`, evenly: a slope that is wrong far out is seen."""
+    """Inputs uniform in [-far, far], so that a slope that is wrong far out is seen."""
     return _random(seed, "wide").uniform(-far, far, size=shape)
 
 

@@ -1,7 +1,7 @@
-"""Proof that the checks can fail: known mistakes, planted in the backward passes one at a time.
+"""Mutation testing of the checks: known mistakes, planted in the backward passes one at a time.
 
 The mistakes are data, in mutants.yml: each is a patch of a few words. The patched source of a layer is compiled in
-memory and its methods stand in for the right ones while the checks of that layer run. No file is changed.
+memory, and its methods replace the right ones while the checks of that layer run. No file is changed.
 """
 
 import importlib
@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from checks.definitions import definition_results
 from verify.case import Case
 from verify.check import Checker
-from verify.definitions import definition_results
 from verify.errors import CheckError
 from verify.measure import Plan
 from verify.results import CaseResult
@@ -27,7 +27,7 @@ ROOT = LIST.parent.parent
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mistake: in the source of `file`, each first text is replaced by the second."""
+    """One mistake: patches `(find, put)` of the source of `file`, a path from the root of the project."""
 
     file: str
     mistake: str
@@ -41,8 +41,8 @@ class Mutant:
         """The source with the mistake in it.
 
         Raises:
-            CheckError: a text to be replaced is not there exactly once; the file has changed since the mutant was
-            written.
+            CheckError: a text to be replaced does not occur exactly once: the file has changed since the mutant was
+                written.
         """
         source = (ROOT / self.file).read_text(encoding="utf-8")
         for find, put in self.patches:
@@ -57,7 +57,7 @@ class Mutant:
 
 @dataclass
 class MutantResult:
-    """What became of one mutant, tried on so many cases. `caught` are the results that say wrong."""
+    """The outcome of one mutant on `cases` cases. `caught` holds the results with verdict wrong."""
 
     mutant: Mutant
     cases: int
@@ -69,13 +69,13 @@ class MutantResult:
 
     @property
     def methods(self) -> list[str]:
-        """The methods that saw it, in any case."""
+        """The methods that caught it, in any case."""
         seen = {m.method: None for c in self.caught for t in c.wrong for m in t.methods if m.verdict == "wrong"}
         return list(seen)
 
 
 def load_mutants(path: Path = LIST) -> list[Mutant]:
-    """The mutants of the list, in its order."""
+    """The mutants of a file like mutants.yml, in its order."""
     listed = yaml.safe_load(path.read_text(encoding="utf-8"))
     mutants = []
     for file, entries in listed.items():
@@ -86,13 +86,13 @@ def load_mutants(path: Path = LIST) -> list[Mutant]:
 
 
 def mutants_by_name() -> dict[tuple[str, str], Mutant]:
-    """Each mutant of the list by its file and its mistake."""
+    """The mutants of mutants.yml by their file and their mistake."""
     return {(mutant.file, mutant.mistake): mutant for mutant in load_mutants()}
 
 
 @contextmanager
 def planted(mutant: Mutant) -> Iterator[None]:
-    """The engine with the mistake in it, for the length of the block; all threads of the process share the engine."""
+    """A context in which the engine has the mistake, for all threads of the process."""
     module = mutant.module
     namespace: dict[str, Any] = {"__name__": module.__name__, "__file__": str(ROOT / mutant.file)}
     exec(compile(mutant.source(), mutant.file, "exec"), namespace)
@@ -108,7 +108,7 @@ def planted(mutant: Mutant) -> Iterator[None]:
 
 
 def _functions(module: Any, namespace: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
-    """The functions of the module and the methods of its classes, with those of the patched source to replace them."""
+    """Functions of the patched source, each with its owner (the module or one of its classes) and its name there."""
     for name, value in namespace.items():
         right = vars(module).get(name)
         if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
@@ -120,9 +120,9 @@ def _functions(module: Any, namespace: dict[str, Any]) -> Iterator[tuple[Any, st
 
 
 class MutantCheck:
-    """The checks that mutants are tried on. What they measure is measured once, on the engine as it is.
+    """Tries mutants on cases. The numeric gradients are measured once, on the unchanged engine.
 
-    A case is tried with the mutants of the file that defines its target.
+    A mutant is tried on the cases whose target is defined in its file.
     """
 
     def __init__(self, cases: Sequence[Case], seed: int) -> None:
@@ -133,11 +133,11 @@ class MutantCheck:
 
     @property
     def baseline(self) -> list[CaseResult]:
-        """The results without any mistake, of the cases that were used."""
+        """The results of the unchanged engine, for the cases that were used."""
         return list(self._measured.values())
 
     def check(self, mutant: Mutant) -> MutantResult:
-        """Plant the mutant, and see who notices."""
+        """Plant the mutant and run the cases that concern it."""
         names = self._names(mutant)
         self._measured |= {name: self._checkers[name].check() for name in names if name not in self._measured}
         definitions = mutant.file.startswith("optim/")

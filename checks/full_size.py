@@ -1,9 +1,9 @@
 """The checks of one model at its real size: each layer on the activations that reach it, and end to end.
 
-A whole model is too large to be evaluated anew for each of its millions of parameters. It is cut into stages, one for
-each encoder block: to move a parameter of block 5, only block 5 and what follows has to be computed again. The
-gradient under test is always the whole model's; only the measurement takes the short cut, and it is verified that the
-stages, put together, give the model's own loss.
+A model is too large to be evaluated anew for each of its millions of parameters, so it is cut into stages, one for each
+encoder block: after a change of a parameter of block 5, only block 5 and what follows it are computed again. The
+gradient under test is always that of the whole model. Only the measurement takes the short cut, and it is verified that
+all stages together give the model's own loss.
 """
 
 import math
@@ -17,38 +17,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.encoder import Encoder
+from checks.cases import model_sizes
+from checks.draw import draw_params
+from checks.functions import ModelFunction
+from checks.structure import classes_inside, qkv_regions
+from model.encoder import Encoder, EncoderBlock
 from model.layer import Layer, Params
 from model.layers.dropout import Dropout
 from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
 from model.vit import ViT
-from verify.anatomy import contained, layers_of, named_keys, regions, working_layers
-from verify.case import Case, LayerFunction, ModelFunction, Tensors, template, to_params
-from verify.cases import model_sizes
-from verify.draw import draw_params
+from model.walk import activations, children, leaves
+from verify.case import Case, Tensors
 from verify.errors import CheckError
+from verify.layer import LayerFunction, template, to_params
 from verify.probe import MULTIPLE, SMALL, jit
-
-
-class Piece(NamedTuple):
-    """A layer of the model under its path, with the key that it is given in training."""
-
-    path: str
-    layer: Layer
-    key: Any
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model where it is to be checked: parameters by name (float64), images (B, H, W, C) and labels."""
+    """A point at which a model is checked: parameters by name (float64), images (B, H, W, C) and labels."""
 
     model: ViT
     loss: CrossEntropy
     params: Tensors
     images: Any
     labels: Any
-    key: Any = None  # of dropout and drop path; None: they do not act
+    key: Any = None  # for dropout and drop path; None: evaluation
 
     @property
     def tree(self) -> Params:
@@ -59,7 +54,7 @@ class Point:
         return {"labels": self.labels} | ({} if self.key is None else {"key": self.key})
 
     def gradients(self, factor: float = 1.0, dtype: str = "float64") -> Tensors:
-        """The model's own gradient of `factor` times the loss, by name, the images' among them."""
+        """The model's own gradient of `factor` times the loss, by name, including that of the images."""
         gradient = _programs(self.model, self.loss).gradient
         tensors = {**self.params, "images": self.images}
         return jax.device_get(gradient(tensors, self.constants, jnp.asarray(factor, dtype)))
@@ -70,12 +65,12 @@ class Point:
         return float(_programs(self.model, self.loss).value(tensors, self.constants))
 
     def inputs(self) -> dict[str, tuple[jax.Array, Any]]:
-        """What reaches each layer that does any work, and each encoder block: its input and its key, by path."""
+        """The input and the key that reach the model and each layer in it, by path."""
         return _programs(self.model, self.loss).inputs(self.tree, self.images, self.key)
 
 
 class _Programs(NamedTuple):
-    """The compiled forms of a model."""
+    """The compiled functions of a model."""
 
     value: Any
     gradient: Any
@@ -88,24 +83,18 @@ def _programs(model: ViT, loss: CrossEntropy) -> _Programs:
     small = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(template(model))) < SMALL
 
     def inputs(params: Params, images: jax.Array, key: Any) -> dict[str, tuple[jax.Array, Any]]:
-        walk = working_layers(model, params, images, key)
-        found = {path: (x, layer_key) for path, _, _, x, layer_key in walk}
-        for piece in pieces(model, key):  # a block is reached by what reaches the first layer in it
-            first = next(path for path in found if f"{path}/".startswith(f"{piece.path}/"))
-            found[piece.path] = (found[first][0], piece.key)
-        return found
+        return {a.path: (a.x, a.key) for a in activations(model, params, images, key)}
 
     return _Programs(jit(function.value, small), jit(function.gradient, small), jit(inputs, small))
 
 
 @dataclass(frozen=True)
 class FromStage:
-    """The loss as a function of the parameters of some layers in a row, computed from their input on: what each image
-    adds to it, (B,).
+    """The loss as a function of the parameters of one stage, computed from the stage's input on.
 
-    `layers` are the paths and layers from here to the end, the first `own` of which hold the tensors of the case.
-    Constants: the input `x` (unless the images are a tensor of the case), `labels`, and for each path `params` and
-    `keys`.
+    The value is each image's share of the loss, (B,). `layers` are the paths and layers from here to the end; the
+    parameters of the first `own` are the tensors of the case. Constants: the input `x` (unless the images are a tensor
+    of the case), `labels`, and by path the other layers' `params` and all layers' `keys`.
     """
 
     layers: tuple[tuple[str, Layer], ...]
@@ -120,7 +109,7 @@ class FromStage:
             else:
                 params = constants["params"][path]
             x, _ = layer.forward(params, x, constants["keys"].get(path))
-        # A loss for each image: the images that a step does not reach cancel before the sum, and bring no rounding.
+        # A loss for each image: images that a step does not reach cancel before the sum, without rounding errors.
         losses, _ = jax.vmap(lambda z, label: self.loss.forward(z[None], label[None]))(x, constants["labels"])
         return losses / len(x)
 
@@ -129,7 +118,7 @@ class FromStage:
 
 
 def random_point(model: ViT, loss: CrossEntropy, seed: int, batch: int) -> Point:
-    """Random parameters, images and labels; dropout acts, with a fixed mask, if the model has any."""
+    """Random parameters, images and labels. If the model has dropout, it acts, with a fixed mask."""
     rng = np.random.default_rng(seed)
     height, width = height_width(model.image_size)
     params = draw_params(model, rng)
@@ -144,56 +133,58 @@ def dropout_key(model: ViT, seed: int) -> Any:
 
 
 def stage_cases(point: Point) -> Iterator[Case]:
-    """End to end, a case for each stage; the first has the images' gradient too.
+    """End to end, a case for each stage. The first includes the gradient of the images.
 
     Raises:
-        CheckError: the stages do not add up to the model.
+        CheckError: the stages together do not give the loss of the model.
     """
     first, second = point.gradients(), point.gradients(MULTIPLE)
     tree, inputs = point.tree, point.inputs()
-    groups = list(_groups(pieces(point.model, point.key)))
-    for i, group in enumerate(groups):
-        rest = [piece for later in groups[i + 1 :] for piece in later]
-        tensors = {name: a for name, a in point.params.items() if name.startswith(tuple(f"{p.path}/" for p in group))}
-        if i == 0:
+    layers = list(stage_layers(point.model))
+    keys = {path: inputs[path][1] for path, _ in layers if point.key is not None}
+    for start, end in _stages(layers):
+        name = layers[start][0]
+        own = tuple(f"{path}/" for path, _ in layers[start:end])
+        tensors = {tensor: array for tensor, array in point.params.items() if tensor.startswith(own)}
+        if start == 0:
             tensors["images"] = point.images
         constants = {
             "labels": point.labels,
-            "keys": {piece.path: piece.key for piece in [*group, *rest] if piece.key is not None},
-            "params": {piece.path: _branch(tree, piece.path) for piece in rest},
-        } | ({"x": inputs[group[0].path][0]} if i else {})
-        function = FromStage(tuple((p.path, p.layer) for p in [*group, *rest]), len(group), point.loss)
-        if i == 0:
+            "keys": {path: keys[path] for path, _ in layers[start:] if path in keys},
+            "params": {path: _branch(tree, path) for path, _ in layers[end:]},
+        } | ({"x": inputs[name][0]} if start else {})
+        function = FromStage(tuple(layers[start:]), end - start, point.loss)
+        if start == 0:
             _require_same(point.value(), float(jit(function.value, False)(tensors, constants).sum()))
         yield Case(
-            f"model, {group[0].path} to the loss", function, tensors, constants,
-            model_sizes(point.model, len(point.images)), regions(tensors), "ViT",
-            contained(point.model) | {"CrossEntropy"},
-            ({name: first[name] for name in tensors}, {name: second[name] for name in tensors}),
+            f"model, {name} to the loss", function, tensors, constants,
+            model_sizes(point.model, len(point.images)), qkv_regions(tensors), "ViT",
+            classes_inside(point.model) | {"CrossEntropy"},
+            ({tensor: first[tensor] for tensor in tensors}, {tensor: second[tensor] for tensor in tensors}),
         )  # fmt: skip
 
 
-def _require_same(whole: float, staged: float) -> None:
-    if not math.isclose(whole, staged, rel_tol=1e-12):
-        raise CheckError(f"the stages give the loss {staged!r}, the model {whole!r}: verify/full_size.py is wrong")
+def _require_same(of_model: float, of_stages: float) -> None:
+    if not math.isclose(of_model, of_stages, rel_tol=1e-12):
+        raise CheckError(
+            f"the stages give the loss {of_stages!r}, the model {of_model!r}: checks/full_size.py is wrong"
+        )
 
 
-def pieces(model: ViT, key: Any) -> list[Piece]:
-    """The layers of the model in a row, the encoder taken apart into its blocks."""
-    found = []
-    for name, layer, layer_key in named_keys(model.body, key):
+def stage_layers(model: ViT) -> Iterator[tuple[str, Layer]]:
+    """The layers of the model in order, with their paths; the encoder is replaced by its blocks."""
+    for name, layer in children(model):
         if isinstance(layer, Encoder):
-            found += [Piece(f"{name}/{block}", inner, k) for block, inner, k in named_keys(layer.body, layer_key)]
+            yield from ((f"{name}/{block}", inner) for block, inner in children(layer))
         else:
-            found.append(Piece(name, layer, layer_key))
-    return found
+            yield name, layer
 
 
-def _groups(row: list[Piece]) -> Iterator[list[Piece]]:
-    """What comes before the blocks, each block, what comes after."""
-    blocks = [i for i, piece in enumerate(row) if piece.path.startswith("encoder/")]
-    cuts = [0, *blocks, blocks[-1] + 1, len(row)]
-    return (row[a:b] for a, b in pairwise(cuts) if b > a)
+def _stages(layers: list[tuple[str, Layer]]) -> Iterator[tuple[int, int]]:
+    """The first index and the end of each stage: the layers before the blocks, each block, the layers after them."""
+    blocks = [i for i, (_, layer) in enumerate(layers) if isinstance(layer, EncoderBlock)]
+    cuts = [0, *blocks, blocks[-1] + 1, len(layers)]
+    return ((start, end) for start, end in pairwise(cuts) if end > start)
 
 
 def _branch(tree: Params, path: str) -> Params:
@@ -203,9 +194,9 @@ def _branch(tree: Params, path: str) -> Params:
 
 
 def full_size_layer_cases(point: Point) -> Iterator[Case]:
-    """Each layer by itself, on the input that it gets in this model, with a random cotangent."""
+    """Each layer that computes by itself, on the input that it gets in this model, with a random cotangent."""
     inputs, sizes = point.inputs(), model_sizes(point.model, len(point.images))
-    for path, layer in layers_of(point.model):
+    for path, layer in leaves(point.model):
         x, key = inputs[path]
         if isinstance(layer, Dropout) and (key is None or not layer.rate):
             continue  # the identity
@@ -214,5 +205,5 @@ def full_size_layer_cases(point: Point) -> Iterator[Case]:
         kind = type(layer).__name__
         yield Case(
             f"{path} ({kind})", LayerFunction(layer), tensors, {} if key is None else {"key": key}, sizes,
-            regions(tensors), kind, contained(layer),
+            qkv_regions(tensors), kind, classes_inside(layer),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else, and as JSON."""
+"""The report as one self-contained HTML file, and as JSON."""
 
 import html
 import json
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from verify.exhaustive import Coverage
-from verify.mutants import MutantResult
-from verify.plot import spark
-from verify.precision import TYPES, PrecisionRow
-from verify.report import findings
+from checks.exhaustive import Coverage
+from checks.mutants import MutantResult
+from checks.precision import TYPES, PrecisionRow
+from checks.report import findings
+from verify.plot import sparkline
 from verify.results import COMPLEX, DEFINITION, DIFFERENCES, DIRECTIONS, TAYLOR, CaseResult, MethodResult, TensorResult
 
 STYLE = """
@@ -26,7 +26,7 @@ summary { cursor: pointer; margin: .4rem 0 } code { background: #f6f6f6 }
 
 @dataclass
 class Report:
-    """Everything that one run of the command found."""
+    """Everything that one call of gradcheck.py found."""
 
     command: str
     device: str
@@ -42,7 +42,7 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """The report as JSON; numbers that are not finite become null."""
+    """The report as JSON; NaN and infinity become null."""
     mutants = [
         {
             "file": m.mutant.file,
@@ -73,16 +73,16 @@ def _finite(value: Any) -> Any:
 
 
 def to_html(report: Report) -> str:
-    """The report as a page: what was found, a table for each case with the curves, the mutants, the precisions."""
+    """The report as a page: findings, a table for each case with error-against-step curves, mutants, precision."""
     return "\n".join(_page(report)) + "\n"
 
 
 def _page(report: Report) -> Iterator[str]:
-    told = report.verdict
+    verdict = report.verdict
     if report.coverage is not None and not report.coverage.finished:
-        told += " so far"
-    yield f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Gradient check: {told}</title>"
-    yield f"<style>{STYLE}</style><h1>Gradient check: <span class='{report.verdict}'>{told}</span></h1>"
+        verdict += " so far"
+    yield f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Gradient check: {verdict}</title>"
+    yield f"<style>{STYLE}</style><h1>Gradient check: <span class='{report.verdict}'>{verdict}</span></h1>"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     yield f"<p>{html.escape(report.summary)}</p>"
     if report.coverage is not None:
@@ -124,13 +124,13 @@ def _tensor(tensor: TensorResult) -> str:
     rates = ", ".join(f"{rate:.2f}" for rate in taylor.rates) if taylor else ""
     notes = [f"zero by theory, below {tensor.floor:.0e}"] if tensor.zero else []
     notes += [f"no derivative at {tensor.kinks}"] if tensor.kinks else []
-    told = html.escape("; ".join([*notes, *([tensor.diagnosis] if tensor.diagnosis else [])]))
+    remarks = html.escape("; ".join([*notes, *([tensor.diagnosis] if tensor.diagnosis else [])]))
     cells = [_number(exact), _number(rough), bar, _number(along)]
     return (
         f"<tr><td>{html.escape(tensor.name)}<td>{' x '.join(map(str, tensor.shape)) or '1'}"
         f"<td class='n'>{tensor.checked:,} of {tensor.size:,}{''.join(f'<td class=n>{cell}' for cell in cells)}"
-        f"<td>{rates or (taylor.note if taylor else '')}<td>{spark(tensor.curve)}"
-        f"<td><span class='{tensor.verdict}'>{tensor.verdict}</span> {told}</tr>"
+        f"<td>{rates or (taylor.note if taylor else '')}<td>{sparkline(tensor.curve)}"
+        f"<td><span class='{tensor.verdict}'>{tensor.verdict}</span> {remarks}</tr>"
     )
 
 

@@ -1,9 +1,9 @@
-"""What has no backward pass against its definition, written out once more in plain NumPy.
+"""Checks against a definition in plain NumPy, for code that has no backward pass.
 
-Differences can say nothing about the optimizer. What can be checked is that the update is the one of the papers
-(Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Jordan et al. 2024 and Liu et al. 2025, arXiv:2502.16982;
-Pascanu et al. 2013, arXiv:1211.5063), step by step; that the moving average is that of its formula; that the learning
-rate follows its schedule; and that the loss of each image, which evaluation uses, is the loss.
+Differences can say nothing about an optimizer. What can be checked is that its updates are, step by step, those of the
+papers (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Jordan et al. 2024 and Liu et al. 2025,
+arXiv:2502.16982; Pascanu et al. 2013, arXiv:1211.5063). So are the moving average, the learning rate schedules, and the
+loss of each image, which evaluation uses.
 """
 
 import math
@@ -27,7 +27,7 @@ from verify.results import DEFINITION, STRUCTURE, WRONG, CaseResult, MethodResul
 from verify.verdict import judge
 
 STEPS = 30
-BETA1, BETA2, EPS, DECAY = 0.8, 0.97, 1e-3, 0.3  # far from their usual values, so that each of them shows
+BETA1, BETA2, EPS, DECAY = 0.8, 0.97, 1e-3, 0.3  # far from their usual values, so that each of them matters
 SHAPES: dict[str, Any] = {
     "dense": {"W": (4, 3), "b": (3,)},
     "norm": {"gamma": (5,), "beta": (5,)},
@@ -39,16 +39,16 @@ MUON_SHAPES: dict[str, Any] = {
     **SHAPES,
     "encoder": {"qkv": {"W": (3, 9), "b": (9,)}, "expand": {"W": (3, 5)}, "project": {"W": (5, 3)}, "gamma": (4,)},
 }
-MUON_MATRICES = {"encoder/qkv/W": 3, "encoder/expand/W": 1, "encoder/project/W": 1}  # and how many each of them is
+MUON_MATRICES = {"encoder/qkv/W": 3, "encoder/expand/W": 1, "encoder/project/W": 1}  # how many matrices each holds
 
 
 Arrays = dict[str, np.ndarray]
-Comparison = tuple[str, np.ndarray, np.ndarray]  # name, what the engine computes, what the definition says
+Comparison = tuple[str, np.ndarray, np.ndarray]  # name, value by the engine, value by the definition
 Compare = Callable[[np.random.Generator], Iterator[Comparison]]
 
 
 def definition_results(seed: int, only: str | None = None) -> list[CaseResult]:
-    """The checks of the optimizer, as cases like any other; `only` the one of this name, if it is given."""
+    """The results of all checks by definition, or of `only` the one of this name."""
     cases: tuple[tuple[str, str, Compare], ...] = (
         ("AdamW", "AdamW", lambda rng: _adamw(rng, 0.02)),
         ("AdamW, schedule", "AdamW", lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
@@ -138,7 +138,7 @@ def _muon_optimizer() -> optim.muon.Muon:
 
 
 def _muon(rng: np.random.Generator) -> Iterator[Comparison]:
-    """Newton-Schulz by what it does to singular values. The first gradient is zero, as below a head that starts so."""
+    """Newton-Schulz by its effect on the singular values. The first gradient is zero, as below a head of zeros."""
     optimizer = _muon_optimizer()
     update = jax.jit(lambda params, grads, state: optimizer.update(params, grads, state))
     params = _tree(rng, shapes=MUON_SHAPES)
@@ -173,7 +173,7 @@ def _near_orthogonal(U: np.ndarray) -> np.ndarray:
 
 
 def _types(rng: np.random.Generator, optimizer: Optimizer) -> Iterator[Comparison]:
-    """An update must not widen what it updates: parameters and averages keep their type, the step stays an integer."""
+    """An update must not change types: parameters and averages stay float32, the step stays an integer."""
     params = jax.tree.map(lambda array: array.astype(np.float32), _tree(rng, shapes=MUON_SHAPES))
     state = optimizer.init(params)
     new_params, new_state = jax.eval_shape(optimizer.update, params, params, state)
@@ -208,7 +208,7 @@ def _losses(rng: np.random.Generator) -> Iterator[Comparison]:
 
 
 def _ema(rng: np.random.Generator) -> Iterator[Comparison]:
-    """From the parameters it began with, past the end of the warmup; and a float32 average stays one."""
+    """From the initial parameters to past the end of the warmup; a float32 average stays float32."""
     decay, theta = 0.7, _tree(rng)
     ema = optim.ema.EMA(decay)
     update = jax.jit(ema.update)

@@ -1,0 +1,113 @@
+"""`python gradcheck.py PRESET --exhaustive`: every coordinate of every parameter, until done or stopped."""
+
+import hashlib
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from checks.commands.invocation import Invocation
+from checks.commands.options import parse_budget
+from checks.commands.output import require_writable
+from checks.exhaustive import ExhaustiveCheck
+from checks.full_size import Point, full_size_layer_cases, stage_cases
+from checks.mutants import ROOT
+from common.files import replace_text
+from common.interrupt import StopRequest, leaving_at_once
+from common.progress import format_seconds
+from training.run_folder import RUNS
+from verify.results import HEADER, WRONG, case_lines
+
+SAVE_SECONDS = 30.0
+
+
+def run(call: Invocation) -> int:
+    state = call.args.state or default_state(call)
+    kept = f"{state} stays as it is" if state.exists() else "there is nothing to save"
+    # On a CPU a call keeps one core busy. An accelerator is filled by one call; a second hides the work of the host.
+    workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 2
+    with leaving_at_once(f"interrupted before the first coordinate: {kept}"):
+        check = _prepare(call, state, workers)
+    signal = _run_until_stopped(call, check, state, workers)
+    results = check.results()
+    coverage = call.report.coverage = check.coverage()
+    print(HEADER + "\n" + "\n".join(line for result in results for line in case_lines(result)))
+    code = call.conclude(results)
+    print(f"covered {coverage.share}, chosen at random")
+    if check.finished:
+        state.unlink(missing_ok=True)
+        return code
+    print(f"go on with the same command: {state}")
+    return 128 + signal if signal is not None and call.report.verdict != WRONG else code
+
+
+def _prepare(call: Invocation, state: Path, workers: int) -> ExhaustiveCheck:
+    """Build and compile the cases, resume from the saved state, and say how much there is to do."""
+    args, point = call.args, call.point
+    assert point is not None
+    cases = [c for c in [*full_size_layer_cases(point), *stage_cases(point)] if call.selected(c.name)]
+    if not cases:
+        raise call.no_such_case()
+    check = ExhaustiveCheck(cases, args.seed, fingerprint(call, point))
+    if check.resume(state):
+        print(f"going on from {state}: {check.done:,} of {check.coordinates:,} coordinates are checked")
+    print(f"{check.coordinates:,} coordinates, of each layer by itself and end to end: {check.passes:,} forward passes")
+    seconds = check.estimate(workers) * (1 - check.done / check.coordinates)
+    budget = "" if args.budget is None else f"; --budget {args.budget}, the start included"
+    print(f"about {format_seconds(seconds)} on this device{budget}", flush=True)
+    return check
+
+
+def _run_until_stopped(call: Invocation, check: ExhaustiveCheck, state: Path, workers: int) -> int | None:
+    """Check until done, out of time or stopped by a signal, which is returned. The state is saved now and then."""
+    limit = float("inf") if call.args.budget is None else parse_budget(call.args.budget)
+    if call.seconds > limit:
+        print("the start took all of the budget: only the least is checked, a chunk of coordinates")
+    sys.stdout.flush()
+    first, saved = check.position, time.perf_counter()
+    with StopRequest() as stop:
+        with tqdm(total=check.coordinates, initial=check.done, unit=" coordinates", disable=None) as bar:
+
+            def over() -> bool:
+                return stop.signal is not None or (call.seconds > limit and check.position > first)
+
+            def show(count: int) -> None:
+                nonlocal saved
+                bar.update(count)
+                bar.set_postfix_str(f"{check.wrong} wrong", refresh=False)
+                if time.perf_counter() - saved > SAVE_SECONDS:
+                    replace_text(state, check.state())
+                    saved = time.perf_counter()
+
+            check.run(over, show, workers)
+        if not check.finished:
+            replace_text(state, check.state())
+    return stop.signal
+
+
+def default_state(call: Invocation) -> Path:
+    """Where the state is saved without --state: in the folder of the runs, which is made if need be."""
+    args = call.args
+    RUNS.mkdir(parents=True, exist_ok=True)
+    preset = next((argument for argument in args.arguments if "=" not in argument), "")
+    model = Path(args.checkpoint).resolve().name if args.checkpoint else preset
+    words = [model, *re.findall(r"\w+", args.only.casefold())]
+    path = RUNS / f"gradcheck-{'-'.join(words)[:150]}-seed{args.seed}.json"
+    require_writable("--state", path)
+    return path
+
+
+def fingerprint(call: Invocation, point: Point) -> str:
+    """A hash of everything that an exhaustive check depends on: the point, the seed, and the source of the model."""
+    args = call.args
+    digest = hashlib.sha256(repr((point.model, point.loss, args.seed, args.batch, args.only.casefold())).encode())
+    for array in (*point.params.values(), point.images, point.labels):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for file in sorted((ROOT / "model").rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""The files that gradcheck.py writes: whether they can be written, and writing the reports."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from checks.page import Report, to_html, to_json
+from common.command import BAD_INPUT
+from common.errors import UserError
+from common.files import replace_text
+
+
+def require_writable(option: str, path: Path) -> None:
+    """Raise UserError if no file can be written under this name. An existing file is not touched."""
+    try:
+        if not path.parent.is_dir():
+            raise UserError(f"{option} {path}: there is no folder {path.parent}; make it first")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{option} {path}: this is a {'folder' if path.is_dir() else 'device'}; name a file")
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UserError(f"{option} {path}: it cannot be written: {error.strerror}") from error
+
+
+def write_reports(args: argparse.Namespace, report: Report) -> int:
+    """Write the files of --json and --html. If one fails, say so, write the other, and return BAD_INPUT."""
+    code = 0
+    for option, path, text in (("--json", args.json, to_json), ("--html", args.html, to_html)):
+        if path is None:
+            continue
+        try:
+            replace_text(path, text(report))
+            print(f"report  {path}")
+        except OSError as error:
+            print(f"error: {option} {path}: not written: {error.strerror}", file=sys.stderr)
+            code = BAD_INPUT
+    return code

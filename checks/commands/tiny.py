@@ -1,0 +1,25 @@
+"""`python gradcheck.py`: every layer, the loss, the model and the optimizers, at tiny shapes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from checks.cases import all_cases
+from checks.commands.invocation import Invocation
+from checks.definitions import definition_results
+from verify.measure import Plan
+from verify.results import CaseResult
+
+
+def run(call: Invocation) -> int:
+    return call.conclude(call.print_each(_results(call)))
+
+
+def _results(call: Invocation) -> Iterator[CaseResult]:
+    args = call.args
+    cases = [case for case in all_cases(args.seed) if call.selected(case.name)]
+    if args.float32:
+        cases = [replace(case, tensors={n: a.astype(np.float32) for n, a in case.tensors.items()}) for case in cases]
+    yield from call.check_in_parallel(cases, Plan(any_float=args.float32, curves=46 if args.html else 0))
+    yield from (result for result in definition_results(args.seed) if call.selected(result.name))

@@ -1,0 +1,171 @@
+"""Every coordinate of every parameter, one by one, at full size.
+
+There are millions, so the work is cut into chunks of coordinates, in an order drawn from the seed: whenever the check
+stops, it has covered a random share of every tensor. Only a tally is kept for each tensor, so the state is small. A
+check that was interrupted or ran out of time resumes from it.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from checks.exhaustive_case import CHUNK, ExhaustiveCase, Tally
+from verify.case import Case
+from verify.errors import CheckError
+from verify.results import CaseResult
+
+Measured = tuple[ExhaustiveCase, np.ndarray, np.ndarray, np.ndarray]  # coordinates, derivatives and error bars
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far an exhaustive check has come. Tensors that were not reached have not passed."""
+
+    done: int  # coordinates
+    coordinates: int
+    tensors: int
+    cases: int
+    unreached: list[str]  # tensors of which no coordinate was checked, as `case: tensor`
+    unreached_cases: list[str]  # cases with nothing but such tensors
+
+    @property
+    def finished(self) -> bool:
+        return self.done == self.coordinates
+
+    @property
+    def share(self) -> str:
+        return f"{self.done:,} of {self.coordinates:,} coordinates ({self.done / self.coordinates:.3%})"
+
+    @property
+    def missing(self) -> str:
+        if not self.unreached:
+            return "every tensor has been reached"
+        cases = f"; {len(self.unreached_cases)} of {self.cases} cases not at all" if self.unreached_cases else ""
+        return f"{len(self.unreached):,} of {self.tensors:,} tensors have not been reached yet{cases}"
+
+
+class ExhaustiveCheck:
+    """A check of all coordinates of all parameters of some cases. `position` chunks of `order` have been checked."""
+
+    def __init__(self, cases: Sequence[Case], seed: int, fingerprint: str) -> None:
+        """`fingerprint` identifies this check: it resumes only from a state with the same fingerprint."""
+        self.seed, self.fingerprint = seed, fingerprint
+        with ThreadPoolExecutor() as pool:
+            started = pool.map(lambda case: ExhaustiveCase.of(case, seed), cases)
+            self.cases = [case for case in started if case is not None]
+        if not self.cases:
+            raise CheckError("these cases have no parameters, and an exhaustive check is of parameters")
+        ends = np.cumsum([0, *(case.chunks for case in self.cases)])
+        self._starts = ends[:-1]
+        self.order = np.random.default_rng([seed, int(ends[-1])]).permutation(int(ends[-1]))
+        self.position = 0
+
+    @property
+    def coordinates(self) -> int:
+        return sum(len(case.order) for case in self.cases)
+
+    @property
+    def done(self) -> int:
+        return sum(tally.done for case in self.cases for tally in case.tallies)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of the whole check."""
+        return sum(len(case.order) * case.passes for case in self.cases)
+
+    @property
+    def finished(self) -> bool:
+        return self.position == len(self.order)
+
+    @property
+    def wrong(self) -> int:
+        return sum(tally.wrong for case in self.cases for tally in case.tallies)
+
+    def estimate(self, workers: int = 1) -> float:
+        """Seconds that the whole check takes on this device, from one timed call of each program.
+
+        On a CPU a call keeps one core busy, so `workers` calls run at the same time.
+        """
+        for case in self.cases:
+            index = case.order[: min(case.probe.lines, CHUNK)]
+            case.measure(index)
+            start = time.perf_counter()
+            case.measure(index)
+            case.seconds = (time.perf_counter() - start) / len(index)
+        together = workers if jax.default_backend() == "cpu" else 1
+        return sum(case.seconds * len(case.order) for case in self.cases) / together
+
+    def run(self, stop: Callable[[], bool], progress: Callable[[int], None], workers: int = 1) -> None:
+        """Check chunks until all are done or `stop()` is true; `progress` is given the number of coordinates of each.
+
+        `workers` threads measure at the same time; their results are counted in the order of the chunks.
+        """
+        with ThreadPoolExecutor(workers) as pool:
+            ahead: deque[Future[Measured]] = deque()
+            upcoming = iter(self.order[self.position :])
+            while not stop():
+                while len(ahead) < workers and (chunk := next(upcoming, None)) is not None:
+                    ahead.append(pool.submit(self._measure, int(chunk)))
+                if not ahead:
+                    return
+                case, index, values, bars = ahead.popleft().result()
+                case.count(index, values, bars)
+                self.position += 1
+                progress(len(index))
+
+    def _measure(self, chunk: int) -> Measured:
+        number = int(np.searchsorted(self._starts, chunk, side="right")) - 1
+        case, first = self.cases[number], (chunk - int(self._starts[number])) * CHUNK
+        index = case.order[first : first + CHUNK]
+        return case, index, *case.measure(index)
+
+    def results(self) -> list[CaseResult]:
+        """The verdicts so far, on the tensors of which anything was checked."""
+        return [result for case in self.cases if (result := case.result(self.seed)).tensors]
+
+    def coverage(self) -> Coverage:
+        missing = {case.name: case.unreached for case in self.cases}
+        return Coverage(
+            self.done,
+            self.coordinates,
+            tensors=sum(len(case.parts) for case in self.cases),
+            cases=len(self.cases),
+            unreached=[f"{name}: {title}" for name, titles in missing.items() for title in titles],
+            unreached_cases=[case.name for case in self.cases if len(missing[case.name]) == len(case.parts)],
+        )
+
+    def state(self) -> str:
+        """The position and all tallies, as JSON."""
+        tallies = {case.name: [asdict(tally) for tally in case.tallies] for case in self.cases}
+        return json.dumps({"fingerprint": self.fingerprint, "position": self.position, "tallies": tallies})
+
+    def resume(self, path: Path) -> bool:
+        """Resume from the state in `path`; False if there is none.
+
+        Raises:
+            CheckError: the file is damaged, or of another check.
+        """
+        if not path.exists():
+            return False
+        try:
+            saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if saved["fingerprint"] != self.fingerprint:
+                raise CheckError(
+                    f"{path}: of another check (other options, parameters or layers); delete it or name another --state"
+                )
+            tallies = [[Tally(**tally) for tally in saved["tallies"][case.name]] for case in self.cases]
+            position = int(saved["position"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckError(f"{path}: damaged ({error}); delete it to begin anew") from error
+        for case, found in zip(self.cases, tallies, strict=True):
+            case.tallies = found
+        self.position = position
+        return True

@@ -1,0 +1,72 @@
+"""The point of a full-size check: the model of a preset at random parameters, or a trained one on real images."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from checks.full_size import Point, dropout_key, random_point
+from common.errors import UserError
+from data.augment import normalize
+from model.vit import ViT
+from training import checkpoint
+from training.config import load_config, preset_names
+from training.run_folder import RunFolder
+from training.setup import check_fit, describe_validation, load_dataset
+from verify.case import named
+
+
+def load_point(args: argparse.Namespace) -> Point | None:
+    """The point that the arguments of gradcheck.py ask for; None for the tiny shapes.
+
+    Raises:
+        UserError: there is no such preset, run or data set, or it does not fit.
+    """
+    if args.checkpoint:
+        return trained_point(args.checkpoint, args.arguments, args.seed, args.batch)
+    if not args.arguments:
+        return None
+    presets = [argument for argument in args.arguments if "=" not in argument]
+    if len(presets) != 1:
+        raise UserError(
+            f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value"
+            if presets
+            else f"{args.arguments[0]}: name the preset that this overrides, one of {', '.join(preset_names())}"
+        )
+    config = load_config(presets[0], [argument for argument in args.arguments if "=" in argument])
+    return random_point(in_full_precision(config.model), config.loss, args.seed, args.batch)
+
+
+def trained_point(folder: str, overrides: Sequence[str], seed: int, batch: int) -> Point:
+    """The best parameters of a run (the last, if no epoch has ended yet) and `batch` of its validation images."""
+    run = RunFolder.open(folder)
+    config = run.read_config(overrides, ("data.root", "data.cache", "data.workers"))
+    path = run.best if run.best.exists() else run.last
+    saved, _ = checkpoint.load(path)
+    kinds = {array.dtype for name, array in saved.items() if name.startswith("params/")}
+    template = jax.eval_shape(config.model.init, jax.random.key(0))
+    if len(kinds) == 1:  # in the precision of the training, whatever it was
+        template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), template)
+    params, _ = checkpoint.restore(path, template, part="params")
+    dataset = load_dataset(config.data)
+    check_fit(config.model, dataset)
+    if batch > len(dataset.val.labels):
+        raise UserError(f"--batch {batch}: there are {describe_validation(config.data, dataset)}")
+    chosen = np.sort(np.random.default_rng(seed).choice(len(dataset.val.labels), size=batch, replace=False))
+    classes = run.read_classes()
+    images = normalize(jnp.asarray(dataset.val.images[chosen]), classes.mean, classes.std, jnp.float32)
+    print(f"{path} on images {', '.join(map(str, chosen))} of {describe_validation(config.data, dataset)}")
+    doubled = {name: np.asarray(array, np.float64) for name, array in named(params).items()}
+    labels = np.asarray(dataset.val.labels[chosen])
+    model = in_full_precision(config.model)
+    return Point(model, config.loss, doubled, np.asarray(images, np.float64), labels, dropout_key(model, seed))
+
+
+def in_full_precision(model: ViT) -> ViT:
+    """The model without half precision: the check is of its formulas, in float64."""
+    if model.dtype == "bfloat16":
+        print("model.dtype=bfloat16: checked are the same formulas, in float64")
+    return replace(model, dtype="float32")
