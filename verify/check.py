@@ -166,23 +166,23 @@ class _Judge:
 
     def _coordinates(self) -> Iterator[MethodResult]:
         numeric, rows = self.numeric, self.rows
-        fair = np.zeros(len(rows), bool)
+        at_kink = np.zeros(len(rows), bool)
         if numeric.differences is not None:  # at a kink any slope between the one-sided ones is accepted
             low, high = numeric.differences.low[rows], numeric.differences.high[rows]
-            fair = numeric.differences.kinks[rows] & (self.a >= low) & (self.a <= high)
+            at_kink = numeric.differences.kinks[rows] & (self.a >= low) & (self.a <= high)
         if numeric.complex is not None:
-            yield self._judge(COMPLEX, numeric.complex.values[rows], numeric.complex.bars(rows), fair)
+            yield self._judge(COMPLEX, numeric.complex.values[rows], numeric.complex.bars(rows), at_kink)
         if numeric.differences is not None:
-            yield self._judge(DIFFERENCES, numeric.differences.values[rows], numeric.differences.bars[rows], fair)
+            yield self._judge(DIFFERENCES, numeric.differences.values[rows], numeric.differences.bars[rows], at_kink)
 
-    def _judge(self, method: str, n: np.ndarray, bars: np.ndarray, fair: np.ndarray) -> MethodResult:
+    def _judge(self, method: str, n: np.ndarray, bars: np.ndarray, at_kink: np.ndarray) -> MethodResult:
         if is_zero(self.a, n, bars, self.floor):
             return MethodResult(method, PASS, note=ZERO)
         largest = np.abs(self.g if len(self.a) < len(self.g) else self.a)
         scale = max(_largest(largest), _largest(n))
         bars = bars + 4 * self.analytic.spread[self.index].max(initial=0.0)
         return judge(
-            method, self.a, n, bars, scale=scale, eps=self.probe.eps, skip=fair,
+            method, self.a, n, bars, scale=scale, eps=self.probe.eps, skip=at_kink,
             where=lambda i: self.part.where(int(self.index[i]), self.probe),
         )  # fmt: skip
 
