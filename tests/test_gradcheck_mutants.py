@@ -29,7 +29,8 @@ def test_there_are_enough_of_them_for_every_layer_and_the_optimizer() -> None:
     assert len(MUTANTS) >= 40
     assert len({(mutant.file, mutant.mistake) for mutant in MUTANTS}) == len(MUTANTS)
     layers = {"attention", "dense", "layer_norm", "gelu", "softmax", "multi_head_attention", "dropout", "pooling",
-              "patch_embedding", "position_embedding", "class_token_attention", "layer_scale", "shifted_patches"}  # fmt: skip
+              "patch_embedding", "position_embedding", "class_token_attention", "layer_scale",
+              "shifted_patches"}  # fmt: skip
     files = {*(f"model/layers/{name}.py" for name in layers), "model/combinators.py", "model/loss.py",
              "model/one_page.py", "optim/adamw.py", "optim/clip.py", "optim/ema.py", "optim/muon.py"}  # fmt: skip
     assert set(FILES) == files
