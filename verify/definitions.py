@@ -8,7 +8,7 @@ rate follows its schedule; and that the loss of each image, which evaluation use
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import jax
@@ -47,8 +47,9 @@ Comparison = tuple[str, np.ndarray, np.ndarray]  # name, what the engine compute
 Compare = Callable[[np.random.Generator], Iterator[Comparison]]
 
 
-def definition_results(seed: int, only: str | None = None) -> list[CaseResult]:
-    """The checks of the optimizer, as cases like any other; `only` the one of this name, if it is given."""
+def definition_results(seed: int, only: str | None = None, targets: Container[str] | None = None) -> list[CaseResult]:
+    """The checks of the optimizer, as cases like any other; `only` the one of this name, if it is given, and those of
+    the functions and classes named in `targets`, if they are given."""
     cases: tuple[tuple[str, str, Compare], ...] = (
         ("AdamW", "AdamW", lambda rng: _adamw(rng, 0.02)),
         ("AdamW, schedule", "AdamW", lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
@@ -62,7 +63,11 @@ def definition_results(seed: int, only: str | None = None) -> list[CaseResult]:
         ("clipping, below the norm", "clip_by_global_norm", lambda rng: _clip(rng, 1.7)),
         ("clipping, zero gradient", "clip_by_global_norm", lambda rng: _clip(rng, 0.4, size=0.0)),
     )
-    return [_case(name, target, seed, compare) for name, target, compare in cases if only in (None, name)]
+    return [
+        _case(name, target, seed, compare)
+        for name, target, compare in cases
+        if only in (None, name) and (targets is None or target in targets)
+    ]
 
 
 def _case(name: str, target: str, seed: int, compare: Compare) -> CaseResult:
