@@ -8,7 +8,7 @@ loss of each image, which evaluation uses.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import jax
@@ -47,8 +47,9 @@ Comparison = tuple[str, np.ndarray, np.ndarray]  # name, value by the engine, va
 Compare = Callable[[np.random.Generator], Iterator[Comparison]]
 
 
-def definition_results(seed: int, only: str | None = None) -> list[CaseResult]:
-    """The results of all checks by definition, or of `only` the one of this name."""
+def definition_results(seed: int, only: str | None = None, targets: Container[str] | None = None) -> list[CaseResult]:
+    """The results of all checks by definition: of `only` the one of this name, or of those of the functions and classes
+    named in `targets`."""
     cases: tuple[tuple[str, str, Compare], ...] = (
         ("AdamW", "AdamW", lambda rng: _adamw(rng, 0.02)),
         ("AdamW, schedule", "AdamW", lambda rng: _adamw(rng, lambda step: 0.1 / (1 + step))),
@@ -62,7 +63,11 @@ def definition_results(seed: int, only: str | None = None) -> list[CaseResult]:
         ("clipping, below the norm", "clip_by_global_norm", lambda rng: _clip(rng, 1.7)),
         ("clipping, zero gradient", "clip_by_global_norm", lambda rng: _clip(rng, 0.4, size=0.0)),
     )
-    return [_case(name, target, seed, compare) for name, target, compare in cases if only in (None, name)]
+    return [
+        _case(name, target, seed, compare)
+        for name, target, compare in cases
+        if only in (None, name) and (targets is None or target in targets)
+    ]
 
 
 def _case(name: str, target: str, seed: int, compare: Compare) -> CaseResult:

@@ -130,6 +130,7 @@ class MutantCheck:
         self._checkers = {case.name: Checker(case, seed, Plan()) for case in cases}
         self._targets = {case.name: case.target for case in cases}
         self._measured: dict[str, CaseResult] = {}
+        self._defined: set[str] = set()  # files whose definitions were checked without any mistake
 
     @property
     def baseline(self) -> list[CaseResult]:
@@ -141,15 +142,16 @@ class MutantCheck:
         names = self._names(mutant)
         self._measured |= {name: self._checkers[name].check() for name in names if name not in self._measured}
         definitions = mutant.file.startswith("optim/")
-        if definitions:
+        if definitions and mutant.file not in self._defined:
             self._measured |= {result.name: result for result in self._definitions(mutant)}
+            self._defined.add(mutant.file)
         with planted(mutant):
             results = [self._checkers[name].check(fresh=True) for name in names]
             results += self._definitions(mutant) if definitions else []
         return MutantResult(mutant, len(results), [result for result in results if result.wrong])
 
     def _definitions(self, mutant: Mutant) -> list[CaseResult]:
-        return [result for result in definition_results(self.seed) if hasattr(mutant.module, result.target)]
+        return definition_results(self.seed, targets=vars(mutant.module))
 
     def _names(self, mutant: Mutant) -> list[str]:
         defined = {n for n, v in vars(mutant.module).items() if getattr(v, "__module__", "") == mutant.module.__name__}
