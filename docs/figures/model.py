@@ -14,6 +14,7 @@ from svg import BACKWARD, FORWARD, GREY, INK, PALE, Page
 WIDTH, HEIGHT = 880, 740
 TOP, BOTTOM = 46, 670  # of the three panels
 LANE = 12  # from the middle of a column to its forward arrow on the left, and its backward arrow on the right
+SMALL = 11.7  # the smaller of two sizes of text: 11 pixels where GitHub shows the figure 830 pixels wide
 PANEL, ZOOM = "#f6f8fa", "#e4eaf1"
 PICTURE = ("#8ecae6", "#b8dff0", "#d7eef7", "#8ecae6", "#b8dff0", "#f4a259", "#f2b880", "#b8dff0",
            "#d7eef7", "#f4a259", "#e76f51", "#d7eef7", "#7fb069", "#6a994e", "#7fb069", "#a7c957")  # fmt: skip
@@ -43,7 +44,7 @@ class Column:
         self.page.arrow([(self.backward, bottom), (self.backward, top)], BACKWARD)
         self.page.text(self.forward - 9, middle - 3 if shape else middle + 4, forward, FORWARD, "end")
         if shape:
-            self.page.text(self.forward - 9, middle + 11, shape, GREY, "end", 11)
+            self.page.text(self.forward - 9, middle + 11, shape, GREY, "end", SMALL)
         self.page.text(self.backward + 9, middle + 4, backward, BACKWARD)
         self.y += height
 
@@ -53,9 +54,9 @@ class Column:
         for copy in reversed(range(copies)):
             self.page.box(left + 3 * copy, self.y + 3 * copy, self.box_width, height)
         self.page.text(self.middle, self.y + 15, title, anchor="middle", bold=True)
-        self.page.text(left + 8, self.y + 29, forward, FORWARD, size=11)
-        self.page.text(left + self.box_width - 8, self.y + 29, backward, BACKWARD, "end", 11)
-        self.page.text(self.middle, self.y + 29, note, GREY, "middle", 11)
+        self.page.text(left + 8, self.y + 29, forward, FORWARD, size=SMALL)
+        self.page.text(left + self.box_width - 8, self.y + 29, backward, BACKWARD, "end", SMALL)
+        self.page.text(self.middle, self.y + 29, note, GREY, "middle", SMALL)
         self.y += height
         return self.y - height / 2
 
@@ -64,7 +65,7 @@ class Column:
         top, height, left = self.y, 24 + 16 * (1 + len(backward)), self.middle - self.box_width / 2
         self.page.box(left, top, self.box_width, height)
         self.page.text(left + 10, top + 17, title, bold=True)
-        self.page.text(left + self.box_width - 10, top + 17, tags, GREY, "end", 11)
+        self.page.text(left + self.box_width - 10, top + 17, tags, GREY, "end", SMALL)
         for i, (words, colour) in enumerate([(forward, FORWARD), *((line, BACKWARD) for line in backward)]):
             self.page.text(left + 10, top + 33 + 16 * i, words, colour)
         self.y += height

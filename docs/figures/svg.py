@@ -23,7 +23,7 @@ class Page:
     def __init__(self, width: int, height: int, title: str) -> None:
         self._beneath = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-            f' role="img" aria-label={quoteattr(title)} font-family="{FONT}" font-size="12">',
+            f' role="img" aria-label={quoteattr(title)} font-family="{FONT}" font-size="12.3">',
             f"<title>{escape(title)}</title>",
         ]
         self._parts: list[str] = []
@@ -69,7 +69,7 @@ class Page:
         self.line([(x, y - radius / 2), (x, y + radius / 2)], colour)
 
     def text(
-        self, x: float, y: float, words: str, colour: str = INK, anchor: str = "start", size: float = 12,
+        self, x: float, y: float, words: str, colour: str = INK, anchor: str = "start", size: float = 12.3,
         bold: bool = False, turn: float = 0,
     ) -> None:  # fmt: skip
         """`anchor` is the end of the text that stands at (x, y): "start", "middle" or "end"; `turn` is in degrees."""
