@@ -117,7 +117,7 @@ def draw_branch(column: Column, x: str, normed: str, out: str, total: str, layer
     page, outer = column.page, (column.left + 32, column.right - 32)
     fork = column.y + 8
     column.y += 16
-    column.arrows(34, x, f"d{x}₁")
+    column.arrows(34, x, "dbranch")
     column.box("layer norm", "γ, β", "dγ, dβ")
     column.arrows(38, normed, f"d{normed}", shape)
     middle = column.box(layer, note=note)
@@ -140,11 +140,11 @@ def draw_branch(column: Column, x: str, normed: str, out: str, total: str, layer
 def draw_block(column: Column) -> float:
     """Returns where the middle of the attention's box is."""
     column.y += 6
-    column.arrows(40, "x", "dx = dh + dx₁", "(B, N, D)")
-    attention = draw_branch(column, "x", "normed", "a", "h", "attention", "H heads", "(B, N, D)")
-    column.arrows(38, "h = x + a", "dh = dy + dh₁")
-    draw_branch(column, "h", "normed", "f", "y", "feed-forward", "dense, GELU, dense", "(B, N, D)")
-    column.arrows(40, "y = h + f", "dy", "(B, N, D)")
+    column.arrows(40, "x", "dx = dh + dbranch", "(B, N, D)")
+    attention = draw_branch(column, "x", "normed", "att", "h", "attention", "H heads", "(B, N, D)")
+    column.arrows(38, "h = x + att", "dh = dy + dbranch")
+    draw_branch(column, "h", "normed", "ffn", "y", "feed-forward", "dense, GELU, dense", "(B, N, D)")
+    column.arrows(40, "y = h + ffn", "dy", "(B, N, D)")
     for i, words in enumerate(
         ("What the forward copies, the backward adds;", "what the forward adds, the backward copies.")
     ):
