@@ -1,10 +1,10 @@
-"""The folder of a run: what is needed to resume it, to evaluate it and to see how it went.
+"""The folder of a run: everything that is needed to resume it, to evaluate it and to see its progress.
 
-config.yml     the resolved configuration, every option
-classes.json   names of the classes, normalisation and fingerprint of the data
-metrics.csv    a row for each evaluation
+config.yml     the configuration, with every option
+classes.json   names of the classes, normalization and fingerprint of the data
+metrics.csv    a row per evaluation
 last.npz       the newest checkpoint, to resume from
-best.npz       the checkpoint with the best validation accuracy: of the moving average, where there is one
+best.npz       the checkpoint with the best validation accuracy (that of the moving average if there is one)
 """
 
 import contextlib
@@ -64,11 +64,11 @@ class RunFolder:
 
     @classmethod
     def create(cls, preset: str, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> "RunFolder":
-        """A new folder: `path`, which may exist if it is empty, else `runs/<preset>-<date>-<time>`.
+        """Create a folder: `path`, which may exist if it is empty, or else `runs/<preset>-<date>-<time>`.
 
         Raises:
             UserError: `path` is not empty, or is a file.
-            OSError: the folder cannot be made.
+            OSError: the folder cannot be created.
         """
         if path is None:
             return cls(_make_dated(runs, preset))
@@ -90,7 +90,7 @@ class RunFolder:
         """The run in the folder `path`.
 
         Raises:
-            UserError: there is no such folder, or it is not that of a run.
+            UserError: there is no such folder, or it is not the folder of a run.
         """
         run = cls(Path(path))
         if not run.path.exists():
@@ -103,7 +103,7 @@ class RunFolder:
 
     @classmethod
     def newest(cls, runs: Path = RUNS) -> "RunFolder":
-        """The run whose checkpoint or metrics were written last.
+        """The run whose checkpoints or metrics were written last.
 
         Raises:
             UserError: no run in `runs` has a checkpoint yet.
@@ -148,7 +148,7 @@ class RunFolder:
 
         Raises:
             UserError: an override of another option.
-            ConfigError: the file is damaged or has options that this version does not know.
+            ConfigError: the file is damaged or has options unknown to this version.
         """
         for override in overrides:
             if override.partition("=")[0] not in allowed:
@@ -160,7 +160,7 @@ class RunFolder:
         replace_text(self.classes_file, json.dumps(asdict(classes), indent=1, ensure_ascii=False) + "\n")
 
     def read_classes(self) -> Classes:
-        """Raises UserError where the file is missing or damaged."""
+        """Raises UserError if the file is missing or damaged."""
         try:
             values = json.loads(self.classes_file.read_text(encoding="utf-8"))
             fingerprint = values.pop("fingerprint")
@@ -186,7 +186,7 @@ def _make_dated(runs: Path, preset: str) -> Path:
     folder, number = runs / name, 1
     while True:
         try:
-            folder.mkdir()  # fails, rather than shares, where another run began in this second
+            folder.mkdir()  # fails if another run began in the same second
             return folder
         except FileExistsError:
             number += 1
