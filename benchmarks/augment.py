@@ -33,7 +33,7 @@ FULL = Augmentation(
 STEP = "the step, without"
 WHOLE = "the step, with the full recipe"
 INGREDIENTS = {
-    "normalisation alone": Augmentation(),
+    "normalization alone": Augmentation(),
     "flip": Augmentation(flip=True),
     "crop_padding": Augmentation(crop_padding=4),
     "resized_crop": Augmentation(resized_crop=0.25),

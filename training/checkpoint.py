@@ -172,9 +172,11 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _check_names(path: Path, expected: Iterable[str], saved: Iterable[str]) -> None:
     missing, extra = sorted(set(expected) - set(saved)), sorted(set(saved) - set(expected))
     if missing or extra:
-        told = [f"{what} {_some(names)}" for what, names in (("it lacks", missing), ("it also has", extra)) if names]
+        differences = [
+            f"{what} {_some(names)}" for what, names in (("it lacks", missing), ("it also has", extra)) if names
+        ]
         raise CheckpointError(
-            f"{path}: of another model: {'; '.join(told)}. Use the model configuration that it was trained with"
+            f"{path}: of another model: {'; '.join(differences)}. Use the model configuration that it was trained with"
         )
 
 

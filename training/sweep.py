@@ -162,10 +162,7 @@ def _read_arguments(arguments: Sequence[str]) -> tuple[tuple[str, tuple[str, ...
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if not equals:
-            raise UserError(
-                f"{argument}: stands behind --sweep, where section.key=value,value is expected; the preset stands "
-                "before it"
-            )
+            raise UserError(f"{argument}: --sweep expects section.key=value,value; put the preset before it")
         if key in swept:
             raise UserError(f"{argument}: {key} is swept twice; write all its values once, with commas")
         swept[key] = tuple(_split(text))

@@ -88,7 +88,7 @@ class Trainer:
         if saved != configured:
             raise CheckpointError(
                 f"{self.run.last}: saved {'with' if saved else 'without'} a moving average of the parameters, but "
-                f"{self.run.config_file} has optim.ema={show(self.config.optim.ema)}: undo that, or train anew"
+                f"{self.run.config_file} has optim.ema={show(self.config.optim.ema)}: undo that, or start a new run"
             )
 
     def fit(self, stop: StopRequest) -> None:
@@ -195,7 +195,7 @@ class Trainer:
             raise Stopped
 
     def _keep_if_best(self, result: Evaluation) -> None:
-        """Save `best` if this is the best result. With a moving average it is that of the average, which alone decides;
+        """Save `best` if this is the best result. With a moving average, only its result counts;
         the raw parameters are saved with it."""
         if result.top1 <= self.progress.best_top1:
             return
