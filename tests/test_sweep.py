@@ -109,7 +109,7 @@ def test_changes_are_made_one_at_a_time_with_each_seed(tmp_path: Path) -> None:
         (["demo", "--sweep", "optim.learning_rat=1e-3,1"], r"optim\.learning_rat; did you mean learning_rate"),
         (["demo", "--sweep", "model.heads=4,5"], "5 heads do not divide d_model"),
         (["dmeo", "--sweep", "train.seed=0,1"], "has no preset dmeo; did you mean demo"),
-        (["--sweep", "train.seed=0,1", "demo"], "demo: --sweep expects section.key=value,value; put the preset before it"),
+        (["--sweep", "train.seed=0,1", "demo"], "demo: --sweep expects section.key=value,value; put the preset"),
         (["--sweep", "train.seed=0", "train.seed=1"], r"train\.seed=1: train\.seed is swept twice"),
         (["train.seed=3", "--sweep", "train.seed=0,1"], r"train\.seed: both given and swept"),
         (["--sweep", "optim.beta1=0.5,5e-1"], r"beta1=5e-1: the same run as optim\.beta1=0\.5"),

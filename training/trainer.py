@@ -195,8 +195,8 @@ class Trainer:
             raise Stopped
 
     def _keep_if_best(self, result: Evaluation) -> None:
-        """Save `best` if this is the best result. With a moving average, only its result counts;
-        the raw parameters are saved with it."""
+        """Save `best` if this is the best result so far. With a moving average, `result` is that of the average; the
+        raw parameters are saved with it."""
         if result.top1 <= self.progress.best_top1:
             return
         self.progress.best_top1 = result.top1
