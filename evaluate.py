@@ -1,8 +1,8 @@
 """Evaluate a trained model on the whole validation set: loss, accuracy, the hardest classes, the most confused pairs.
 
-python evaluate.py                              the newest run, its best checkpoint
+python evaluate.py                              the newest run: best checkpoint, moving average if there is one
 python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
-python evaluate.py --weights raw                the parameters themselves, where their moving average was kept
+python evaluate.py --weights raw                the parameters themselves, not their moving average
 python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
 python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
 """
@@ -14,39 +14,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
-from training import checkpoint
-from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
+from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
 
-# None of the first four changes the result; the last chooses between two sets that the run was not trained on.
+# The first four do not change the result. The last one chooses between two sets that the run was not trained on.
 OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout")
-WEIGHTS = {"raw": "raw parameters", "average": "moving average of the parameters"}
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
 
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    if args.json and not args.json.parent.is_dir():  # now, rather than after the evaluation
+    if args.json and not args.json.parent.is_dir():  # before the evaluation, not after it
         raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")
     run = RunFolder.open(args.run) if args.run else RunFolder.newest()
-    config = run.read_config(args.overrides, OVERRIDABLE)
-    check_holdout(run, config)
     device = choose_device(args.device)
     keep_compiled_programs()
-    classes = run.read_classes()
-    path, weights, params, step = read_parameters(run, args.checkpoint, args.weights, config.model)
+    trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
+    check_holdout(trained)
+    config, classes = trained.config, trained.classes
 
-    dataset = load_dataset(config.data, draw=False)  # what is drawn now was not trained on
+    dataset = load_dataset(config.data, draw=False)  # shapes that are drawn now would be other images
     if dataset.class_ids != classes.class_ids:
         raise UserError(
             f"{config.data.folder}: its classes are not those of {run.path}; name the data it was trained on with "
@@ -56,11 +52,16 @@ def main(argv: Sequence[str]) -> int:
     if dataset.fingerprint != classes.fingerprint:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(config.data, dataset)
-    print(f"{path} (step {step:,}, {WEIGHTS[weights]}) on {images}, {describe_device(device)}")
-    evaluation_step = EvaluationStep(config.model, classes.mean, classes.std)
-    result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(params)
-    taken = {"run": str(run.path), "checkpoint": path.name, "weights": weights, "step": step}
-    report = make_report(result, classes) | taken | {"holdout": config.data.holdout}
+    print(f"{trained.description} on {images}, {describe_device(device)}")
+    evaluation_step = EvaluationStep(trained.model, classes.mean, classes.std)
+    result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(trained.params)
+    report = make_report(result, classes) | {
+        "run": str(run.path),
+        "checkpoint": trained.checkpoint.name,
+        "weights": trained.weights,
+        "step": trained.step,
+        "holdout": config.data.holdout,
+    }
     print(format_report(report))
     if args.json:
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -75,11 +76,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="RUN or section.key=value",
         help=f"folder of a run (default: the newest in runs/); options that may change: {', '.join(OVERRIDABLE)}",
     )
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="default: %(default)s")
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where no epoch has ended yet")
     parser.add_argument(
         "--weights",
         choices=tuple(WEIGHTS),
-        help="the parameters as trained, or their moving average (default: the average where there is one)",
+        help="the parameters as trained, or their moving average (default: the average if there is one)",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, each class and each pair, to FILE")
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
@@ -93,38 +94,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def check_holdout(run: RunFolder, config: Config) -> None:
-    """Raises UserError where the run was trained on images of the slice."""
-    own = run.read_config().data.holdout
-    if config.data.holdout not in (0, own):
+def check_holdout(trained: Trained) -> None:
+    """Raises UserError if the run was trained on images of the chosen slice."""
+    chosen, own = trained.config.data.holdout, trained.run.read_config().data.holdout
+    if chosen not in (0, own):
         raise UserError(
-            f"data.holdout={config.data.holdout:g}: {run.path} was trained with data.holdout={own:g}, so it knows "
+            f"data.holdout={chosen:g}: {trained.run.path} was trained with data.holdout={own:g}, so it knows "
             "images of that slice; leave the option out, or set data.holdout=0 for the official validation images"
         )
 
 
-def read_parameters(run: RunFolder, which: str, weights: str | None, model: Any) -> tuple[Path, str, Any, int]:
-    """The file, which weights of those in it, these themselves, and after how many steps they were saved.
-
-    `weights` None takes the average where there is one.
-
-    Raises:
-        UserError: there is no such checkpoint, or no average in it; CheckpointError: it is damaged or of another model.
-    """
-    path = run.best if which == "best" else run.last
-    if which == "best" and not path.exists() and run.last.exists():
-        raise UserError(f"{path}: no epoch of this run has ended yet, so there is no best one; use --checkpoint last")
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    averaged = "average" in checkpoint.branches(path)
-    if weights == "average" and not averaged:
-        raise UserError(f"{path}: no moving average in it, as optim.ema was null; use --weights raw, or leave it out")
-    weights = weights or ("average" if averaged else "raw")
-    params, meta = checkpoint.restore(path, template, part="average" if weights == "average" else "params")
-    return path, weights, params, int(meta["step"] if "step" in meta else meta["progress"]["step"])
-
-
 def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
-    """Everything there is to say, as JSON: numbers over the whole set, each class, each pair that was confused."""
+    """The report as JSON: numbers over the whole set, each class, and each pair of classes that was confused."""
     count = len(classes.class_ids)
     confusion = np.zeros((count, count), dtype=int)  # row: label, column: prediction
     np.add.at(confusion, (result.labels, result.predicted), 1)
@@ -139,7 +120,7 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
         for i in range(count)
     ]
     mistakes = confusion - np.diag(right)
-    # From the most frequent; equal counts in the order of the classes, so that the list is the same every time.
+    # The most frequent first. Equal counts are in the order of the classes, so that the list is deterministic.
     order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
     pairs = [
         {"label": classes.class_names[i], "predicted": classes.class_names[j], "images": int(mistakes[i, j])}

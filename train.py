@@ -29,11 +29,12 @@ from training.huge_pages import restart_with_huge_pages
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset, steps_per_epoch
 from training.summary import format_summary, summarize
-from training.sweep import Sweep, is_sweep, train_sweep
+from training.sweep import Sweep, is_sweep
+from training.sweep_runner import train_sweep
 from training.trainer import Stopped, Trainer
 
 DEFAULT_PRESET = "tiny_imagenet"
-# What a resumed run may be told anew: where things are and how long to go on. Anything else would make it another run.
+# Options that may change when a run is resumed: where files are, how long it trains. Others would make it another run.
 RESUMABLE = (
     "data.root", "data.cache", "data.workers",
     "train.epochs", "train.steps", "train.checkpoint_every", "train.eval_batch_size", "data.placement",
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         trainer = Trainer(run, config, dataset, device)
         describe(trainer)
         trainer.start()
-        if trainer.progress.step >= trainer.total_steps and not trainer.epoch_is_over():
+        if trainer.progress.step >= trainer.plan.total_steps and not trainer.epoch_is_over():
             print(f"{run.path}: already trained for {trainer.progress.step} steps; more with train.epochs=N")
             return 0
         try:
@@ -79,23 +80,23 @@ def main(argv: Sequence[str]) -> int:
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = preset_parser("train.py", "Train a Vision Transformer with hand-derived gradients.", DEFAULT_PRESET)
     parser.add_argument("--run", metavar="DIR", type=Path, help="the new folder (default: runs/<preset>-<date-time>)")
-    parser.add_argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run, or a sweep")
+    parser.add_argument("--resume", metavar="DIR", type=Path, help="continue an interrupted run, or a sweep")
     parser.add_argument(
         "--sweep",
         metavar="section.key=V1,V2",
         nargs="+",
         action="extend",
-        help="train every combination of these values, each a run of its own in the folder, and compare them",
+        help="train every combination of these values, each as a run in the folder, and compare the runs",
     )
     parser.add_argument(
         "--vary",
         metavar="CHANGE",
         nargs="+",
         action="extend",
-        help="train the preset as it is and with each of these changes alone, and compare them; a change is "
-        "section.key=value, or several in quotes with spaces between them; with --sweep train.seed=0,1 each seed",
+        help="train the preset unchanged and with each of these changes alone, and compare the runs; a change is "
+        "section.key=value, or several in quotes, separated by spaces; with --sweep train.seed=0,1 for each seed",
     )
-    parser.add_argument("--summary", action="store_true", help="print layers, shapes, parameters and FLOPs, and leave")
+    parser.add_argument("--summary", action="store_true", help="print layers, shapes, parameters and FLOPs, and exit")
     args = parser.parse_intermixed_args(argv)
     if args.resume and args.run:
         parser.error("--resume DIR names the folder of the run already: leave --run out")
@@ -106,7 +107,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def sweep(args: argparse.Namespace) -> int:
-    """Begin a sweep, or go on with one; every run of it is a call of this program."""
+    """Begin or continue a sweep. Each of its runs is a separate call of this program."""
     if args.summary:
         raise UserError("--summary is of one model: leave --sweep and --vary out, or name one run with --resume")
     if args.resume and args.arguments:
@@ -120,7 +121,7 @@ def sweep(args: argparse.Namespace) -> int:
 
 
 def preset_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
-    """The preset, which is the one argument without `=`, and the overrides."""
+    """The preset, which is the argument without `=`, and the overrides."""
     presets = [argument for argument in arguments if "=" not in argument]
     if len(presets) > 1:
         raise UserError(f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value")
@@ -128,11 +129,11 @@ def preset_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> None:
-    """Raises UserError where the data are not those of the resumed run, or the configuration does not fit them."""
+    """Raises UserError if the data are not those of the resumed run, or if the configuration does not fit them."""
     if resumed and resumed.classes_file.exists() and resumed.read_classes() != describe_classes(dataset):
         raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
     check_fit(config.model, dataset)
-    steps_per_epoch(config.train, dataset)
+    steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
 
 
 def describe_classes(dataset: Dataset) -> Classes:
@@ -145,7 +146,7 @@ def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
 
 
 def describe(trainer: Trainer) -> None:
-    """Say what will happen, before the first step."""
+    """Print what will be trained, before the first step."""
     config, dataset = trainer.config, trainer.dataset
     rows = summarize(config.model, depth=1)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
@@ -153,7 +154,8 @@ def describe(trainer: Trainer) -> None:
     print(f"data    {config.data.folder}: {images}, evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs\n")
     print(format_summary(rows[1:]))
-    steps = f"{trainer.total_steps:,} steps of {trainer.batch_size} images, {trainer.steps_per_epoch:,} an epoch"
+    plan = trainer.plan
+    steps = f"{plan.total_steps:,} steps of {trainer.batch_size} images, {plan.steps_per_epoch:,} an epoch"
     print(f"\nrun     {trainer.run.path}: {steps}", flush=True)
 
 

@@ -1,10 +1,10 @@
-"""What does each idea buy? The training step with one of them taken away at a time.
+"""What is each optimization worth? The training step with one of them removed at a time.
 
     python -m benchmarks.ablation [PRESET] [section.key=value ...] [--rounds N] [--only TEXT] [--device cpu|gpu]
 
 Variants of the same step on the same batch take turns in one process, in a new order each round, so that a machine
-whose speed drifts is fair to all. Augmentation is left out. Prints the median, the fastest and the slowest time of
-each, its ratio to the step as it is, and the temporary memory in XLA's analysis.
+whose speed drifts is fair to all. There is no augmentation. Prints the median, fastest and slowest time of each, its
+ratio to the unchanged step, and its temporary memory according to XLA.
 """
 
 import contextlib
@@ -31,13 +31,14 @@ from model.layers.pooling import ClassTokenPooling
 from model.vit import ViT
 from training.config import load_config
 from training.device import choose_device, describe_device
+from training.objective import Classification
 from training.step import TrainingStep
 
 MIB = 1 << 20
 
 
 class Variant(NamedTuple):
-    """A change to the step, and one to the code while it is traced."""
+    """A change to the step, and a change to the code that is in force while the step is traced."""
 
     name: str
     change: Callable[[TrainingStep], TrainingStep] = lambda step: step
@@ -46,7 +47,7 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class WholeLastBlock(ViT):
-    """All tokens go through the last block, and all but one are thrown away."""
+    """All tokens go through the last block, although only the class token is used."""
 
     @property
     def encoder(self) -> Encoder:
@@ -58,17 +59,23 @@ class WholeLastBlock(ViT):
 
 
 def whole_last_block(step: TrainingStep) -> TrainingStep:
-    values = {field.name: getattr(step.model, field.name) for field in fields(step.model)}
-    return replace(step, model=WholeLastBlock(**values))
+    objective = classification(step)
+    values = {field.name: getattr(objective.model, field.name) for field in fields(objective.model)}
+    return replace(step, objective=replace(objective, model=WholeLastBlock(**values)))
 
 
-def in_chunks(step: TrainingStep, chunks: int, abreast: int) -> TrainingStep:
-    return replace(step, chunks=chunks, abreast=abreast)
+def classification(step: TrainingStep) -> Classification:
+    assert isinstance(step.objective, Classification)
+    return step.objective
+
+
+def in_microbatches(step: TrainingStep, accumulate: int, concurrent: int) -> TrainingStep:
+    return replace(step, accumulate=accumulate, concurrent_microbatches=concurrent)
 
 
 @contextlib.contextmanager
 def slope_recomputed() -> Iterator[None]:
-    """GELU keeps its input, and finds its derivative when the backward comes."""
+    """GELU keeps its input, and computes its derivative in the backward pass."""
     forward = GELU.forward
 
     def keep_input(self: GELU, params: Any, x: jax.Array, key: Any = None) -> tuple[jax.Array, GELUCache]:
@@ -87,17 +94,20 @@ def variants(step: TrainingStep, batch: int) -> list[Variant]:
         Variant("last block whole", whole_last_block),
         Variant("GELU's slope recomputed", code=slope_recomputed),
     ]
-    for size, abreast in itertools.product((4, 8, 16, 32, batch), (1, 2)):
-        chunks = batch // size
-        if batch % size == 0 and chunks >= abreast and (chunks, abreast) != (step.chunks, step.abreast):
-            name = f"chunks of {size} images" + (", two abreast" if abreast == 2 else "")
-            found.append(Variant(name, partial(in_chunks, chunks=chunks, abreast=abreast)))
-    return [variant for variant in found if variant.change is not whole_last_block or step.model.pooling != "mean"]
+    current = step.accumulate, step.concurrent_microbatches
+    for size, concurrent in itertools.product((4, 8, 16, 32, batch), (1, 2)):
+        accumulate = batch // size
+        if batch % size == 0 and accumulate >= concurrent and (accumulate, concurrent) != current:
+            name = f"microbatches of {size}" + (", two at once" if concurrent == 2 else "")
+            found.append(Variant(name, partial(in_microbatches, accumulate=accumulate, concurrent=concurrent)))
+    if classification(step).model.pooling == "mean":  # all tokens are used
+        found = [variant for variant in found if variant.change is not whole_last_block]
+    return found
 
 
 def main(argv: Sequence[str]) -> int:
     parser = step_parser("ablation", __doc__.splitlines()[0], rounds=9)
-    parser.add_argument("--only", default="", help="only the variants whose name contains this, beside the first")
+    parser.add_argument("--only", default="", help="only variants whose name contains this, and the first")
     args = parse(parser, argv)
     config = load_config(args.preset, args.overrides)
     device = choose_device(args.device)

@@ -1,4 +1,4 @@
-"""What all measurements of the training step are told on the command line."""
+"""The command line that all measurements of the training step share."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from training.device import CHOICES
 
 
 def step_parser(name: str, about: str, rounds: int) -> argparse.ArgumentParser:
-    """For `python -m benchmarks.<name> [PRESET] [section.key=value ...]`; `rounds` is the usual number of them."""
+    """The parser of `python -m benchmarks.<name> [PRESET] [section.key=value ...]`; `rounds` is a default."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
     parser.add_argument("preset", nargs="?", default="baseline")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
@@ -19,7 +19,7 @@ def step_parser(name: str, about: str, rounds: int) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Raises UserError where there would be nothing to take the median of."""
+    """The arguments. Raises UserError if no round would be timed."""
     args = parser.parse_args(argv)
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds}: must be at least 1")

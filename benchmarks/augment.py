@@ -1,10 +1,10 @@
-"""What does augmentation cost? Each ingredient alone, and the full recipe, beside the training step itself.
+"""What does augmentation cost? Each transform alone and all together, compared with the training step.
 
     python -m benchmarks.augment [PRESET] [section.key=value ...] [--rounds N] [--device cpu|gpu]
 
 All work on the same batch of noise and take turns in one process, in a new order each round, so that a machine whose
-speed drifts is fair to all. The machine should have nothing else to do. Prints the median, the fastest and the slowest
-time in milliseconds a batch, normalisation included, and the median as a share of the step without augmentation.
+speed drifts is fair to all. The machine should be idle otherwise. Prints the median, fastest and slowest time in
+milliseconds per batch, including normalization, and the median relative to the step without augmentation.
 """
 
 import random
@@ -33,7 +33,7 @@ FULL = Augmentation(
 STEP = "the step, without"
 WHOLE = "the step, with the full recipe"
 INGREDIENTS = {
-    "normalisation alone": Augmentation(),
+    "normalization alone": Augmentation(),
     "flip": Augmentation(flip=True),
     "crop_padding": Augmentation(crop_padding=4),
     "resized_crop": Augmentation(resized_crop=0.25),
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def take_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each timed run; one of each goes before, to compile."""
+    """Seconds of each timed run. One run of each goes before, untimed, to compile."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     order = random.Random(0)
     for _ in range(rounds + 1):

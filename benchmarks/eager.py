@@ -2,12 +2,12 @@
 
     python -m benchmarks.eager [PRESET] [section.key=value ...] [--rounds N] [--json FILE]
 
-Three ways to make the same step (augmentation, forward, loss, backward, clipping, AdamW) on the same batch, in turn, so
-that a machine whose speed drifts is fair to all:
+Three ways to run the same step (augmentation, forward, loss, backward, clipping, AdamW) on the same batch. They take
+turns, so that a machine whose speed drifts is fair to all:
 
-compiled     the step as `train.py` runs it: one function under `jax.jit`, the batch in chunks, buffers donated
-eager        the same layers called from Python; each function of jax.numpy is a small compiled program of its own
-op by op     the same under `jax.disable_jit()`: every single operation is dispatched alone
+compiled     the step as `train.py` runs it: one function under `jax.jit`, with microbatches and donated buffers
+eager        the same layers called from Python; each function of jax.numpy is a small compiled program
+op by op     the same under `jax.disable_jit()`: every operation is dispatched separately
 
 Prints the median, fastest and slowest time of each, and its ratio to the compiled one.
 """
@@ -34,7 +34,7 @@ from training.device import choose_device, describe_device
 from training.setup import build_step
 from training.step import TrainingStep, TrainState
 
-STEPS = 10_000  # of the schedule; which step is timed makes no difference
+STEPS = 10_000  # of the schedule; any number will do
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,10 +59,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(config: Config, platform: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each timed step, by contestant; one step of each goes before to warm up."""
+    """Seconds of each timed step, by contestant. One step of each goes before, untimed, to warm up."""
     images, labels = random_batch(config)
     step = step_of(config, platform)
-    whole = replace(step, chunks=1)  # eagerly, chunks would only dispatch more and smaller operations
+    whole = replace(step, accumulate=1)  # eagerly, microbatches would only mean more and smaller operations
 
     contestants: dict[str, tuple[Callable, Callable[[], AbstractContextManager]]] = {
         "compiled": (jax.jit(step, donate_argnums=0), nullcontext),
@@ -90,10 +90,10 @@ def random_batch(config: Config) -> tuple[np.ndarray, np.ndarray]:
 
 
 def step_of(config: Config, platform: str) -> TrainingStep:
-    """The step that `train.py` would take, without its data."""
+    """The step that `train.py` builds, without its data set."""
     images, labels = random_batch(config)
-    nothing = Split(images[:0], labels[:0])
-    dataset = Dataset(nothing, nothing, (), (), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "")
+    empty = Split(images[:0], labels[:0])
+    dataset = Dataset(empty, empty, (), (), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "")
     return build_step(config, dataset, STEPS, platform)
 
 

@@ -1,9 +1,9 @@
-"""How long until the first training step is done, at a first start and at a second?
+"""How long does the first training step take from the start of the process, with and without compiled programs?
 
     python -m benchmarks.startup [PRESET] [section.key=value ...] [--starts N] [--device cpu|gpu]
 
-Each start is a new process that builds the step as `train.py` does and takes one step on random images; loading of the
-data set is left out. The first finds an empty folder of compiled programs, the others what the first left there.
+Each start is a new process that builds the step as `train.py` does and takes one step on random images, without loading
+a data set. The first start finds the cache of compiled programs empty, the others find what the first has put there.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from common.command import run_command
 from common.errors import UserError
 from training.config import load_config
 
-BEGAN = "BENCHMARK_BEGAN"  # when the parent started a process, in seconds of the system's clock
+BEGAN = "BENCHMARK_BEGAN"  # environment variable: when the parent started the process, in seconds of the system clock
 CACHE = "XDG_CACHE_HOME"
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args(argv)
-    load_config(args.preset, args.overrides)  # refused here, not in every process
+    load_config(args.preset, args.overrides)  # so that a wrong option is refused here, not in every process
     if BEGAN in os.environ:
         step_once(args)
         return 0
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def step_once(args: argparse.Namespace) -> None:
-    """In a process of its own: import, build, take a step, and tell how long that took since the process began."""
+    """In a new process: import, build, take a step, and print how long that took since the process began."""
     began = float(os.environ[BEGAN])
     import jax
 

@@ -1,22 +1,22 @@
-"""One training step, this engine's against what autodiff and other frameworks make of the same model.
+"""One training step of this engine against autodiff and other frameworks on the same model.
 
     python -m benchmarks.step [PRESET] [section.key=value ...] [--device cpu|gpu] [--dtype float32|bfloat16]
                               [--only NAME,...] [--rounds N] [--scaling] [--json FILE]
 
-All do the same work on the same batch from the same parameters: forward, cross entropy, backward, AdamW; nothing is
-augmented. That it is the same work is shown by the losses of the first steps, which must agree. Each contestant has a
-process of its own and they take turns (A B C A B C ...), so a machine whose speed drifts is fair to all. Other
+All do the same work on the same batch from the same parameters: forward, cross entropy, backward, AdamW, without
+augmentation. The losses of the first steps must agree, which shows that the work is the same. Each contestant has its
+own process, and they take turns (A B C A B C ...), so that a machine whose speed drifts is fair to all. The other
 frameworks are optional: `pip install -r requirements-bench.txt`.
 
-median ... slowest   seconds a step
+median ... slowest   seconds per step
 spread               (slowest - fastest) / median
 ratio                the engine's median over this one's: below 1 the engine is faster
-floor                the median over the time that the matrix products need which must be done, at the speed of a large
-                     product measured in the same turns
-compile              seconds of a first start: lowering and compiling the step; of torch.compile its first forward and
+floor                the median over the time of the matrix products that a step cannot do without, at the speed of a
+                     large product measured in the same rounds
+compile              seconds to lower and compile the step at a first start; for torch.compile, the first forward and
                      backward pass
-temp MiB             what the compiled step needs beyond its arguments and results, in XLA's analysis
-peak MiB             on a CPU the most memory of the process while it stepped; on a GPU the most of the device's
+temp MiB             temporary memory of the compiled step, according to XLA
+peak MiB             peak memory during the steps: of the process on a CPU, of the device on a GPU
 forward, images/s    seconds for the logits of the batch
 
 With --scaling, the engine against the conventional step at other numbers of tokens, images and layers.
@@ -31,21 +31,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.contestants import CONTESTANTS, PRODUCTS
+from benchmarks.contestants.from_config import draw_params, problem_from_config
 from benchmarks.contestants.operations import step_operations
 from benchmarks.contestants.problem import Problem
 from benchmarks.contestants.report import describe, floor_lines, machine, table
-from benchmarks.contestants.setting import draw_params, problem_of
-from benchmarks.contestants.team import Outcome, largest_difference, measure
+from benchmarks.contestants.workers import Outcome, largest_difference, measure
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
 from training.config import load_config
 from training.device import choose_device
 
-WARMUP = 4  # steps before the clock counts; their losses are compared: before an update, and after one, two and three
+WARMUP = 4  # untimed steps; their losses are compared: before an update, and after one, two and three
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}  # relative, of these losses
-SPINNING = 0.02  # processor time while waiting, as a share of the measured time, that is worth a warning
-FAILED = 1  # exit code: losses disagree, or a contestant ended with an error
+SPINNING = 0.02  # warn above this share of the measured time that a worker spends on the processor while it waits
+FAILED = 1  # exit code: losses disagree, or a worker died
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,16 +53,16 @@ def main(argv: Sequence[str]) -> int:
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds}: must be at least 1")
     names = _chosen(args.only, ["engine", "conventional"] if args.scaling else list(CONTESTANTS))
-    problem = problem_of(load_config(args.preset, args.overrides), args.device, args.dtype)
-    choose_device("cpu")  # for what this process itself draws: a GPU is left to the contestants
+    problem = problem_from_config(load_config(args.preset, args.overrides), args.device, args.dtype)
+    choose_device("cpu")  # this process only draws parameters: a GPU is left to the contestants
     print(machine())
     if args.scaling:
-        good, report = _scaling(problem, names, args.rounds)
+        passed, report = _scaling(problem, names, args.rounds)
     else:
-        good, report = _contest(problem, names, args.rounds)
+        passed, report = _contest(problem, names, args.rounds)
     if args.json:
         replace_text(args.json, json.dumps({"machine": machine(), **report}, indent=1) + "\n")
-    return 0 if good else FAILED
+    return 0 if passed else FAILED
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -94,7 +94,7 @@ def _chosen(only: str | None, usual: list[str]) -> list[str]:
 
 
 def _contest(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dict]:
-    """Print one contest; returns whether all that are installed computed the same, and what the file is to hold."""
+    """Print one comparison. Returns whether all that are installed passed, and the report for --json."""
     outcomes = measure(problem, draw_params(problem), names, rounds, WARMUP)
     versions = dict.fromkeys(outcome.version for outcome in outcomes if outcome.version)
     devices = dict.fromkeys(outcome.device for outcome in outcomes if outcome.device)
@@ -103,7 +103,7 @@ def _contest(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dic
     print(*floor_lines(problem, outcomes), "", *table(problem, outcomes), "", sep="\n")
     _print_losses(problem, outcomes)
     _print_spinning(outcomes)
-    return _good(problem, outcomes), _record(problem, outcomes)
+    return _passed(problem, outcomes), _record(problem, outcomes)
 
 
 def _record(problem: Problem, outcomes: Sequence[Outcome]) -> dict:
@@ -121,11 +121,11 @@ def _print_losses(problem: Problem, outcomes: Sequence[Outcome]) -> None:
             print(f"{outcome.name:17}{losses}{difference:10.1e}{verdict}")
 
 
-def _good(problem: Problem, outcomes: Sequence[Outcome]) -> bool:
-    """Whether all losses agree, and no contestant ended with an error."""
+def _passed(problem: Problem, outcomes: Sequence[Outcome]) -> bool:
+    """Whether all losses agree and no worker died."""
     differences = largest_difference(outcomes).values()
     agree = all(difference <= TOLERANCE[problem.dtype] for difference in differences)
-    return agree and not any(outcome.fell for outcome in outcomes)
+    return agree and not any(outcome.failed for outcome in outcomes)
 
 
 def _print_spinning(outcomes: Sequence[Outcome]) -> None:
@@ -136,7 +136,7 @@ def _print_spinning(outcomes: Sequence[Outcome]) -> None:
 
 
 def cases(problem: Problem) -> list[tuple[str, Problem]]:
-    """One thing at a time: patches of 8, 4 and 2 pixels, 16 to 512 images, 2 to 16 layers."""
+    """One change at a time: patches of 8, 4 and 2 pixels, 16 to 512 images, 2 to 16 layers."""
     sides = [side for side in (8, 4, 2) if not any(size % side for size in problem.image_size)]
     patches = [(f"patch {side}", replace(problem, patch_size=(side, side), batch=4)) for side in sides]
     batches = [(f"batch {size}", replace(problem, batch=size)) for size in (16, 32, 64, 128, 256, 512)]
@@ -145,8 +145,8 @@ def cases(problem: Problem) -> list[tuple[str, Problem]]:
 
 
 def _scaling(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dict]:
-    """Each case in processes of its own. Milliseconds an image stand beside the operations that must be done."""
-    good, report = True, []
+    """Each case has its own processes. Prints milliseconds per image and the speed of the necessary operations."""
+    passed, report = True, []
     contestants = [name for name in names if name != PRODUCTS]
     columns = "".join(f"{name:>18}" for name in contestants)
     print(f"milliseconds an image, and GFLOP/s of what must be done; median of {rounds} rounds")
@@ -154,11 +154,11 @@ def _scaling(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dic
     for name, case in cases(problem):
         outcomes = measure(case, draw_params(case), contestants, rounds, WARMUP)
         print(_scaling_line(name, case, outcomes), flush=True)
-        if not _good(case, outcomes):
-            good = False
+        if not _passed(case, outcomes):
+            passed = False
             _print_losses(case, outcomes)
         report.append({"case": name, **_record(case, outcomes)})
-    return good, {"cases": report}
+    return passed, {"cases": report}
 
 
 def _scaling_line(name: str, case: Problem, outcomes: Sequence[Outcome]) -> str:

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,10 +11,10 @@ from checks.full_size import Point, dropout_key, random_point
 from common.errors import UserError
 from data.augment import normalize
 from model.vit import ViT
-from training import checkpoint
 from training.config import load_config, preset_names
 from training.run_folder import RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
+from training.trained import load_trained
 from verify.case import named
 
 
@@ -41,25 +40,19 @@ def load_point(args: argparse.Namespace) -> Point | None:
 
 
 def trained_point(folder: str, overrides: Sequence[str], seed: int, batch: int) -> Point:
-    """The best parameters of a run (the last, if no epoch has ended yet) and `batch` of its validation images."""
-    run = RunFolder.open(folder)
-    config = run.read_config(overrides, ("data.root", "data.cache", "data.workers"))
-    path = run.best if run.best.exists() else run.last
-    saved, _ = checkpoint.load(path)
-    kinds = {array.dtype for name, array in saved.items() if name.startswith("params/")}
-    template = jax.eval_shape(config.model.init, jax.random.key(0))
-    if len(kinds) == 1:  # in the precision of the training, whatever it was
-        template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, *kinds), template)
-    params, _ = checkpoint.restore(path, template, part="params")
+    """The weights of a run, as `load_trained` chooses them, and `batch` of its validation images."""
+    places = ("data.root", "data.cache", "data.workers")
+    trained = load_trained(RunFolder.open(folder), overrides, places, any_precision=True)
+    config, classes = trained.config, trained.classes
     dataset = load_dataset(config.data)
     check_fit(config.model, dataset)
+    described = describe_validation(config.data, dataset)
     if batch > len(dataset.val.labels):
-        raise UserError(f"--batch {batch}: there are {describe_validation(config.data, dataset)}")
+        raise UserError(f"--batch {batch}: there are {described}")
     chosen = np.sort(np.random.default_rng(seed).choice(len(dataset.val.labels), size=batch, replace=False))
-    classes = run.read_classes()
     images = normalize(jnp.asarray(dataset.val.images[chosen]), classes.mean, classes.std, jnp.float32)
-    print(f"{path} on images {', '.join(map(str, chosen))} of {describe_validation(config.data, dataset)}")
-    doubled = {name: np.asarray(array, np.float64) for name, array in named(params).items()}
+    print(f"{trained.description} on images {', '.join(map(str, chosen))} of {described}")
+    doubled = {name: np.asarray(array, np.float64) for name, array in named(trained.params).items()}
     labels = np.asarray(dataset.val.labels[chosen])
     model = in_full_precision(config.model)
     return Point(model, config.loss, doubled, np.asarray(images, np.float64), labels, dropout_key(model, seed))

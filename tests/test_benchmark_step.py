@@ -16,11 +16,11 @@ from jax.extend.core import jaxprs_in_params
 
 from benchmarks import step as command
 from benchmarks.contestants import conventional, own
+from benchmarks.contestants.from_config import draw_params, problem_from_config
 from benchmarks.contestants.operations import forward_operations, step_operations
 from benchmarks.contestants.problem import Params, Problem, load_params, save_params
 from benchmarks.contestants.report import floor_lines, table
-from benchmarks.contestants.setting import draw_params, problem_of
-from benchmarks.contestants.team import Outcome, largest_difference, measure
+from benchmarks.contestants.workers import Outcome, largest_difference, measure
 from model.loss import CrossEntropy
 from tests.oracle import assert_close
 from tests.tiny_runs import ROOT
@@ -31,8 +31,8 @@ TINY = (
     "model.mlp_dim=20", "model.num_classes=5", "train.batch_size=16", "optim.weight_decay=0.1",
     "optim.learning_rate=1.0e-3",
 )  # fmt: skip
-PROBLEM = problem_of(load_config("baseline", list(TINY)), "cpu", "float32")
-BASELINE = problem_of(load_config("baseline", []), "cpu", "float32")
+PROBLEM = problem_from_config(load_config("baseline", list(TINY)), "cpu", "float32")
+BASELINE = problem_from_config(load_config("baseline", []), "cpu", "float32")
 
 
 # Operations
@@ -129,9 +129,9 @@ def test_the_conventional_model_is_this_one(gelu: str) -> None:
 
 
 def first_losses(build: Callable[..., Any], name: str, steps: int = 4) -> list[float]:
-    running = build(name, PROBLEM, draw_params(PROBLEM))
-    losses = [float(running.step()) for _ in range(steps)]
-    running.forward()
+    contestant = build(name, PROBLEM, draw_params(PROBLEM))
+    losses = [float(contestant.step()) for _ in range(steps)]
+    contestant.forward()
     return losses
 
 
@@ -209,7 +209,7 @@ def test_a_missing_framework_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         "flax-nnx: optax is not installed",
         "torch-eager: torch is not installed",
     ]
-    assert not any(outcome.fell for outcome in outcomes)
+    assert not any(outcome.failed for outcome in outcomes)
 
 
 def test_a_contestant_that_breaks_is_told_and_fails_the_command(

@@ -322,7 +322,7 @@ def test_overrides_of_a_run_replace_its_own_values() -> None:
     assert from_yaml(text, overrides=["train.epochs=2"]) == expected
 
 
-def test_chunks_must_fill_the_batch() -> None:
+def test_microbatches_must_fill_the_batch() -> None:
     assert load_config("baseline", ["train.accumulate=16"]).train.accumulate == 16
     assert "train: accumulate=48 must divide batch_size=64" in refusal(["train.accumulate=48"])
 

@@ -124,8 +124,12 @@ def test_without_any_run(call: Call) -> None:
 
 def test_before_the_first_epoch_there_is_no_best(call: Call, copy: Path) -> None:
     (copy / "best.npz").unlink()
-    assert_refused(call(evaluate.main, copy), r"best\.npz: no epoch of this run has ended yet, .*use --checkpoint last")
-    assert call(evaluate.main, copy, "--checkpoint", "last", "--device", "cpu").code == 0
+    ended = call(evaluate.main, copy, "--checkpoint", "best")
+    assert_refused(ended, r"best\.npz: no epoch of this run has ended yet, .*use --checkpoint last")
+    for options in ((), ("--checkpoint", "last")):
+        ended = call(evaluate.main, copy, *options, "--device", "cpu")
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out.startswith(f"{copy}/last.npz (step ")
     (copy / "last.npz").unlink()
     assert_refused(call(evaluate.main, copy, "--checkpoint", "last"), r"last\.npz: there is no such checkpoint")
 

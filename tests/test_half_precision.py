@@ -27,6 +27,7 @@ from model.vit import ViT
 from optim.adamw import AdamW
 from tests.oracle import normal, random_params
 from tests.tiny_runs import ROOT
+from training.objective import Classification
 from training.step import TrainingStep
 
 HALF = jnp.bfloat16
@@ -113,7 +114,12 @@ def test_statistics_are_not_rounded() -> None:
 
 def step_with(dtype: Any) -> TrainingStep:
     return TrainingStep(
-        replace(VIT, dtype=dtype), CrossEntropy(0.1), AdamW(3e-3), (0.5,) * 3, (0.2,) * 3, max_grad_norm=1.0, chunks=2
+        Classification(replace(VIT, dtype=dtype), CrossEntropy(0.1)),
+        AdamW(3e-3),
+        (0.5,) * 3,
+        (0.2,) * 3,
+        max_grad_norm=1.0,
+        accumulate=2,
     )
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
 from optim.schedule import WarmupCosine
+from training.objective import Classification
 from training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,7 +144,14 @@ def test_the_source_is_without_autodiff(file: Path) -> None:
 
 def test_the_files_are_all_there() -> None:
     found = {str(file.relative_to(ROOT)) for file in PRODUCT}
-    assert {"train.py", "evaluate.py", "model/layers/softmax.py", "optim/adamw.py", "training/step.py"} < found
+    assert {
+        "train.py",
+        "evaluate.py",
+        "model/layers/softmax.py",
+        "optim/adamw.py",
+        "training/step.py",
+        "training/objective.py",
+    } < found
     assert {"data/augment/policy.py", "verify/check.py"} < found
 
 
@@ -222,13 +231,13 @@ def test_foreign_packages_are_found() -> None:
 
 HISTORY = re.compile(r"\b(?:jvp|transpose)\(")
 
+VIT = ViT(
+    image_size=8, patch_size=4, d_model=8, heads=2, layers=2, mlp_dim=8, num_classes=3, patch_norm_before=True,
+    dropout=0.1, attention_dropout=0.1, embedding_dropout=0.1, drop_path=0.1,
+)  # fmt: skip
 STEP = TrainingStep(
-    ViT(
-        image_size=8, patch_size=4, d_model=8, heads=2, layers=2, mlp_dim=8, num_classes=3, patch_norm_before=True,
-        dropout=0.1, attention_dropout=0.1, embedding_dropout=0.1, drop_path=0.1,
-    ),
-    CrossEntropy(0.1), AdamW(WarmupCosine(1e-3, 2, 10), weight_decay=0.1),
-    mean=(0.5,) * 3, std=(0.2,) * 3, max_grad_norm=1.0, chunks=2,
+    Classification(VIT, CrossEntropy(0.1)), AdamW(WarmupCosine(1e-3, 2, 10), weight_decay=0.1),
+    mean=(0.5,) * 3, std=(0.2,) * 3, max_grad_norm=1.0, accumulate=2,
     augmentation=Augmentation(
         flip=True, crop_padding=2, resized_crop=0.5, color_jitter=0.3, policy="rand_augment", erasing=0.5, mixup=0.8,
         cutmix=1.0,
@@ -252,14 +261,14 @@ def test_the_compiled_step_is_without_autodiff() -> None:
 def test_a_differentiated_step_would_be_found() -> None:
     """The same forward pass and optimizer with jax.value_and_grad in the middle."""
 
-    class Differentiated(TrainingStep):
-        def _chunk(self, params, images, labels, key):
+    class Differentiated(Classification):
+        def loss_and_grads(self, params, images, labels, key):
             def loss(params):
                 return self.loss.forward(self.model.forward(params, images, key)[0], labels)[0]
 
             return jax.value_and_grad(loss)(params)
 
-    names = names_in(Differentiated(**vars(STEP)))
+    names = names_in(replace(STEP, objective=Differentiated(VIT, CrossEntropy(0.1))))
     assert {"jvp(", "transpose("} <= set(HISTORY.findall(names))
 
 

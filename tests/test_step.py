@@ -1,6 +1,6 @@
 """The training step against automatic differentiation and Optax, and what a compiled step must keep to."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -21,9 +21,15 @@ from optim.adamw import AdamW, decays
 from optim.ema import EMA
 from optim.schedule import WarmupCosine
 from tests.oracle import assert_close, random_params
-from training.step import TrainingStep, TrainState, default_chunks
+from tests.tiny_runs import random_dataset
+from training.config import load_config
+from training.objective import Classification
+from training.setup import build_step
+from training.step import TrainingStep, TrainState, default_accumulate
 
 SCHEDULE = WarmupCosine(3e-3, 2, 10, 1e-5)
+
+
 # A model that compiles in a tenth of the time of a ViT, for what is not about the ViT.
 class Small(Sequential):
     num_classes = 5
@@ -38,17 +44,18 @@ VIT = ViT(
     dropout=0.2, embedding_dropout=0.1, attention_dropout=0.1, drop_path=0.3, drop_path_rule="constant",
 )  # fmt: skip
 PLAIN = TrainingStep(
-    SMALL,
-    CrossEntropy(0.1),
+    Classification(SMALL, CrossEntropy(0.1)),
     AdamW(SCHEDULE, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1),
     mean=(0.5, 0.4, 0.3),
     std=(0.2, 0.3, 0.25),
 )
 AUGMENTED = replace(PLAIN, augmentation=Augmentation(flip=True, crop_padding=3), max_grad_norm=0.5, seed=7)
-MIXED = replace(
-    AUGMENTED, ema=EMA(0.6), augmentation=Augmentation(flip=True, crop_padding=3, mixup=0.8, cutmix=1.0)
-)
+MIXED = replace(AUGMENTED, ema=EMA(0.6), augmentation=Augmentation(flip=True, crop_padding=3, mixup=0.8, cutmix=1.0))
 AVERAGED = replace(AUGMENTED, ema=EMA(0.6))
+
+
+def with_model(step: TrainingStep, model: Any) -> TrainingStep:
+    return replace(step, objective=Classification(model, CrossEntropy(0.1)))
 
 
 def batch(seed: int, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +65,7 @@ def batch(seed: int, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
 
 def random_state(step: TrainingStep) -> TrainState:
     """Behind the zero head of a fresh model most gradients are zero, and zero agrees with anything."""
-    params = random_params(step.model)
+    params = random_params(step.objective)
     return TrainState(params, step.optimizer.init(params), step.ema.init(params) if step.ema else None)
 
 
@@ -66,11 +73,12 @@ def random_state(step: TrainingStep) -> TrainState:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("step", [PLAIN, replace(MIXED, model=VIT)], ids=["plain", "all options"])
+@pytest.mark.parametrize("step", [PLAIN, with_model(MIXED, VIT)], ids=["plain", "all options"])
 def test_steps_are_those_of_autodiff_and_optax(step: TrainingStep) -> None:
     """Loss, gradient norm, learning rate and every parameter, over several steps, on the same augmented batches."""
     clip = optax.identity() if step.max_grad_norm is None else optax.clip_by_global_norm(step.max_grad_norm)
-    mask = jax.tree_util.tree_map_with_path(decays, random_params(step.model))
+    objective: Any = step.objective
+    mask = jax.tree_util.tree_map_with_path(decays, random_params(objective))
     oracle = optax.chain(clip, optax.adamw(SCHEDULE, b1=0.8, b2=0.95, eps=1e-6, weight_decay=0.1, mask=mask))
 
     @jax.jit
@@ -81,7 +89,7 @@ def test_steps_are_those_of_autodiff_and_optax(step: TrainingStep) -> None:
         targets = labels if labels.ndim == 2 else jax.nn.one_hot(labels, 5)
 
         def loss(params):
-            logits, _ = step.model.forward(params, images, model_key)
+            logits, _ = objective.model.forward(params, images, model_key)
             return optax.softmax_cross_entropy(logits, 0.9 * targets + 0.1 / 5).mean()
 
         value, grads = jax.value_and_grad(loss)(params)
@@ -124,23 +132,24 @@ def test_a_state_without_an_average_is_no_start_for_a_step_that_keeps_one() -> N
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("abreast", [1, 2, 3])
-def test_chunks_change_nothing_but_rounding(abreast: int) -> None:
+@pytest.mark.parametrize("concurrent", [1, 2, 3])
+def test_microbatches_change_nothing_but_rounding(concurrent: int) -> None:
     state, (images, labels) = random_state(MIXED), batch(1)
     whole = jax.jit(MIXED)(state, images, labels)
-    assert_close(jax.jit(replace(MIXED, chunks=4, abreast=abreast))(state, images, labels), whole, 1e-12)
+    accumulated = jax.jit(replace(MIXED, accumulate=4, concurrent_microbatches=concurrent))(state, images, labels)
+    assert_close(accumulated, whole, 1e-12)
 
 
 @pytest.mark.usefixtures("float64")
-def test_each_chunk_has_random_numbers_of_its_own() -> None:
-    """Two equal images in two chunks: with one key for both they would be dropped out alike."""
-    step = replace(PLAIN, model=WITH_DROPOUT)
+def test_each_microbatch_has_its_own_random_numbers() -> None:
+    """Two equal images in two microbatches: with one key for both, dropout would be the same."""
+    step = with_model(PLAIN, WITH_DROPOUT)
     images, labels = batch(1, 2)
     images[1], labels[1] = images[0], labels[0]
-    params, key = random_params(step.model), jax.random.key(3)
-    both, _ = jax.jit(replace(step, chunks=2).loss_and_grads)(params, images, labels, key)
+    params, key = random_params(step.objective), jax.random.key(3)
+    both, _ = jax.jit(replace(step, accumulate=2).loss_and_grads)(params, images, labels, key)
     one = jax.jit(step.loss_and_grads)
-    alone = [float(one(params, images[:1], labels[:1], chunk_key)[0]) for chunk_key in jax.random.split(key, 2)]
+    alone = [float(one(params, images[:1], labels[:1], own_key)[0]) for own_key in jax.random.split(key, 2)]
     assert float(both) == pytest.approx(np.mean(alone), rel=1e-12)
     assert abs(alone[0] - alone[1]) > 1e-3
 
@@ -148,7 +157,7 @@ def test_each_chunk_has_random_numbers_of_its_own() -> None:
 def test_a_batch_is_memorised() -> None:
     """No proof of a gradient, which may lack a term and still fall: only that the parts are connected."""
     vit = ViT(image_size=8, patch_size=4, d_model=8, heads=2, layers=1, mlp_dim=12, num_classes=5)
-    step = replace(PLAIN, model=vit, loss=CrossEntropy(), optimizer=AdamW(1e-2))
+    step = replace(PLAIN, objective=Classification(vit, CrossEntropy()), optimizer=AdamW(1e-2))
     run, state, (images, labels) = jax.jit(step), step.init(), batch(1)
     losses = []
     for _ in range(60):
@@ -161,15 +170,15 @@ def test_a_batch_is_memorised() -> None:
 # Types.
 
 
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_single_precision_throughout(chunks: int) -> None:
-    assert types(replace(MIXED, model=VIT, chunks=chunks)) == {"float32", "int32"}
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_single_precision_throughout(accumulate: int) -> None:
+    assert types(replace(with_model(MIXED, VIT), accumulate=accumulate)) == {"float32", "int32"}
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_double_precision_throughout(chunks: int) -> None:
-    assert types(replace(MIXED, model=VIT, chunks=chunks)) == {"float64", "int32"}
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_double_precision_throughout(accumulate: int) -> None:
+    assert types(replace(with_model(MIXED, VIT), accumulate=accumulate)) == {"float64", "int32"}
 
 
 def types(step: TrainingStep) -> set[str]:
@@ -187,7 +196,7 @@ def types(step: TrainingStep) -> set[str]:
 
 @pytest.mark.parametrize(
     "step",
-    [replace(PLAIN, augmentation=AUGMENTED.augmentation), replace(PLAIN, model=WITH_DROPOUT)],
+    [replace(PLAIN, augmentation=AUGMENTED.augmentation), with_model(PLAIN, WITH_DROPOUT)],
     ids=["images", "dropout"],
 )
 def test_random_numbers_are_a_function_of_seed_and_step(step: TrainingStep) -> None:
@@ -243,13 +252,14 @@ class CountedLoss(CrossEntropy):
 
 
 def test_one_trace_serves_all_steps_and_all_equal_ones() -> None:
-    step = replace(AUGMENTED, loss=CountedLoss(0.1))
+    step = replace(AUGMENTED, objective=Classification(SMALL, CountedLoss(0.1)))
     run, state, CountedLoss.traces = jax.jit(step), step.init(), 0
     for number in range(4):
         state, _ = run(state, *batch(number))
     assert CountedLoss.traces == 1
 
-    twin = replace(step, model=Small(tuple(SMALL.layers)), optimizer=replace(step.optimizer))
+    again: Any = Small(tuple(SMALL.layers))
+    twin = replace(step, objective=Classification(again, CountedLoss(0.1)), optimizer=replace(PLAIN.optimizer))
     assert twin == step
     jax.jit(twin)(state, *batch(5))
     assert CountedLoss.traces == 1
@@ -268,20 +278,66 @@ def test_a_step_is_pure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "accumulate", "platform", "chunks"),
+    ("batch_size", "platform", "accumulate"),
     [
-        (64, None, "cpu", 8),
-        (16, None, "cpu", 2),
-        (8, None, "cpu", 1),
-        (100, None, "cpu", 10),
-        (17, None, "cpu", 1),
-        (62, None, "cpu", 1),
-        (97, None, "cpu", 1),
-        (64, None, "gpu", 1),
-        (64, 1, "cpu", 1),
-        (64, 2, "cpu", 2),
-        (64, 8, "gpu", 8),
+        (64, "cpu", 8),
+        (16, "cpu", 2),
+        (8, "cpu", 1),
+        (100, "cpu", 10),
+        (17, "cpu", 1),
+        (62, "cpu", 1),
+        (97, "cpu", 1),
+        (64, "gpu", 1),
     ],
 )
-def test_chunks_of_a_batch(batch_size: int, accumulate: int | None, platform: str, chunks: int) -> None:
-    assert default_chunks(batch_size, accumulate, platform) == chunks
+def test_microbatches_of_a_batch(batch_size: int, platform: str, accumulate: int) -> None:
+    assert default_accumulate(batch_size, platform) == accumulate
+
+
+@pytest.mark.parametrize(("option", "platform", "accumulate"), [
+    ("1", "cpu", 1), ("2", "cpu", 2), ("8", "gpu", 8), ("null", "cpu", 8), ("null", "gpu", 1),
+])  # fmt: skip
+def test_the_configuration_decides_on_the_microbatches(option: str, platform: str, accumulate: int) -> None:
+    config = load_config("baseline", ["train.batch_size=64", f"train.accumulate={option}"])
+    assert build_step(config, random_dataset(), 10, platform).accumulate == accumulate
+
+
+# Another objective.
+
+
+@dataclass(frozen=True)
+class MeanColour:
+    """Learns the mean colour of the images: loss |m - mean|^2, so its gradient is 2 (m - mean). Labels are not used."""
+
+    num_classes: int = 5
+
+    def init(self, key: jax.Array) -> dict[str, jax.Array]:
+        return {"m": jax.random.normal(key, 3)}
+
+    def loss_and_grads(self, params: Any, images: jax.Array, labels: jax.Array, key: jax.Array) -> Any:
+        errors = params["m"] - images.mean(axis=(1, 2))  # (B, 3)
+        return (errors**2).sum(axis=-1).mean(), {"m": 2 * errors.mean(axis=0)}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_step_trains_any_objective(accumulate: int) -> None:
+    """No model, no labels, one tensor that is no weight matrix: it arrives at the mean of the normalized pixels."""
+    step = replace(PLAIN, objective=MeanColour(), optimizer=AdamW(0.1), accumulate=accumulate)
+    (images, labels), run, state = batch(1), jax.jit(step), step.init()
+    assert set(state.params) == {"m"}
+    mean = ((images / 255 - PLAIN.mean) / PLAIN.std).mean(axis=(1, 2))
+    first = None
+    for _ in range(200):
+        state, metrics = run(state, images, labels)
+        first = metrics.loss if first is None else first
+    np.testing.assert_allclose(state.params["m"], mean.mean(axis=0), atol=1e-3)
+    assert float(metrics.loss) == pytest.approx(mean.var(axis=0).sum(), abs=1e-5)
+    assert float(first) > 2 * float(metrics.loss)
+
+
+def test_the_number_of_classes_for_mixed_labels_comes_from_the_objective() -> None:
+    step = replace(PLAIN, objective=MeanColour(num_classes=9), augmentation=Augmentation(mixup=0.8))
+    images, labels = batch(1)
+    _, mixed = step.augment(jax.random.key(0), jnp.asarray(images), jnp.asarray(labels))
+    assert mixed.shape == (8, 9)

@@ -7,7 +7,7 @@ import pytest
 
 from model.layers.dense import Dense
 from model.vit import ViT
-from training.summary import Row, _rows, format_summary, summarize
+from training.summary import Row, format_summary, summarize, summarize_layer
 
 VIT = ViT(image_size=(8, 12), patch_size=4, d_model=8, heads=2, layers=3, mlp_dim=20, num_classes=5)
 TOKENS = 7  # 2 x 3 patches and the class token
@@ -27,7 +27,7 @@ def children(rows: list[Row], parent: int) -> list[Row]:
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_dense_layer_by_hand(bias: bool) -> None:
     """A product and a sum for each weight and token, and a sum for each bias."""
-    (row,) = _rows("dense", Dense(8, 20, bias=bias), (1, TOKENS, 8), 0, 99)
+    (row,) = summarize_layer(Dense(8, 20, bias=bias), (1, TOKENS, 8))
     assert row.output_shape == (TOKENS, 20)
     assert row.parameters == 8 * 20 + 20 * bias
     assert row.flops == 2 * TOKENS * 8 * 20 + TOKENS * 20 * bias

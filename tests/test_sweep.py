@@ -17,10 +17,12 @@ from common.command import run_command
 from tests.conftest import Ended
 from tests.test_train_command import SLOW
 from tests.tiny_runs import STEPS_PER_EPOCH, assert_same_outcome, start_python
-from training import sweep as sweeping
+from training import sweep_runner
+from training.config import load_config
 from training.metrics import MetricsRow
 from training.run_folder import RunFolder
-from training.sweep import Relay, Sweep
+from training.sweep import Sweep
+from training.sweep_runner import Launcher
 from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
 from training.trainer import Trainer
 
@@ -32,12 +34,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Runs are trained within this process, which is faster; and this list has the arguments of each call."""
     made: list[list[str]] = []
 
-    def train_here(relay: Relay, arguments: Sequence[str]) -> str | None:
+    def train_here(launcher: Launcher, arguments: Sequence[str]) -> str | None:
         made.append(list(arguments))
         code = run_command(train.main, list(arguments))
         return None if code == 0 else f"exit code {code}"
 
-    monkeypatch.setattr(Relay, "train", train_here)
+    monkeypatch.setattr(Launcher, "train", train_here)
     return made
 
 
@@ -107,7 +109,7 @@ def test_changes_are_made_one_at_a_time_with_each_seed(tmp_path: Path) -> None:
         (["demo", "--sweep", "optim.learning_rat=1e-3,1"], r"optim\.learning_rat; did you mean learning_rate"),
         (["demo", "--sweep", "model.heads=4,5"], "5 heads do not divide d_model"),
         (["dmeo", "--sweep", "train.seed=0,1"], "has no preset dmeo; did you mean demo"),
-        (["--sweep", "train.seed=0,1", "demo"], "demo: stands behind --sweep, where section.key=value,value"),
+        (["--sweep", "train.seed=0,1", "demo"], "demo: --sweep expects section.key=value,value; put the preset"),
         (["--sweep", "train.seed=0", "train.seed=1"], r"train\.seed=1: train\.seed is swept twice"),
         (["train.seed=3", "--sweep", "train.seed=0,1"], r"train\.seed: both given and swept"),
         (["--sweep", "optim.beta1=0.5,5e-1"], r"beta1=5e-1: the same run as optim\.beta1=0\.5"),
@@ -172,23 +174,23 @@ def test_a_stopped_sweep_goes_on_where_it_was(
     folder = tmp_path / "sweep"
     options = without(tiny, "train.checkpoint_every")
     arguments = [*options, "--sweep", "train.checkpoint_every=3,4,5", "--run", folder, "--device", "cpu"]
-    train_here, settle = Relay.train, Trainer._settle
+    train_here, read_metrics = Launcher.train, Trainer._read_metrics
 
-    def interrupted(trainer: Trainer, lag: int) -> None:
+    def interrupted(trainer: Trainer, max_pending: int) -> None:
         if trainer.progress.step == 9:
             os.kill(os.getpid(), signal.SIGTERM)
-        settle(trainer, lag)
+        read_metrics(trainer, max_pending)
 
-    def stopping(relay: Relay, arguments: Sequence[str]) -> str | None:
+    def stopping(launcher: Launcher, arguments: Sequence[str]) -> str | None:
         if len(calls) == 1:
-            monkeypatch.setattr(Trainer, "_settle", interrupted)
-            relay.signal = signal.SIGTERM
-        return train_here(relay, arguments)
+            monkeypatch.setattr(Trainer, "_read_metrics", interrupted)
+            launcher.signal = signal.SIGTERM
+        return train_here(launcher, arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Relay, "train", stopping)
+        patched.setattr(Launcher, "train", stopping)
         ended = call(train.main, *arguments)
-    monkeypatch.setattr(Trainer, "_settle", settle)
+    monkeypatch.setattr(Trainer, "_read_metrics", read_metrics)
     assert ended.code == 143
     assert ended.out.endswith(f"stopped; go on with: python train.py --resume {folder}\n")
     assert states(folder) == [FINISHED, "unfinished", "waiting"]
@@ -213,7 +215,7 @@ def states(folder: Path) -> list[str]:
 def test_killed_behind_its_last_row_a_run_is_not_finished(finished: Path, tmp_path: Path) -> None:
     """The best parameters may not have been saved yet."""
     run = RunFolder(Path(shutil.copytree(finished, tmp_path / "copy")))
-    assert sweeping._is_finished(run)
+    assert sweep_runner._is_finished(run)
     with zipfile.ZipFile(run.last) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     header = json.loads(members["checkpoint.json"])
@@ -221,19 +223,19 @@ def test_killed_behind_its_last_row_a_run_is_not_finished(finished: Path, tmp_pa
     with zipfile.ZipFile(run.last, "w") as archive:
         for name, content in (members | {"checkpoint.json": json.dumps(header).encode()}).items():
             archive.writestr(name, content)
-    assert not sweeping._is_finished(run)
+    assert not sweep_runner._is_finished(run)
     run.last.write_bytes(b"half a checkpoint")
-    assert not sweeping._is_finished(run)
+    assert not sweep_runner._is_finished(run)
 
 
 @pytest.mark.parametrize(("length", "ended"), [("train.steps=7", True), ("train.steps=8", False)])
 def test_a_run_of_so_many_steps_is_finished_with_the_last(tmp_path: Path, length: str, ended: bool) -> None:
     run = RunFolder.create("demo", tmp_path / "run")
-    run.write_config(sweeping.load_config("demo", [length]))
-    assert not sweeping._has_all_steps(run)
+    run.write_config(load_config("demo", [length]))
+    assert not sweep_runner._has_all_steps(run)
     run.append_metrics(row(epoch=1, step=6))
     run.append_metrics(row(epoch=2, step=7))
-    assert sweeping._has_all_steps(run) == ended
+    assert sweep_runner._has_all_steps(run) == ended
 
 
 def test_a_folder_holds_one_sweep(call: Call, calls: list, tmp_path: Path) -> None:
@@ -246,22 +248,20 @@ def test_a_folder_holds_one_sweep(call: Call, calls: list, tmp_path: Path) -> No
     with RunFolder(folder).lock():
         assert_refused(call(train.main, "--resume", folder), "another training")
     sweep.runs()[0].path.mkdir()
-    sweep.runs()[0].write_config(sweeping.load_config("demo"))
+    sweep.runs()[0].write_config(load_config("demo"))
     ended = call(train.main, "--sweep", "train.seed=0,1", "--run", sweep.runs()[0].path)
     assert_refused(ended, "holds a run already")
     assert calls == []
 
 
-def test_a_preset_that_has_changed_is_mentioned(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_preset_that_has_changed_is_mentioned(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run began with stays; the runs after it would be others."""
-    monkeypatch.setattr(Relay, "train", lambda relay, arguments: None)
+    monkeypatch.setattr(Launcher, "train", lambda launcher, arguments: None)
     sweep = Sweep.create("demo", [], ["train.seed=0"], tmp_path / "sweep")
     run = RunFolder.create("demo", sweep.runs()[0].path)
-    run.write_config(sweeping.load_config("demo", ["train.seed=0"]))
+    run.write_config(load_config("demo", ["train.seed=0"]))
     assert call(train.main, "--resume", sweep.folder).err == ""
-    run.write_config(sweeping.load_config("demo", ["train.seed=0", "optim.beta1=0.5"]))
+    run.write_config(load_config("demo", ["train.seed=0", "optim.beta1=0.5"]))
     ended = call(train.main, "--resume", sweep.folder)
     assert ended.err.startswith(f"warning: {run.path}: began with other options than configs.yml gives it today")
 
@@ -275,13 +275,13 @@ def test_a_damaged_description_is_refused(call: Call, tmp_path: Path, text: str)
 # The process of a run.
 
 
-def relay_to(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | None, Relay]:
+def launch(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | None, Launcher]:
     """What comes of running this in place of train.py."""
     path = tmp_path / "script.py"
     path.write_text(script)
-    monkeypatch.setattr(sweeping, "TRAIN", path)
-    with Relay() as relay:
-        return relay.train(["one", "two words"]), relay
+    monkeypatch.setattr(sweep_runner, "TRAIN", path)
+    with Launcher() as launcher:
+        return launcher.train(["one", "two words"]), launcher
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def relay_to(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
 def test_why_a_run_failed(
     script: str, failure: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert relay_to(script, tmp_path, monkeypatch)[0] == failure
+    assert launch(script, tmp_path, monkeypatch)[0] == failure
     if failure and "nan" in failure:
         assert capfd.readouterr().err == "error: the loss is nan. Try less.\n"  # shown whole
 
@@ -317,14 +317,14 @@ while True:
     signal.pause()
 """
     before = signal.signal(sent, signal.SIG_DFL)
-    failure, relay = relay_to(script, tmp_path, monkeypatch)
-    assert (failure, relay.signal) == ("got it", sent)
+    failure, launcher = launch(script, tmp_path, monkeypatch)
+    assert (failure, launcher.signal) == ("got it", sent)
     assert signal.signal(sent, before) == signal.SIG_DFL
 
 
 def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with Relay():
+    with Launcher():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     signal.signal(signal.SIGHUP, before)
 
@@ -334,10 +334,10 @@ SWEEP = """
 import sys
 from pathlib import Path
 import train
-from training import sweep
+from training import sweep_runner
 from common.command import run_command
 
-sweep.TRAIN = Path(sys.argv.pop(1))
+sweep_runner.TRAIN = Path(sys.argv.pop(1))
 sys.exit(run_command(train.main))
 """
 

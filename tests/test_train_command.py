@@ -145,8 +145,8 @@ sys.exit(run_command(train.main))
 @pytest.mark.parametrize(
     ("where", "number", "saved"),
     [
-        pytest.param("training.trainer:Trainer._settle", 2, None, id="before the first save"),
-        pytest.param("training.trainer:Trainer._settle", 12, 8, id="in an epoch, a step after a save"),
+        pytest.param("training.trainer:Trainer._read_metrics", 2, None, id="before the first save"),
+        pytest.param("training.trainer:Trainer._read_metrics", 12, 8, id="in an epoch, a step after a save"),
         pytest.param("numpy.lib.format:write_array", None, 4, id="in the middle of writing a checkpoint"),
         pytest.param("training.evaluation:Evaluator._run", 5, 6, id="in an evaluation"),
         pytest.param("training.checkpoint:save", 3, 6, id="between the row and the best checkpoint"),
@@ -178,8 +178,8 @@ import train
 from common.command import run_command
 from training.trainer import Trainer
 
-settle = Trainer._settle
-Trainer._settle = lambda *arguments: (time.sleep(0.25), settle(*arguments))
+read_metrics = Trainer._read_metrics
+Trainer._read_metrics = lambda *arguments: (time.sleep(0.25), read_metrics(*arguments))
 sys.exit(run_command(train.main))
 """
 
@@ -212,16 +212,16 @@ def test_asked_to_stop_a_run_saves_and_ends_like_one_that_was_not(
 def test_a_second_ctrl_c_leaves_at_once(
     call: Call, tiny: tuple[str, ...], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = Trainer._settle
+    read_metrics = Trainer._read_metrics
 
-    def interrupted(trainer: Trainer, lag: int) -> None:
+    def interrupted(trainer: Trainer, max_pending: int) -> None:
         if trainer.progress.step == 9:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        settle(trainer, lag)
+        read_metrics(trainer, max_pending)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_settle", interrupted)
+        patched.setattr(Trainer, "_read_metrics", interrupted)
         ended = call(train.main, *tiny, "--device", "cpu", "--run", tmp_path / "run")
     assert ended.code == 130
     assert ended.err.endswith("interrupted\n")

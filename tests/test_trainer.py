@@ -42,7 +42,7 @@ def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_step = Trainer._compile
 
     def compile_or_take(trainer: Trainer) -> None:
-        known = trainer.step, type(trainer.feed), trainer.steps_per_dispatch
+        known = trainer.step, type(trainer.feed), trainer.plan.steps_per_dispatch
         if known not in PROGRAMS:
             compile_step(trainer)
             PROGRAMS[known] = trainer._programs
@@ -66,7 +66,7 @@ def train(folder: Path, *options: str) -> Trainer:
 
 
 def train_until(
-    folder: Path, moment: Callable[[Trainer], bool], call: str = "_settle", options: tuple[str, ...] = ()
+    folder: Path, moment: Callable[[Trainer], bool], call: str = "_read_metrics", options: tuple[str, ...] = ()
 ) -> int:
     """Train with a SIGINT to this process at the first such call for which `moment` holds; the step it stopped at."""
     trainer = make_trainer(folder, *options)
@@ -186,12 +186,12 @@ def test_a_row_sums_up_its_epoch(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.start()
     losses: list[float] = []
-    settle = trainer._require_finite
+    require_finite = trainer._require_finite
 
     def record(name: str, value: float) -> None:
         if name.startswith("the loss of step"):
             losses.append(value)
-        settle(name, value)
+        require_finite(name, value)
 
     trainer._require_finite = record
     with StopRequest() as stop:
@@ -319,9 +319,9 @@ def test_however_steps_are_dispatched_a_run_ends_alike(tmp_path: Path, placement
 def test_a_dispatch_ends_where_the_loop_pauses(tmp_path: Path) -> None:
     """4 steps an epoch, saves behind steps 3, 6 and 9, the end behind step 10."""
     trainer = make_trainer(tmp_path, "train.steps_per_dispatch=2")
-    assert [trainer._steps_from(step) for step in range(10)] == [2, 2, 1, 1, 2, 1, 2, 1, 1, 1]
+    assert [trainer.plan.dispatch_steps(step) for step in range(10)] == [2, 2, 1, 1, 2, 1, 2, 1, 1, 1]
     trainer = make_trainer(tmp_path, "train.steps_per_dispatch=4", "train.checkpoint_every=null")
-    assert [trainer._steps_from(step) for step in range(10)] == [4, 1, 1, 1, 4, 1, 1, 1, 1, 1]
+    assert [trainer.plan.dispatch_steps(step) for step in range(10)] == [4, 1, 1, 1, 4, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.usefixtures("compile_once")
@@ -392,8 +392,8 @@ def test_out_of_memory_in_a_step_names_what_to_lower(trainer: Trainer) -> None:
     with StopRequest() as stop, pytest.raises(UserError) as caught:
         trainer.fit(stop)
     assert str(caught.value) == (
-        "the memory of the device does not suffice: lower train.batch_size, or raise train.accumulate (the "
-        "parts of a batch). JAX says: RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes."
+        "the memory of the device does not suffice: lower train.batch_size, or raise train.accumulate "
+        "(microbatches). JAX says: RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes."
     )
 
 

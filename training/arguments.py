@@ -1,4 +1,4 @@
-"""The command line that all commands with a model share: a preset, options that override it, and a device."""
+"""The command line that all commands with a preset share: the preset, options that override it, and a device."""
 
 import argparse
 
@@ -7,9 +7,9 @@ from training.device import CHOICES
 
 
 def preset_parser(prog: str, description: str, default: str) -> argparse.ArgumentParser:
-    """A parser of `PRESET section.key=value ...`, as `arguments`, and of --device and --debug, with their help.
+    """A parser of `PRESET section.key=value ...` (as `arguments`), --device and --debug.
 
-    `default` says what is done without a PRESET.
+    `default` is what the help says about a missing PRESET.
     """
     parser = argparse.ArgumentParser(
         prog=prog,

@@ -1,8 +1,8 @@
-"""Checkpoints: a tree of arrays and a little JSON in one `.npz` file, written whole or not at all.
+"""Checkpoints: a tree of arrays and some JSON in one `.npz` file, which is written atomically.
 
-The file is a zip without compression. Each array is a `.npy` member named by its place in the tree, as in
-`params/encoder/block_0/attention/qkv/W.npy`, so `numpy.load` opens it as well; `checkpoint.json` holds the rest.
-Nothing in it is a pickle: opening a stranger's checkpoint runs no code. Zip's checksums tell a damaged file.
+The file is an uncompressed zip archive. Each array is a `.npy` member named by its path in the tree, as in
+`params/encoder/block_0/attention/qkv/W.npy`, so `numpy.load` opens it too; the member `checkpoint.json` holds the JSON.
+Nothing is pickled, so opening a checkpoint from a stranger runs no code. The checksums of zip reveal a damaged file.
 """
 
 import errno
@@ -25,9 +25,9 @@ from common.files import replacing
 
 FORMAT = 1
 HEADER = "checkpoint.json"
-NAMED = 3  # tensors that a message names before it only counts them
+NAMED = 3  # a message names so many tensors and counts the others
 
-_DAMAGE = (  # what zipfile and numpy raise on bytes that make no sense
+_DAMAGE = (  # what zipfile and numpy raise for a damaged file
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError, NotImplementedError,
     RuntimeError, MemoryError,
 )  # fmt: skip
@@ -36,11 +36,11 @@ _DAMAGE = (  # what zipfile and numpy raise on bytes that make no sense
 def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any]) -> None:
     """Write the arrays of `tree` and the JSON object `meta` to `path`.
 
-    An old file at `path` stays until the new one is complete on the disk.
+    An existing file at `path` stays until the new one is complete on the disk.
 
     Raises:
         OSError: the file cannot be written; it names `path`.
-        TypeError, ValueError: a leaf is no array of numbers, or `meta` is not strict JSON, which has no NaN.
+        TypeError, ValueError: a leaf is not an array of numbers, or `meta` is not strict JSON, which has no NaN.
     """
     header = json.dumps({"format": FORMAT, "meta": meta}, allow_nan=False)
     names = [name for name, _ in _named_leaves(tree)]
@@ -53,21 +53,24 @@ def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """All arrays of a checkpoint by their place in the tree, as in `params/head/W`, and its `meta`.
+    """All arrays of a checkpoint by their paths in the tree, as in `params/head/W`, and its `meta`.
 
     Raises:
-        CheckpointError: the file is missing, damaged or no checkpoint.
+        CheckpointError: the file is missing, damaged or not a checkpoint.
         OSError: it cannot be read.
     """
     with _opened(Path(path)) as (archive, meta):
         return {name: _read_array(archive, name) for name in _array_names(archive)}, meta
 
 
-def restore(path: str | os.PathLike[str], template: Any, part: str = "") -> tuple[Any, dict[str, Any]]:
+def restore(
+    path: str | os.PathLike[str], template: Any, part: str = "", any_precision: bool = False
+) -> tuple[Any, dict[str, Any]]:
     """The arrays of a checkpoint in the tree of `template`, and its `meta`.
 
-    `template` is a tree of arrays, or of `jax.ShapeDtypeStruct` as `jax.eval_shape` makes them. With `part="params"` it
-    is the template of that branch of the saved tree, and the rest of the file is left unread.
+    `template` is a tree of arrays, or of `jax.ShapeDtypeStruct` as `jax.eval_shape` returns them. With `part="params"`
+    it is the template of that branch of the saved tree, and the rest of the file is not read. With `any_precision`, a
+    tensor of floats may have another floating-point type than in `template`, and keeps it.
 
     Raises:
         CheckpointError: as for `load`, or the tensors differ from those of `template` in names, shapes or types.
@@ -80,12 +83,12 @@ def restore(path: str | os.PathLike[str], template: Any, part: str = "") -> tupl
         _check_names(path, expected, saved)
         arrays = {name: _read_array(archive, name) for name in expected}
     for name, array in arrays.items():
-        _check_array(path, name, expected[name], array)
+        _check_array(path, name, expected[name], array, any_precision)
     return jax.tree.unflatten(jax.tree.structure(template), list(arrays.values())), meta
 
 
 def branches(path: str | os.PathLike[str]) -> set[str]:
-    """The names at the top of the saved tree, as `params` and `optimizer`.
+    """The branches at the root of the saved tree, such as `params` and `optimizer`.
 
     Raises:
         CheckpointError: as for `load`.
@@ -116,7 +119,7 @@ def _as_struct(leaf: Any) -> Any:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
-    """The archive and its meta; whatever is wrong with the bytes, in here or in the block, is a CheckpointError."""
+    """The archive and its meta. Damaged bytes raise CheckpointError, whether found here or in the block."""
     try:
         with zipfile.ZipFile(path) as archive:
             if HEADER not in archive.namelist():
@@ -138,7 +141,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        if error.errno == errno.EINVAL:  # zipfile sent to a place before the file's beginning
+        if error.errno == errno.EINVAL:  # zipfile was sent to a position before the beginning of the file
             raise _damaged(path, error) from error
         error.filename = str(path)
         raise
@@ -154,7 +157,7 @@ def _array_names(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    data = io.BytesIO(archive.read(f"{name}.npy"))  # all of it: only at its end does zipfile compare the checksum
+    data = io.BytesIO(archive.read(f"{name}.npy"))  # read completely: zipfile compares the checksum at the end
     try:
         return np.lib.format.read_array(data, allow_pickle=False)
     except ValueError as error:
@@ -169,9 +172,11 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _check_names(path: Path, expected: Iterable[str], saved: Iterable[str]) -> None:
     missing, extra = sorted(set(expected) - set(saved)), sorted(set(saved) - set(expected))
     if missing or extra:
-        told = [f"{what} {_some(names)}" for what, names in (("it lacks", missing), ("it also has", extra)) if names]
+        differences = [
+            f"{what} {_some(names)}" for what, names in (("it lacks", missing), ("it also has", extra)) if names
+        ]
         raise CheckpointError(
-            f"{path}: of another model: {'; '.join(told)}. Use the model configuration that it was trained with"
+            f"{path}: of another model: {'; '.join(differences)}. Use the model configuration that it was trained with"
         )
 
 
@@ -180,12 +185,14 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + rest
 
 
-def _check_array(path: Path, name: str, expected: Any, array: np.ndarray) -> None:
+def _check_array(path: Path, name: str, expected: Any, array: np.ndarray, any_precision: bool) -> None:
     if array.shape != tuple(expected.shape):
         raise CheckpointError(
             f"{path}: of another model: {name} has shape {array.shape}, but the configured model wants "
             f"{tuple(expected.shape)}. Use the model configuration that it was trained with"
         )
+    if any_precision and array.dtype.kind == np.dtype(expected.dtype).kind == "f":
+        return
     if array.dtype != expected.dtype:
         raise CheckpointError(
             f"{path}: {name} has type {array.dtype}, but the configured model wants {expected.dtype}. "

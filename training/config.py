@@ -1,26 +1,24 @@
 """The configuration of a run: a preset of `configs.yml`, with `section.key=value` overrides from the command line.
 
-`configs.yml` is the one home of every default: its `defaults` lists each option once, and a preset says what differs.
-The sections `model`, `loss` and `augment` are the model, the loss and the augmentation themselves, so an option of
-theirs needs no second name here.
-Every class is frozen and hashable: a configuration can be a static argument of `jax.jit`.
+All defaults are in `configs.yml`: its section `defaults` lists every option once, and a preset lists what differs.
+The sections `model`, `loss` and `augment` are the classes of the model, the loss and the augmentation themselves. The
+other sections are in options.py. All classes are frozen and hashable.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
 from common.errors import ConfigError
 from data.augment import Augmentation
-from data.registry import SOURCES
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
-from training.feed import Placement
-from training.fields import Count, Name, NotNegative, Positive, Seed, Share, nearest, show
+from training.fields import nearest, show
+from training.options import DataConfig, OptimConfig, TrainConfig
 from training.yaml_text import parse_yaml, read_utf8
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs.yml"
@@ -30,80 +28,8 @@ Values = dict[str, dict[str, Any]]  # section -> key -> value
 
 
 @dataclass(frozen=True)
-class OptimConfig:
-    name: Literal["adamw", "muon"]
-    learning_rate: NotNegative
-    schedule: Literal["constant", "cosine"]
-    warmup: Share
-    final_learning_rate: NotNegative
-    beta1: Share
-    beta2: Share
-    eps: Positive
-    weight_decay: NotNegative
-    max_grad_norm: Positive | None
-    ema: Share | None
-    momentum: Share
-    newton_schulz_steps: Count
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    name: Name  # one of data.registry.SOURCES
-    root: Name | None
-    cache: Name | None
-    workers: Count | None
-    placement: Placement
-    holdout: Share
-    classes: Count | None
-
-    def __post_init__(self) -> None:
-        if self.name not in SOURCES:
-            raise ValueError(f"name={show(self.name)}: there is no such data set; {nearest(self.name, SOURCES)}")
-
-    @property
-    def folder(self) -> Path:
-        """`root`, or the default folder of the data set."""
-        return Path(self.root or SOURCES[self.name].folder).expanduser()
-
-    @property
-    def cache_folder(self) -> Path | None:
-        """`cache`, if it is given."""
-        return Path(self.cache).expanduser() if self.cache else None
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Exactly one of `epochs` and `steps` is set."""
-
-    epochs: Count | None
-    steps: Count | None
-    batch_size: Count
-    eval_batch_size: Count
-    seed: Seed
-    checkpoint_every: Count | None
-    accumulate: Count | None
-    steps_per_dispatch: Count | None
-
-    def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError(
-                f"epochs and steps both say how long to train: give one of them (epochs={show(self.epochs)}, "
-                f"steps={show(self.steps)})"
-            )
-        if self.accumulate is not None and self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
-
-    def total_steps(self, steps_per_epoch: int) -> int:
-        """How many updates the run makes."""
-        if self.steps is not None:
-            return self.steps
-        assert self.epochs is not None
-        return self.epochs * steps_per_epoch
-
-
-@dataclass(frozen=True)
 class Config:
-    preset: str  # the name alone: after an override the sections may differ from it
+    preset: str  # only its name: overrides may have changed the sections
     model: ViT
     loss: CrossEntropy
     optim: OptimConfig
@@ -133,10 +59,10 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def load_config(preset: str, overrides: list[str] | None = None, path: Path = CONFIGS) -> Config:
-    """The named preset with `section.key=value` overrides, the last of two for the same key winning.
+    """The named preset with `section.key=value` overrides. Of two for the same key, the later one wins.
 
     Raises:
-        ConfigError: anything that cannot be used; the message names the key, its value and what is expected.
+        ConfigError: a preset or a value cannot be used; the message names the key, its value and what is expected.
     """
     document = _read_document(path)
     values = _merge(_read_preset(document, preset, path), _read_overrides(overrides or []))
@@ -146,7 +72,7 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path = CO
 def from_yaml(
     text: str, source: str = "config.yml", path: Path = CONFIGS, overrides: list[str] | None = None
 ) -> Config:
-    """The configuration that `to_yaml` wrote, with overrides. An option that has come since then takes its value from
+    """The configuration that `to_yaml` wrote, with overrides. Options added since then take their values from
     `defaults`.
 
     Raises:
@@ -161,14 +87,14 @@ def from_yaml(
 
 
 def preset_names(path: Path = CONFIGS) -> list[str]:
-    """The presets of `configs.yml`, in its order."""
+    """The names of the presets, in the order of `configs.yml`."""
     return [name for name in _read_document(path) if name != DEFAULTS]
 
 
 def describe_options(path: Path = CONFIGS) -> str:
-    """Every option with its default and its comment from `configs.yml`, a line each, for a command's `--help`."""
+    """A line per option, with its default and its comment from `configs.yml`, for the `--help` of a command."""
     text = read_utf8(path)
-    _read_document(path)  # its messages name a line where composing alone would fail with a traceback
+    _read_document(path)  # reports errors of YAML properly, which `compose` does not
     lines, rows = text.splitlines(), []
     for section, options in _entry(yaml.compose(text), DEFAULTS).value:
         for key, value in options.value:
@@ -188,7 +114,7 @@ def _read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or DEFAULTS not in document:
         raise ConfigError(f"{path}: it has no section `{DEFAULTS}:` with the default of every option")
     for name in document:
-        # A preset names a folder of runs, so its name must be good for one.
+        # The name of a preset is part of the name of a folder.
         if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
             raise ConfigError(f"{path}: {name!r} cannot name a preset: use letters, digits, - and _")
     return document
@@ -203,7 +129,7 @@ def _read_defaults(document: dict[str, Any], path: Path) -> Values:
 
 
 def _read_preset(document: dict[str, Any], name: str, path: Path) -> Values:
-    """The defaults, then what the preset `extends`, then its own values."""
+    """The defaults, overridden by what the preset `extends`, overridden by its own values."""
     layers: list[Values] = []
     chain: list[str] = []
     following: str | None = name
@@ -229,7 +155,7 @@ def _read_preset(document: dict[str, Any], name: str, path: Path) -> Values:
 
 
 def _mapping(raw: object, source: str) -> dict[Any, Any]:
-    if raw is None:  # `demo:` with nothing below: a preset that is all defaults
+    if raw is None:  # `demo:` with nothing below it: a preset of defaults only
         return {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: expected `key: value` lines, got {show(raw)}")
@@ -262,7 +188,7 @@ def _read_overrides(overrides: list[str]) -> Values:
             raise ConfigError(f"{override}: unknown section {section}; {_nearest_option(name, key)}")
         kind = _kind(section, key, override)
         try:
-            if not text:  # YAML reads nothing as null, which is seldom what was meant
+            if not text:  # YAML reads an empty text as null, which is seldom what was meant
                 raise ValueError
             values.setdefault(section, {})[key] = fields.read_text(kind, text)
         except ValueError:
@@ -271,7 +197,7 @@ def _read_overrides(overrides: list[str]) -> Values:
 
 
 def _nearest_option(name: str, key: str) -> str:
-    """Options called `key` in some section first, then any."""
+    """The end of a message about an unknown option: a similar one, preferably with the same key."""
     names = [f"{section}.{option}" for section in KINDS for option in KINDS[section]]
     same_key = [option for option in names if option.endswith(f".{key}")]
     return nearest(name, same_key or names, otherwise=", ".join(same_key) or "--help lists the options")
@@ -291,7 +217,7 @@ def _mismatch(what: str, kind: Any) -> ConfigError:
 
 def _merge(base: Values, over: Values) -> Values:
     merged = {section: {**base.get(section, {}), **over.get(section, {})} for section in SECTIONS}
-    # How long to train is one choice under two names: who gives either one means it to replace the other.
+    # Epochs and steps are two ways to set the same length: setting either replaces the other.
     length = {key: value for key, value in over.get("train", {}).items() if key in ("epochs", "steps")}
     if any(value is not None for value in length.values()):
         merged["train"] |= {"epochs": None, "steps": None} | length

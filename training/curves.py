@@ -3,8 +3,8 @@
     python -m training.curves runs/demo-20260101-120000 --out curves.png
     python -m training.curves runs/sweep-demo-20260101-120000 --out curves.svg       all runs of a sweep
 
-Left the losses, right the accuracy, over passes through the training images, as metrics.csv has them. Wants matplotlib,
-which nothing else here needs: pip install -r requirements-plots.txt
+Losses on the left, accuracy on the right, over the passes through the training images; read from metrics.csv. Needs
+matplotlib: pip install -r requirements-plots.txt
 """
 
 import argparse
@@ -22,9 +22,9 @@ from training.sweep import Sweep, is_sweep
 from training.sweep_table import passes
 
 FORMATS = (".png", ".svg", ".pdf")
-# Okabe and Ito's palette, made to be told apart by colour-blind readers too; without its yellow, too light for a line.
+# The palette of Okabe and Ito, which colour-blind readers can tell apart, without its yellow, which is too light.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-MARKERS = ("", "o", "s", "^")  # each round of colours has its own
+MARKERS = ("", "o", "s", "^")  # the next one when the colours are used up
 
 Style = dict[str, Any]  # of a matplotlib line
 TRAINING: Style = {"linestyle": "--", "linewidth": 1}
@@ -57,7 +57,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def check_file(path: Path) -> None:
-    """Raises UserError where no picture can be written there."""
+    """Raises UserError if no picture can be written to `path`."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"--out {path}: the end of its name says the format: choose from {', '.join(FORMATS)}")
     if not path.parent.is_dir():
@@ -65,12 +65,12 @@ def check_file(path: Path) -> None:
 
 
 def read_curves(paths: Sequence[Path]) -> list[Curve]:
-    """The metrics of each run, labelled by its folder's name; by the whole path where two have the same name.
+    """The metrics of each run, labelled by the name of its folder, or by its path if two have the same name.
 
-    Runs of a sweep that have no metrics yet are left out.
+    Runs of a sweep without metrics are left out.
 
     Raises:
-        UserError: no such run, no metrics yet, metrics damaged, or more runs than can be told apart.
+        UserError: there is no such run, no metrics yet, damaged metrics, or more runs than can be told apart.
     """
     runs = [run for path in paths for run in runs_in(path)]
     if len(runs) > len(COLOURS) * len(MARKERS):
@@ -81,7 +81,7 @@ def read_curves(paths: Sequence[Path]) -> list[Curve]:
 
 
 def runs_in(path: Path) -> list[RunFolder]:
-    """The run in this folder, or those of a sweep."""
+    """The run in this folder, or the runs of the sweep."""
     runs = Sweep.open(path).runs() if is_sweep(path) else [RunFolder.open(path)]
     evaluated = [run for run in runs if run.read_metrics()]
     if not evaluated:
@@ -99,17 +99,15 @@ def draw(curves: Sequence[Curve]) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
     except ImportError as error:
-        raise UserError(
-            "learning curves are drawn by matplotlib, which is not here: pip install -r requirements-plots.txt"
-        ) from error
+        raise UserError("matplotlib is not installed: pip install -r requirements-plots.txt") from error
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     keys = []
     for index, (label, rows) in enumerate(curves):
-        turn, colour = divmod(index, len(COLOURS))
-        style: Style = {"color": COLOURS[colour], "marker": MARKERS[turn], "markersize": 4}
-        if len(rows) == 1:  # a line of one point cannot be seen
-            style["marker"] = MARKERS[turn] or "."
+        marker, colour = divmod(index, len(COLOURS))
+        style: Style = {"color": COLOURS[colour], "marker": MARKERS[marker], "markersize": 4}
+        if len(rows) == 1:  # a line of one point is invisible
+            style["marker"] = MARKERS[marker] or "."
         _plot(left, rows, "train_loss", style | TRAINING)
         _plot(left, rows, "val_loss", style | VALIDATION)
         _plot(right, rows, "val_top1", style | VALIDATION, scale=100)
@@ -128,7 +126,7 @@ def draw(curves: Sequence[Curve]) -> Any:
 
 
 def _plot(axes: Any, rows: list[MetricsRow], column: str, style: Style, scale: float = 1) -> None:
-    """One column of the metrics, where it is there."""
+    """Plot one column of the metrics, where it has values."""
     points = [
         (x, scale * value)
         for x, row in zip(passes(rows), rows, strict=True)

@@ -1,4 +1,7 @@
-"""Which device computes: chosen once, before anything is computed, and never silently another; and when it is full."""
+"""The device that computes: choosing it, caching compiled programs, and explaining that its memory is full.
+
+The device is chosen once, before anything is computed. There is no silent fallback to another one.
+"""
 
 import contextlib
 import os
@@ -11,14 +14,14 @@ from common.cores import available_cores
 from common.errors import UserError
 
 CHOICES = ("auto", "cpu", "gpu")
-WORTH_KEEPING = 0.2  # seconds that compiling took
+MIN_COMPILE_SECONDS = 0.2  # programs that compile faster are not cached
 
 
 def choose_device(name: str) -> jax.Device:
     """Make `name` ("auto", "cpu" or "gpu") the default device and return it. "auto" is JAX's own choice.
 
     Raises:
-        UserError: "gpu" where JAX finds none.
+        UserError: "gpu", but JAX finds none.
     """
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -34,29 +37,29 @@ def choose_device(name: str) -> jax.Device:
 
 
 def keep_compiled_programs() -> None:
-    """Keep compiled programs in `~/.cache/vit-by-hand/compiled`, so that the next start need not compile them.
+    """Cache compiled programs in `~/.cache/vit-by-hand/compiled`, so that the next start need not compile them.
 
-    `XDG_CACHE_HOME` stands for `~/.cache` where it is set. JAX's own variables come first: `JAX_COMPILATION_CACHE_DIR`
-    names another folder, `JAX_ENABLE_COMPILATION_CACHE=false` keeps nothing.
+    `XDG_CACHE_HOME` replaces `~/.cache` if it is set. JAX's own variables take precedence: `JAX_COMPILATION_CACHE_DIR`
+    names another folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns the cache off.
     """
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # JAX adds its options as it goes
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # JAX defines its options dynamically
         return
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(caches / "vit-by-hand" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_KEEPING)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
 
 
 @contextlib.contextmanager
 def explained_out_of_memory(options: str) -> Iterator[None]:
-    """Turn the device's "out of memory" within the block into a UserError that says to lower `options`."""
+    """Turn "out of memory" on the device, raised in the block, into a UserError that says to lower `options`."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        # JAX has one class for all that can go wrong on a device, and a CPU says it otherwise than a GPU.
+        # JAX has one class for all errors of a device, and the message of a CPU differs from that of a GPU.
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise
-        told = str(error).partition("\n")[0]
-        raise UserError(f"the memory of the device does not suffice: lower {options}. JAX says: {told}") from error
+        message = str(error).partition("\n")[0]
+        raise UserError(f"the memory of the device does not suffice: lower {options}. JAX says: {message}") from error
 
 
 def describe_device(device: jax.Device) -> str:

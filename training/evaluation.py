@@ -1,4 +1,4 @@
-"""Loss and accuracy over a whole split, every image once."""
+"""Loss and accuracy over a whole split, with every image once."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,8 +22,8 @@ class Evaluation(NamedTuple):
 
     images: int  # n
     loss: float  # mean cross entropy in nats, without label smoothing
-    top1: float  # share of images whose label is the first guess
-    top5: float  # share of images whose label is among the first five guesses
+    top1: float  # fraction of images whose label is the first guess
+    top5: float  # fraction of images whose label is among the first five guesses
     labels: np.ndarray  # (n,)
     predicted: np.ndarray  # (n,), the first guess
 
@@ -36,19 +36,17 @@ class EvaluationStep:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(
-        self, params: Params, images: jax.Array, labels: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         pixels = normalize(images, self.mean, self.std, jnp.result_type(float))
         logits, _ = self.model.forward(params, pixels)
-        # The same sorted list gives both accuracies, so equal logits cannot make a label count as found twice over.
+        # Both accuracies come from one sorted list, so that they agree on the order of equal logits.
         _, guesses = jax.lax.top_k(logits, min(5, self.model.num_classes))
         in_top5 = (guesses == labels[:, None]).any(axis=-1)
         return CrossEntropy().each(logits, labels), guesses[:, 0], in_top5
 
 
 class Evaluator:
-    """Evaluates parameters on one split; the step is compiled at the first call and kept."""
+    """Evaluates parameters on one split. The step is compiled at the first call."""
 
     def __init__(self, step: EvaluationStep, split: Split, batch_size: int) -> None:
         self.split = split
@@ -56,7 +54,7 @@ class Evaluator:
         self._step = jax.jit(step)
 
     def __call__(self, params: Params, quiet: bool = False) -> Evaluation:
-        """Go through the split once; `quiet` leaves out the progress bar.
+        """Evaluate the whole split; `quiet` hides the progress bar.
 
         Raises:
             UserError: memory ran out.
@@ -82,7 +80,7 @@ class Evaluator:
         )
 
     def probe(self, params: Params) -> float:
-        """The mean loss of the first batch alone: at little cost, whether the parameters are good for anything."""
+        """The mean loss of the first batch: a cheap test of whether the parameters are finite."""
         losses, _, _ = self._run(params, next(evaluation_batches(self.split, self.batch_size)))
         return float(losses.astype(np.float64).mean())
 

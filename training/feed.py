@@ -1,41 +1,40 @@
-"""How training images reach the step: each batch from the host, or from the device's own memory, where all of them lie.
+"""How training images reach the step: batch by batch from the host, or from the memory of the device, which has all.
 
-Either way a dispatch, which is one call of a compiled program, can hold several steps: a fast device then never waits
-for Python. What is computed is the same: the same images in the same order.
+Either way, a dispatch (one call of a compiled program) can make several steps, so that a fast device never waits for
+Python. The result is the same: the same images in the same order.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from data.dataset import Split
+from training.options import Placement
 from training.step import StepMetrics, TrainingStep, TrainState
 
-Placement = Literal["auto", "device", "host"]
-
-SHARE = 0.4  # of the device's memory that the images may take
-STEPS = 20  # in a dispatch, on a device that is not the CPU
+MEMORY_SHARE = 0.4  # of the device's memory that the images may take
+ACCELERATOR_STEPS = 20  # per dispatch
 
 
 class Feed(Protocol):
-    """Where the images are, and how a batch of them gets into the step."""
+    """Where the training images are kept, and how a batch of them reaches the step."""
 
     resident: Any
     """Arrays on the device that every dispatch is given."""
 
     def inputs(self, rows: np.ndarray) -> Any:
-        """What one dispatch is given besides, on the device: rows are (S, B) positions in the split, S steps."""
+        """What one dispatch is given besides, on the device. `rows` are positions in the split, (S, B) for S steps."""
         ...
 
     def batch(self, resident: Any, row: Any) -> tuple[jax.Array, jax.Array]:
-        """Images (B, H, W, C) and labels (B,) of one step, inside the compiled program; `row` is one of `inputs`."""
+        """Images (B, H, W, C) and labels (B,) of one step, in the compiled program; `row` is its part of `inputs`."""
         ...
 
 
 class FromHost:
-    """Batches are gathered here and sent to the device."""
+    """Each batch is gathered in the memory of the host and sent to the device."""
 
     resident = ()
 
@@ -43,8 +42,8 @@ class FromHost:
         self.split, self.device = split, device
 
     def inputs(self, rows: np.ndarray) -> Any:
-        # Reading in the order of the file and putting the rows back in theirs was tried and does not pay: 0.55 ms
-        # instead of 0.47 for 64 images that are in memory, 9.3 instead of 8.1 for 64 that are on the disk.
+        # Reading the rows in the order of the file and sorting them back was slower: 0.55 ms instead of 0.47 for 64
+        # images in memory, 9.3 ms instead of 8.1 for 64 images on the disk.
         flat = rows.ravel()
         images, labels = np.asarray(self.split.images[flat]), self.split.labels[flat]
         return jax.device_put((images.reshape(*rows.shape, *images.shape[1:]), labels.reshape(rows.shape)), self.device)
@@ -54,7 +53,7 @@ class FromHost:
 
 
 class OnDevice:
-    """All images lie on the device; it is sent only which of them to take."""
+    """All images are in the memory of the device, which is sent only the positions of those in a batch."""
 
     def __init__(self, split: Split, device: jax.Device) -> None:
         self.device = device
@@ -69,22 +68,23 @@ class OnDevice:
 
 
 def build_feed(placement: Placement, split: Split, device: jax.Device) -> Feed:
-    """The feed that `placement` names; `"auto"` is the device where it is none of the host's and has room for all."""
+    """The feed that `placement` names. "auto" is the device if it is an accelerator with enough memory for all images,
+    and the host otherwise."""
     if placement == "auto":
-        # An estimate of the room left: on a GPU JAX tells how much memory it may use, elsewhere nothing.
+        # An estimate of the free memory: JAX reports the memory that it may use on a GPU, and nothing elsewhere.
         limit = 0 if device.platform == "cpu" else (device.memory_stats() or {}).get("bytes_limit", 0)
-        placement = "device" if split.images.nbytes <= SHARE * limit else "host"
+        placement = "device" if split.images.nbytes <= MEMORY_SHARE * limit else "host"
     return OnDevice(split, device) if placement == "device" else FromHost(split, device)
 
 
 def default_steps(platform: str) -> int:
-    """Steps in a dispatch: one on a CPU, which has nothing to wait for."""
-    return 1 if platform == "cpu" else STEPS
+    """Steps per dispatch: one on a CPU, where a dispatch costs next to nothing."""
+    return 1 if platform == "cpu" else ACCELERATOR_STEPS
 
 
 @dataclass(frozen=True, eq=False)
 class Dispatch:
-    """`state, metrics = dispatch(state, resident, inputs)`: S steps one after another, metrics of shape (S,) each."""
+    """`state, metrics = dispatch(state, resident, inputs)`: S steps in sequence; each metric has shape (S,)."""
 
     step: TrainingStep
     feed: Feed

@@ -1,6 +1,6 @@
-"""Typed values for the fields of a configuration dataclass: the field's annotation is all there is to say about it.
+"""Typed values for the fields of a configuration dataclass, as the annotation of the field specifies.
 
-Understood are `int`, `float`, `bool`, `str`, `None`, `Literal`, tuples of a fixed length, unions of these, and
+Supported are `int`, `float`, `bool`, `str`, `None`, `Literal`, tuples of a fixed length, unions of these, and
 `Annotated[..., Check]` for a range.
 """
 
@@ -16,7 +16,7 @@ import yaml
 
 
 class Check(NamedTuple):
-    """A condition on a value, and the words for it in a message."""
+    """A condition on a value, and its description for a message."""
 
     expected: str
     holds: Callable[[Any], bool]
@@ -26,16 +26,16 @@ Positive = Annotated[float, Check("a number above 0", lambda value: value > 0)]
 NotNegative = Annotated[float, Check("a number of at least 0", lambda value: value >= 0)]
 Share = Annotated[float, Check("a number of at least 0 and below 1", lambda value: 0 <= value < 1)]
 Count = Annotated[int, Check("a whole number of at least 1", lambda value: value >= 1)]
-# JAX makes a key of the lowest 32 bits alone: larger seeds would repeat the smaller ones.
+# JAX uses only the lowest 32 bits of a seed: larger seeds would repeat smaller ones.
 Seed = Annotated[int, Check("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)]
 Name = Annotated[str, Check("some text", bool)]
 
 
 def read(kind: Any, value: object) -> Any:
-    """`value`, as it comes from YAML, as a value of the type `kind`.
+    """Convert `value`, as YAML reads it, to the type `kind`.
 
     Raises:
-        ValueError: it is none; `describe(kind)` says what is expected.
+        ValueError: it is not of this type; `describe(kind)` says what is expected.
     """
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -44,7 +44,9 @@ def read(kind: Any, value: object) -> Any:
             raise ValueError
         return result
     if origin in (Union, UnionType):
-        for member in sorted(args, key=lambda member: member is not NoneType):  # None first: "none" is text as well
+        for member in sorted(
+            args, key=lambda member: member is not NoneType
+        ):  # None first: the text "none" would match str too
             with contextlib.suppress(ValueError):
                 return read(member, value)
         raise ValueError
@@ -66,8 +68,8 @@ def _read_scalar(kind: Any, value: object) -> Any:
     if kind is float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
-        with contextlib.suppress(OverflowError):  # a whole number of 400 digits
-            number = float(value)  # from text too: PyYAML takes 1e-3, which has no point, for text
+        with contextlib.suppress(OverflowError):  # an integer of 400 digits
+            number = float(value)  # also from text: PyYAML reads 1e-3, without a point, as text
             return _accept(number, math.isfinite(number))
         raise ValueError
     if kind is int:
@@ -84,10 +86,10 @@ def _accept(value: Any, condition: bool) -> Any:
 
 
 def read_text(kind: Any, text: str) -> Any:
-    """`text` from the command line as a value of the type `kind`: as written where text is wanted, else read as YAML.
+    """Convert `text` from the command line to the type `kind`. It is read as YAML unless any text is a valid value.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not of this type.
     """
     if takes_text(kind):
         return read(kind, text)
@@ -105,7 +107,7 @@ def takes_text(kind: Any) -> bool:
 
 
 def describe(kind: Any) -> str:
-    """What a message says that it expects."""
+    """What is expected of a value of the type `kind`, for a message."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return args[1].expected
@@ -120,12 +122,12 @@ def describe(kind: Any) -> str:
 
 
 def show(value: object) -> str:
-    """A value as a message quotes it."""
+    """A value as it is written in a message."""
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def nearest(name: str, valid: Iterable[str], otherwise: str = "") -> str:
-    """The end of a message about an unknown name: the valid one that it resembles, else `otherwise` or all of them."""
+    """The end of a message about an unknown name: the most similar valid one, else `otherwise`, else all of them."""
     valid = list(valid)
     close = difflib.get_close_matches(name, valid, n=1)
     if close:

@@ -1,8 +1,8 @@
-"""Memory in pages of 2 MiB in place of 4 KiB, for a step that touches hundreds of MiB over and over.
+"""Memory pages of 2 MiB instead of 4 KiB, for a training step that uses hundreds of MiB over and over.
 
-A processor keeps the addresses of some thousand pages at hand; with small pages that is a few MiB, and part of a step's
-time goes into looking up where its arrays are. On Linux, glibc asks for huge pages if `GLIBC_TUNABLES` says so, which
-it reads once, as a process begins.
+A processor caches the addresses of a few thousand pages (its TLB). With small pages these cover only a few MiB, and
+part of the time of a step goes into address translation. On Linux, glibc requests huge pages if `GLIBC_TUNABLES` says
+so, which it reads once, when the process starts.
 """
 
 import os
@@ -14,17 +14,17 @@ VARIABLE, TUNABLE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
 
 def restart_with_huge_pages() -> None:
-    """Begin this process anew with huge pages, where the kernel gives them to those who ask.
+    """Restart this process with huge pages, if the kernel grants them on request (the mode "madvise").
 
-    Does nothing on another system, where the kernel gives them to all or to none, and where `GLIBC_TUNABLES` is set
-    already, be it to nothing (`GLIBC_TUNABLES= python train.py`).
+    Does nothing on another system, if the kernel grants them always or never, or if `GLIBC_TUNABLES` is set already,
+    even to an empty text (`GLIBC_TUNABLES= python train.py`).
     """
     if sys.platform != "linux" or VARIABLE in os.environ:
         return
     try:
-        asked_for = "[madvise]" in ENABLED.read_text()
+        on_request = "[madvise]" in ENABLED.read_text()
     except OSError:
         return
-    if asked_for:
+    if on_request:
         os.environ[VARIABLE] = TUNABLE
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

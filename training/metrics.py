@@ -1,4 +1,4 @@
-"""The table of a run, `metrics.csv`: a row for each evaluation, for a spreadsheet, a plot or `tail -f`."""
+"""The metrics of a run, `metrics.csv`: a row per evaluation, for a spreadsheet, a plot or `tail -f`."""
 
 import os
 from pathlib import Path
@@ -9,26 +9,26 @@ from common.files import replace_text
 
 
 class MetricsRow(NamedTuple):
-    epoch: int  # passes over the training images, this one included
+    epoch: int  # passes over the training images, including this one
     step: int  # updates made so far
-    train_loss: float  # mean over the steps since the last row, smoothing included
-    val_loss: float | None  # mean over the validation images, in nats; None where it was not evaluated, as below
-    val_top1: float | None  # share of validation images whose class is the first guess, 0 to 1
-    val_top5: float | None  # or among the first five
+    train_loss: float  # mean over the steps since the last row, with label smoothing
+    val_loss: float | None  # mean over the validation images, in nats; None: not evaluated
+    val_top1: float | None  # fraction of validation images whose label is the first guess
+    val_top5: float | None  # or among the first five guesses
     learning_rate: float  # of the last step
     images_per_second: float  # in training
-    seconds: float  # in training and evaluation so far, earlier sessions included
-    data_wait: float  # share of training time spent waiting for data, 0 to 1
-    ema_top1: float | None = None  # val_top1 of the moving average of the parameters; None where optim.ema is null
+    seconds: float  # of training and evaluation since the run began
+    data_wait: float  # fraction of the training time spent waiting for data
+    ema_top1: float | None = None  # val_top1 of the moving average of the parameters; None if optim.ema is null
     ema_loss: float | None = None  # and its val_loss
 
 
 HEADER = ",".join(MetricsRow._fields) + "\n"
-FORMER = HEADER.replace(",ema_top1,ema_loss", "")  # before there were averages
+OLD_HEADER = HEADER.replace(",ema_top1,ema_loss", "")  # of versions without moving averages
 
 
 def append_row(path: Path, row: MetricsRow) -> None:
-    """Put `row` at the end; it is on the disk when this returns.
+    """Append `row`. It is on the disk when this returns.
 
     Raises:
         UserError: the file has other columns.
@@ -41,16 +41,16 @@ def append_row(path: Path, row: MetricsRow) -> None:
         whole = content[: content.rfind(b"\n") + 1]
         if whole and not whole.startswith(HEADER.encode()):
             raise UserError(f"{path}: its columns are not {HEADER.strip()}; move it away and run again")
-        file.truncate(len(whole))  # a line that a crash cut short must not become the beginning of this one
+        file.truncate(len(whole))  # drop a line that a crash cut short
         file.write((line if whole else HEADER + line).encode())
         file.flush()
         os.fsync(file.fileno())
 
 
 def truncate_rows(path: Path, step: int) -> None:
-    """Drop the rows past `step`, which a resumed run will make again, and a line that a crash cut short.
+    """Drop the rows after `step`, which a resumed run writes again, and a line that a crash cut short.
 
-    A file of the former columns gets today's.
+    A file with the columns of an older version gets the present ones.
 
     Raises:
         UserError: the file is damaged.
@@ -62,7 +62,7 @@ def truncate_rows(path: Path, step: int) -> None:
 
 
 def read_rows(path: Path) -> list[MetricsRow]:
-    """The rows so far, none where there is no file; a last line that a crash cut short is left out.
+    """The rows, none if there is no file. A last line that a crash cut short is left out.
 
     Raises:
         UserError: the file is damaged or has other columns.
@@ -74,8 +74,8 @@ def _lines_and_rows(path: Path) -> list[tuple[str, MetricsRow]]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
-    if lines and lines[0] == FORMER:
-        empty = "," * (HEADER.count(",") - FORMER.count(","))
+    if lines and lines[0] == OLD_HEADER:
+        empty = "," * (HEADER.count(",") - OLD_HEADER.count(","))
         lines = [HEADER, *(f"{line.rstrip()}{empty}\n" for line in lines[1:])]
     if lines and lines[0] != HEADER:
         raise UserError(f"{path}: its columns are not {HEADER.strip()}; move it away and run again")
@@ -86,7 +86,7 @@ def _parse(line: str, where: str) -> MetricsRow:
     try:
         epoch, step, *rest = line.strip().split(",")
         values = [float(value) if value else None for value in rest]
-        if len(values) != len(MetricsRow._fields) - 2:  # the last columns have defaults, so a row would do without
+        if len(values) != len(MetricsRow._fields) - 2:  # checked here, as the last fields have defaults
             raise ValueError
         return MetricsRow(int(epoch), int(step), *values)  # type: ignore[arg-type]  # None where a cell is empty
     except (ValueError, TypeError):

@@ -1,48 +1,85 @@
-"""What one sees while a run trains: a bar on a terminal, a line a minute in a log."""
+"""How far a run has come: what a checkpoint holds besides the state of the step, and what is reported of an epoch."""
 
-import sys
-import time
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
-from tqdm import tqdm
-
+from common.errors import UserError
 from common.progress import format_seconds
+from training.evaluation import Evaluation
+from training.metrics import MetricsRow
+from training.plan import Plan
 
-LOG_SECONDS = 60.0
+
+@dataclass
+class Progress:
+    """Saved with every checkpoint. Sums are over the steps of the epoch so far."""
+
+    step: int = 0  # updates made
+    best_top1: float = -1.0
+    seconds: float = 0.0  # of training and evaluation since the run began
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    learning_rate: float = 0.0  # of the last step
+    epoch_seconds: float = 0.0  # of training in this epoch
+    epoch_wait: float = 0.0  # part of these, spent waiting for data
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any], source: object) -> Self:
+        """The progress in the `meta` of the checkpoint `source`.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        try:
+            return cls(**meta["progress"])
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{source}: its progress cannot be read ({error}); it is no checkpoint to resume from"
+            ) from None
+
+    def add_loss(self, loss: float) -> None:
+        self.loss_sum += loss
+        self.loss_count += 1
+
+    def add_seconds(self, elapsed: float, waited: float) -> None:
+        """Count training time, of which `waited` was spent waiting for data."""
+        self.epoch_wait += waited
+        self.epoch_seconds += elapsed
+        self.seconds += elapsed
+
+    def at_next_epoch(self) -> "Progress":
+        """The same, with the sums of the epoch at zero."""
+        return Progress(self.step, self.best_top1, self.seconds)
+
+    def metrics_row(self, plan: Plan, batch_size: int, raw: Evaluation, average: Evaluation | None) -> MetricsRow:
+        """The row of the epoch that ends here; `raw` evaluates the parameters, `average` their moving average."""
+        return MetricsRow(
+            epoch=plan.epochs_after(self.step),
+            step=self.step,
+            train_loss=self.loss_sum / self.loss_count,
+            val_loss=raw.loss,
+            val_top1=raw.top1,
+            val_top5=raw.top5,
+            learning_rate=self.learning_rate,
+            images_per_second=self.loss_count * batch_size / self.epoch_seconds,
+            seconds=self.seconds,
+            data_wait=self.epoch_wait / self.epoch_seconds,
+            ema_top1=average and average.top1,
+            ema_loss=average and average.loss,
+        )
 
 
-class EpochProgress:
-    """Shows images done, loss, images/s and time left of one epoch; a context manager.
-
-    On a terminal that is a `tqdm` bar, which goes when the epoch ends; elsewhere a line each minute, so that a log
-    stays readable.
-    """
-
-    def __init__(self, name: str, total: int, done: int) -> None:
-        """`total` images in the epoch, of which `done` were trained on before."""
-        self.name, self.total, self.done = name, total, done
-        self._bar = tqdm(total=total, initial=done, desc=name, unit=" images", leave=False, disable=None, smoothing=0.1)
-        self._began = self._logged = time.perf_counter()
-        self._initial = done
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def advance(self, images: int, loss: float | None) -> None:
-        """Count `images` more; `loss` is that of a recent step, in nats."""
-        self.done += images
-        if not self._bar.disable:
-            if loss is not None:
-                self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            self._bar.update(images)
-            return
-        now = time.perf_counter()
-        if now - self._logged >= LOG_SECONDS and loss is not None:
-            self._logged = now
-            rate = (self.done - self._initial) / (now - self._began)
-            left = format_seconds((self.total - self.done) / rate)
-            line = f"{self.done:,} of {self.total:,} images, loss {loss:.3f}, {rate:,.0f} images/s, {left} left"
-            print(f"{self.name}: {line}", file=sys.stderr, flush=True)
+def describe_epoch(row: MetricsRow, plan: Plan, raw: Evaluation, chance: float) -> str:
+    """The line that is printed when an epoch ends; `chance` is the top-1 of guessing."""
+    steps_left = plan.total_steps - row.step
+    left = format_seconds(steps_left * row.seconds / row.step)
+    parts = [
+        f"epoch {row.epoch}/{plan.epochs}",
+        f"train loss {row.train_loss:.3f}",
+        f"validation: loss {raw.loss:.3f}",
+        f"top-1 {raw.top1:.2%} (chance {chance:.2%})",
+        f"top-5 {raw.top5:.2%}",
+        *([] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"top-1 {row.ema_top1:.2%}"]),
+        f"{row.images_per_second:,.0f} images/s",
+    ]
+    return "  ".join([*parts, f"{left} left"] if steps_left else parts)

@@ -67,7 +67,7 @@ class RunFolder:
 
         Raises:
             UserError: `path` is not empty, or is a file.
-            OSError: the folder cannot be made.
+            OSError: the folder cannot be created.
         """
         if path is None:
             return cls(_make_dated(runs, preset))
@@ -163,7 +163,7 @@ class RunFolder:
         replace_text(self.classes_file, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
     def read_classes(self) -> Classes:
-        """Raises UserError where the file is missing or damaged."""
+        """Raises UserError if the file is missing or damaged."""
         try:
             values = json.loads(self.classes_file.read_text(encoding="utf-8"))
             return Classes(

@@ -1,4 +1,4 @@
-"""From a configuration to the things that compute: data, optimizer, training step."""
+"""From a configuration to what it configures: data set, optimizer, training step."""
 
 from common.errors import ConfigError, DataError
 from data.dataset import Dataset
@@ -12,8 +12,10 @@ from optim.adamw import AdamW
 from optim.ema import EMA
 from optim.muon import Muon
 from optim.schedule import Constant, Schedule, WarmupCosine
-from training.config import Config, DataConfig, OptimConfig, TrainConfig
-from training.step import TrainingStep, default_abreast, default_chunks
+from training.config import Config
+from training.objective import Classification
+from training.options import DataConfig, OptimConfig, TrainConfig
+from training.step import TrainingStep, default_accumulate, default_concurrency
 
 
 def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
@@ -38,14 +40,14 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
 
 
 def describe_validation(config: DataConfig, dataset: Dataset) -> str:
-    """Which images `dataset.val` holds, in words."""
+    """The images of `dataset.val` in words, as in `10,000 validation images`."""
     count = f"{len(dataset.val.labels):,}"
     held_out = f"{count} training images held out (data.holdout={config.holdout:g})"
     return held_out if config.holdout else f"{count} validation images"
 
 
 def check_fit(model: ViT, dataset: Dataset) -> None:
-    """Raises ConfigError where the model's classes or image size are not those of the data."""
+    """Raises ConfigError if the model expects another number of classes or another image size than the data have."""
     classes = len(dataset.class_ids)
     if model.num_classes != classes:
         raise ConfigError(
@@ -63,7 +65,7 @@ def check_fit(model: ViT, dataset: Dataset) -> None:
 
 
 def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
-    """Full batches in the training images. Raises ConfigError where there is none."""
+    """Number of full batches in the training images. Raises ConfigError if there is none."""
     images = len(dataset.train.labels)
     if config.batch_size > images:
         raise ConfigError(
@@ -73,7 +75,7 @@ def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
 
 
 def build_schedule(config: OptimConfig, total_steps: int) -> Schedule:
-    """The learning rate as a function of the step; `warmup` is a share of all steps."""
+    """The learning rate as a function of the step. `config.warmup` is a fraction of all steps."""
     warmup_steps = min(round(config.warmup * total_steps), total_steps - 1)
     if config.schedule == "constant":
         return Constant(config.learning_rate, warmup_steps)
@@ -95,15 +97,14 @@ def build_optimizer(config: OptimConfig, total_steps: int) -> Optimizer:
 def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str) -> TrainingStep:
     """The training step of a run of `total_steps` steps on a `platform` ("cpu" or "gpu")."""
     return TrainingStep(
-        model=config.model,
-        loss=config.loss,
+        objective=Classification(config.model, config.loss),
         optimizer=build_optimizer(config.optim, total_steps),
         mean=dataset.mean,
         std=dataset.std,
         max_grad_norm=config.optim.max_grad_norm,
         augmentation=config.augment,
         seed=config.train.seed,
-        chunks=default_chunks(config.train.batch_size, config.train.accumulate, platform),
-        abreast=default_abreast(platform),
+        accumulate=config.train.accumulate or default_accumulate(config.train.batch_size, platform),
+        concurrent_microbatches=default_concurrency(platform),
         ema=None if config.optim.ema is None else EMA(config.optim.ema),
     )

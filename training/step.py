@@ -1,8 +1,8 @@
-"""One training step: augment, forward, loss, backward, clip, update. One pure function, compiled once.
+"""One training step: augment, loss and gradients, clip, update. One pure function, compiled once.
 
-The step is a frozen dataclass, so everything that shapes the computation is in its fields, and everything that changes
-is in `TrainState`. The random numbers of a step are a function of (seed, number of the step): a run that is resumed
-draws what it would have drawn.
+The step is a frozen dataclass: its fields hold everything that shapes the computation, and `TrainState` holds
+everything that changes. The random numbers of a step are a function of (seed, number of the step), so a resumed run
+draws the same numbers as one that was never interrupted.
 """
 
 from dataclasses import dataclass, field
@@ -13,17 +13,16 @@ import jax.numpy as jnp
 
 from data.augment import Augmentation
 from model.layer import Params
-from model.loss import CrossEntropy
-from model.vit import ViT
 from optim import Optimizer
 from optim.adamw import AdamWState
 from optim.clip import clip_by_global_norm, global_norm
 from optim.ema import EMA
 from optim.muon import MuonState
+from training.objective import Objective
 
 
 class TrainState(NamedTuple):
-    """All that a step changes."""
+    """Everything that a step changes."""
 
     params: Params
     optimizer: AdamWState | MuonState
@@ -43,34 +42,36 @@ class TrainingStep:
     """`state, metrics = step(state, images, labels)` with images (B, H, W, C) uint8 and labels (B,) integers.
 
     Attributes:
-        mean, std: of the training pixels in 0..1, a number for each channel.
-        max_grad_norm: clip gradients to this global norm; None leaves them.
-        augmentation: what the images go through before the model sees them; may mix labels too.
+        objective: the loss that is minimized, with its parameters and gradients.
+        mean, std: of the training pixels scaled to 0..1, one number per channel.
+        max_grad_norm: gradients are clipped to this global norm; None: they are not clipped.
+        augmentation: applied to the images before they reach the objective; may mix labels too.
         seed: of augmentation, dropout and drop path.
-        chunks: the batch goes through forward and backward in so many equal parts, whose gradients are accumulated. The
-            result is that of the whole batch up to rounding; memory is that of a part, and smaller arrays stay in a
-            CPU's caches, which is faster there (see `default_chunks`).
-        abreast: so many of the chunks are computed side by side, and need the memory of so many. On a CPU one fills the
-            cores with its products while another is in a part that cannot use them all (see `default_abreast`).
-        ema: the moving average of the parameters that is kept beside them; None: none is.
+        accumulate: number of microbatches. The batch is cut into that many equal parts, which go forward and backward
+            one after another while their gradients are accumulated. The result is that of the whole batch up to
+            rounding. It needs the memory of one microbatch, and on a CPU it is faster: smaller arrays stay in the
+            caches (see `default_accumulate`).
+        concurrent_microbatches: so many microbatches are computed concurrently, and need the memory of as many. On a
+            CPU, the matrix products of one keep the cores busy while another does what cannot use them all (see
+            `default_concurrency`).
+        ema: the moving average of the parameters that is kept beside them; None: no average is kept.
     """
 
-    model: ViT
-    loss: CrossEntropy
+    objective: Objective
     optimizer: Optimizer
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_grad_norm: float | None = None
     augmentation: Augmentation = field(default=Augmentation())
     seed: int = 0
-    chunks: int = 1
-    abreast: int = 1
+    accumulate: int = 1
+    concurrent_microbatches: int = 1
     ema: EMA | None = None
 
     def init(self) -> TrainState:
         """Parameters and optimizer state before the first step."""
         init_key, _ = jax.random.split(jax.random.key(self.seed))
-        params = self.model.init(init_key)
+        params = self.objective.init(init_key)
         return TrainState(params, self.optimizer.init(params), self.ema.init(params) if self.ema else None)
 
     def __call__(self, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, StepMetrics]:
@@ -92,49 +93,39 @@ class TrainingStep:
 
     def augment(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Augmented and normalized images, float (B, H, W, C), and labels, (B,) integers or (B, C) probabilities."""
-        classes, dtype = self.model.num_classes, jnp.result_type(float)
-        return self.augmentation(key, images, labels, self.mean, self.std, classes, dtype)
+        num_classes, dtype = self.objective.num_classes, jnp.result_type(float)
+        return self.augmentation(key, images, labels, self.mean, self.std, num_classes, dtype)
 
     def loss_and_grads(
         self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Params]:
         """Mean loss over the batch and its gradient with respect to every parameter."""
-        if self.chunks == 1:
-            return self._chunk(params, images, labels, key)
+        if self.accumulate == 1:
+            return self.objective.loss_and_grads(params, images, labels, key)
 
-        def add_chunk(total: tuple[jax.Array, Params], chunk: tuple) -> tuple[tuple[jax.Array, Params], None]:
-            return jax.tree.map(jnp.add, total, self._chunk(params, *chunk)), None
+        def add_microbatch(total: tuple[jax.Array, Params], microbatch: tuple) -> tuple[tuple[jax.Array, Params], None]:
+            return jax.tree.map(jnp.add, total, self.objective.loss_and_grads(params, *microbatch)), None
 
-        def cut(batch: jax.Array) -> jax.Array:
-            return batch.reshape(self.chunks, -1, *batch.shape[1:])  # (B, ...) -> (chunks, B / chunks, ...)
+        def split(batch: jax.Array) -> jax.Array:
+            # (B, ...) -> (accumulate, B / accumulate, ...)
+            return batch.reshape(self.accumulate, -1, *batch.shape[1:])
 
         zero = (jnp.zeros((), jnp.result_type(float)), jax.tree.map(jnp.zeros_like, params))
-        chunks = cut(images), cut(labels), jax.random.split(key, self.chunks)
-        total, _ = jax.lax.scan(add_chunk, zero, chunks, unroll=self.abreast)
-        return jax.tree.map(lambda summed: summed / self.chunks, total)
-
-    def _chunk(
-        self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, Params]:
-        logits, cache = self.model.forward(params, images, key)
-        loss, loss_cache = self.loss.forward(logits, labels)
-        dlogits = self.loss.backward(loss_cache)
-        _, grads = self.model.backward(params, cache, dlogits)
-        return loss, grads
+        microbatches = split(images), split(labels), jax.random.split(key, self.accumulate)
+        total, _ = jax.lax.scan(add_microbatch, zero, microbatches, unroll=self.concurrent_microbatches)
+        return jax.tree.map(lambda summed: summed / self.accumulate, total)
 
 
-def default_chunks(batch_size: int, accumulate: int | None, platform: str) -> int:
-    """Parts that a batch is cut into: `accumulate`, which must divide the batch.
+def default_accumulate(batch_size: int, platform: str) -> int:
+    """Number of microbatches where `train.accumulate` does not say.
 
-    Where that is None: on a CPU parts whose size is the divisor of the batch from 4 to 16 that is nearest to 8, which
-    was fastest there; one part where there is no such divisor, and on other devices.
+    On a CPU, the size of a microbatch is the divisor of the batch size from 4 to 16 that is nearest to 8, which was
+    measured to be fastest. Without such a divisor, and on other devices, the batch stays whole.
     """
-    if accumulate is not None:
-        return accumulate
-    good = [size for size in range(4, 17) if batch_size % size == 0] if platform == "cpu" else []
-    return batch_size // min(good, key=lambda size: abs(size - 8), default=batch_size)
+    sizes = [size for size in range(4, 17) if batch_size % size == 0] if platform == "cpu" else []
+    return batch_size // min(sizes, key=lambda size: abs(size - 8), default=batch_size)
 
 
-def default_abreast(platform: str) -> int:
-    """Chunks computed side by side: two on a CPU, measured to be faster than one or four; one on other devices."""
+def default_concurrency(platform: str) -> int:
+    """Microbatches that are computed concurrently: two on a CPU, measured to beat one and four; one elsewhere."""
     return 2 if platform == "cpu" else 1

@@ -1,30 +1,29 @@
-"""What a model is made of and what each layer costs: the table of `--summary`."""
+"""The layers of a model and the cost of each: the table of `--summary`."""
 
 import math
-from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from model.combinators import Composite, Residual, Sequential
-from model.layer import Layer
+from model.layer import Layer, Params
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
+from model.walk import activations, walk
 
 Shape = tuple[int, ...]
 
 
 class Row(NamedTuple):
-    """A layer with what is inside it counted in; for one image."""
+    """A layer with everything inside it, for one image."""
 
     depth: int  # 0: the whole model
     name: str
     kind: str
     output_shape: Shape  # without the batch
     parameters: int
-    flops: int  # floating-point operations of the forward pass, a multiplication and an addition one each
+    flops: int  # floating-point operations of the forward pass; a multiplication and an addition count one each
 
 
 class _Cost(NamedTuple):
@@ -35,8 +34,13 @@ class _Cost(NamedTuple):
 
 def summarize(model: ViT, depth: int = 99) -> list[Row]:
     """The model and the layers inside it, down to `depth` levels, in the order of the forward pass."""
-    image = (1, *height_width(model.image_size), model.channels)
-    return list(_rows("model", model, image, 0, depth))
+    return summarize_layer(model, (1, *height_width(model.image_size), model.channels), depth)
+
+
+def summarize_layer(layer: Layer, shape: Shape, depth: int = 99) -> list[Row]:
+    """The same for any layer, whose input has this shape, including a batch of one."""
+    inputs = _input_shapes(layer, shape)
+    return [_row(path, inner, inputs[path]) for path, inner in walk(layer) if _depth(path) <= depth]
 
 
 def format_summary(rows: list[Row]) -> str:
@@ -52,23 +56,29 @@ def format_summary(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _rows(name: str, layer: Layer, shape: Shape, level: int, depth: int) -> Iterator[Row]:
-    cost = _cost(layer, shape)
-    yield Row(level, name, type(layer).__name__, cost.output[1:], cost.parameters, cost.flops)
-    if level == depth:
-        return
-    inner = layer
-    while isinstance(inner, Composite | Residual):  # neither changes the shape that its body sees
-        inner = inner.body
-    if isinstance(inner, Sequential):
-        for child_name, child in inner.layers:
-            yield from _rows(child_name, child, shape, level + 1, depth)
-            shape = _cost(child, shape).output
+def _input_shapes(layer: Layer, shape: Shape) -> dict[str, Shape]:
+    """The shape of what reaches each layer, by its path. Nothing is computed."""
+
+    def inputs(params: Params, x: jax.Array) -> dict[str, jax.Array]:
+        return {activation.path: activation.x for activation in activations(layer, params, x)}
+
+    params = jax.eval_shape(layer.init, jax.random.key(0))
+    reached = jax.eval_shape(inputs, params, jax.ShapeDtypeStruct(shape, jnp.result_type(float)))
+    return {path: x.shape for path, x in reached.items()}
+
+
+def _row(path: str, layer: Layer, shape: Shape) -> Row:
+    cost, name = _cost(layer, shape), path.rpartition("/")[2] or "model"
+    return Row(_depth(path), name, type(layer).__name__, cost.output[1:], cost.parameters, cost.flops)
+
+
+def _depth(path: str) -> int:
+    return path.count("/") + 1 if path else 0
 
 
 @cache
 def _cost(layer: Layer, shape: Shape) -> _Cost:
-    """Asked of the layer itself, by tracing it without computing: a table of formulas could drift from the code."""
+    """Taken from the traced layer itself, without computing: a table of formulas could drift from the code."""
     params = jax.eval_shape(layer.init, jax.random.key(0))
     x = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
     lowered = jax.jit(lambda params, x: layer.forward(params, x)[0]).lower(params, x)

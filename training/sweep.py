@@ -1,44 +1,37 @@
-"""A sweep: a preset trained with every combination of some options' values, each run in a process of its own.
+"""A sweep: a preset that is trained with every combination of some options' values, one run each.
 
-Or as it is and with one change at a time, which shows what each ingredient buys: that is swept like an option's values.
+Changes can be swept as well: the preset is trained as it is and with one change at a time, which shows the effect of
+each. A change is treated like the value of an option.
 
 sweep.yml    what is compared: preset, overrides, swept options and their values
-table.md     the comparison, a line a run; with several seeds their mean and spread as well
-table.csv    the same, for a spreadsheet
+table.md     the comparison, one line per run; with several seeds also their mean and standard deviation
+table.csv    the same for a spreadsheet
 <values>     the folder of each run, named by its swept values, as in `learning_rate=5e-4,drop_path=0.1`
 
-A process of its own gives each run clean memory and settings, and lets the sweep go on where one fails. How far the
-sweep has come is written nowhere: each run's folder tells.
+This file says what a sweep consists of; sweep_runner.py trains it. How far a sweep has come is not recorded: it follows
+from the folders of its runs.
 """
 
 import itertools
-import shlex
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Self
 from urllib.parse import quote
 
 import yaml
 
-from common.errors import CheckpointError, UserError
+from common.errors import UserError
 from common.files import replace_text
-from training import checkpoint
 from training.config import Config, load_config
 from training.run_folder import RunFolder
-from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
 from training.yaml_text import parse_yaml, read_utf8
 
-TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 DESCRIPTION = "sweep.yml"
 BRACKETS = {"[": 1, "]": -1}
 CHANGE = "change"
-"""Stands for an option's name where changes are swept; its values are overrides with spaces between them."""
+"""Takes the place of an option's name where changes are swept. Its values are overrides, separated by spaces."""
 UNCHANGED = "none"
 
 
@@ -47,7 +40,7 @@ class Sweep:
     folder: Path
     preset: str
     overrides: tuple[str, ...]  # section.key=value, of all runs
-    swept: tuple[tuple[str, tuple[str, ...]], ...]  # section.key, or CHANGE, and its values, as they were written
+    swept: tuple[tuple[str, tuple[str, ...]], ...]  # section.key, or CHANGE, and its values as they were written
 
     @classmethod
     def create(
@@ -58,16 +51,16 @@ class Sweep:
         path: Path | None,
         changes: Sequence[str] = (),
     ) -> Self:
-        """A sweep over `arguments`, which are `section.key=value,value`, in the folder `path`; there, the same one may
-        have begun before. Without a path it is `runs/sweep-<preset>-<date>-<time>`.
+        """A sweep over `arguments`, each `section.key=value,value`, in the folder `path`, where the same sweep may have
+        begun already. Without `path` the folder is `runs/sweep-<preset>-<date>-<time>`.
 
-        With `changes`, each `section.key=value` or several with spaces between them, every combination is trained
-        without a change and with each.
+        With `changes`, every combination is trained without a change and with each of them. A change is one
+        `section.key=value`, or several separated by spaces.
 
         Raises:
             ConfigError: the configuration of one of the runs cannot be used.
-            UserError: an argument or the folder cannot be used. Nothing is written then.
-            OSError: the folder cannot be made.
+            UserError: an argument or the folder cannot be used; nothing is written.
+            OSError: the folder cannot be created.
         """
         swept = _read_arguments(arguments)
         if changes:
@@ -89,7 +82,8 @@ class Sweep:
         """The sweep in the folder `path`.
 
         Raises:
-            UserError: its description is damaged, or asks for what this version does not know.
+            ConfigError: a run of it cannot be configured by this version.
+            UserError: its description is damaged.
             OSError: it cannot be read.
         """
         file = path / DESCRIPTION
@@ -103,11 +97,11 @@ class Sweep:
         return sweep
 
     def combinations(self) -> list[tuple[str, ...]]:
-        """The swept values of each run, in order; those of the last option change fastest."""
+        """The swept values of each run, in order. Those of the last option change fastest."""
         return list(itertools.product(*(values for _, values in self.swept)))
 
     def run(self, values: Sequence[str]) -> RunFolder:
-        """The folder of one combination; no two have the same name."""
+        """The folder of one combination. No two have the same name."""
         named = [
             f"{key}={quote(value.replace(' ', '+'), safe='[],+=')}"
             for key, value in zip(self.names(), values, strict=True)
@@ -118,13 +112,13 @@ class Sweep:
         return [self.run(values) for values in self.combinations()]
 
     def names(self) -> list[str]:
-        """The swept options without their sections, where that leaves no doubt."""
+        """The swept options, without their sections unless two have the same key."""
         keys = [key for key, _ in self.swept]
         short = Counter(_short(key) for key in keys)
         return [key if short[_short(key)] > 1 else _short(key) for key in keys]
 
     def options(self, values: Sequence[str]) -> list[str]:
-        """`section.key=value` of everything in which one combination differs from the preset."""
+        """The overrides of one combination: everything in which it differs from the preset."""
         options = list(self.overrides)
         for (key, _), value in zip(self.swept, values, strict=True):
             if key != CHANGE:
@@ -134,7 +128,7 @@ class Sweep:
         return options
 
     def _check(self) -> None:
-        """Raises ConfigError where a run cannot be configured, UserError where two are the same."""
+        """Raises ConfigError if a run cannot be configured, UserError if two are the same."""
         given = {override.partition("=")[0] for override in self.overrides}
         changes = dict(self.swept).get(CHANGE, ())
         changed = {option.partition("=")[0] for change in changes for option in change.split()}
@@ -159,7 +153,7 @@ def _short(key: str) -> str:
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether the folder is that of a sweep."""
+    """Whether this is the folder of a sweep."""
     return (path / DESCRIPTION).is_file()
 
 
@@ -168,10 +162,7 @@ def _read_arguments(arguments: Sequence[str]) -> tuple[tuple[str, tuple[str, ...
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if not equals:
-            raise UserError(
-                f"{argument}: stands behind --sweep, where section.key=value,value is expected; the preset stands "
-                "before it"
-            )
+            raise UserError(f"{argument}: --sweep expects section.key=value,value; put the preset before it")
         if key in swept:
             raise UserError(f"{argument}: {key} is swept twice; write all its values once, with commas")
         swept[key] = tuple(_split(text))
@@ -179,7 +170,7 @@ def _read_arguments(arguments: Sequence[str]) -> tuple[tuple[str, tuple[str, ...
 
 
 def _split(text: str) -> list[str]:
-    """The values between commas; a comma in brackets belongs to its value, as in `[64,48],[32,32]`."""
+    """The values between the commas. A comma in brackets is part of a value, as in `[64,48],[32,32]`."""
     values, depth = [""], 0
     for character in text:
         depth += BRACKETS.get(character, 0)
@@ -188,145 +179,3 @@ def _split(text: str) -> list[str]:
         else:
             values[-1] += character
     return values
-
-
-def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
-    """Train what is not finished, with `options` of train.py besides, and print the comparison.
-
-    Returns the exit code: 0, or 1 where a run failed, or 128 + the signal that stopped the sweep.
-
-    Raises:
-        UserError: another process trains this sweep, or the record of a run is damaged.
-        OSError: the folder cannot be written.
-    """
-    _warn_of_changes(sweep)
-    failures: dict[RunFolder, str] = {}
-    combinations = sweep.combinations()
-    with RunFolder(sweep.folder).lock(), Relay() as relay:
-        for number, values in enumerate(combinations, start=1):
-            run = sweep.run(values)
-            if _is_finished(run):
-                continue
-            print(f"\nrun {number} of {len(combinations)}: {run.path}", flush=True)
-            begin = [sweep.preset, *sweep.options(values), "--run", str(run.path)]
-            go_on = ["--resume", str(run.path)]
-            failure = relay.train([*(go_on if run.config_file.exists() else begin), *options])
-            if relay.signal is not None:
-                break
-            if failure is not None:
-                failures[run] = failure
-            _write_tables(sweep, failures)
-    print(f"\n{_write_tables(sweep, failures)}\n{sweep.folder}: this table as table.md and table.csv")
-    again = f"python train.py --resume {shlex.quote(str(sweep.folder))}"
-    if relay.signal is not None:
-        print(f"stopped; go on with: {again}")
-        return 128 + relay.signal
-    if failures:
-        print(f"{len(failures)} of {len(combinations)} runs failed; try these again with: {again}")
-    return 1 if failures else 0
-
-
-def _warn_of_changes(sweep: Sweep) -> None:
-    """Each run keeps what it began with; but a preset may be edited before the next one begins."""
-    for values in sweep.combinations():
-        run = sweep.run(values)
-        if run.config_file.exists() and run.read_config() != load_config(sweep.preset, sweep.options(values)):
-            print(
-                f"warning: {run.path}: began with other options than configs.yml gives it today, so runs that begin "
-                "from now on differ from it in more than what is swept",
-                file=sys.stderr,
-            )
-
-
-def _has_all_steps(run: RunFolder) -> bool:
-    """Whether the last step is in the metrics. They have a row where an epoch ends, and where the run does."""
-    rows = run.read_metrics()
-    if not rows:
-        return False
-    length = run.read_config().train
-    return rows[-1].step == length.steps if length.epochs is None else rows[-1].epoch == length.epochs
-
-
-def _is_finished(run: RunFolder) -> bool:
-    """Whether there is nothing to go on with: killed behind its last row, a run may still have its best to save."""
-    try:
-        return _has_all_steps(run) and checkpoint.load(run.last)[1]["progress"]["loss_count"] == 0
-    except (CheckpointError, KeyError):
-        return False  # training will say what is wrong with it
-
-
-def _write_tables(sweep: Sweep, failures: Mapping[RunFolder, str]) -> str:
-    """Write table.csv and table.md; the text of the latter."""
-    entries = []
-    for values in sweep.combinations():
-        run = sweep.run(values)
-        rows = run.read_metrics()
-        if run in failures:
-            state = f"failed: {failures[run]}"
-        else:
-            state = FINISHED if _has_all_steps(run) else "unfinished" if run.config_file.exists() else "waiting"
-        entries.append(Entry(values, state, rows, run.path.name))
-    keys = [key for key, _ in sweep.swept]
-    replace_text(sweep.folder / "table.csv", format_csv(keys, entries))
-    text = format_markdown(keys, sweep.names(), entries)
-    replace_text(sweep.folder / "table.md", text)
-    return text
-
-
-class Relay:
-    """A context in which train.py is run, and SIGINT and SIGTERM are passed on to it: it saves, then the sweep ends.
-    A terminal that is closed (SIGHUP) is such a request too, unless that is ignored, as under nohup.
-
-    The run has a process group of its own, so that Ctrl-C reaches it once, from here, and not from the terminal too:
-    twice would mean to leave at once. A second Ctrl-C does mean that.
-    """
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-            numbers.append(signal.SIGHUP)
-        self._previous = {number: signal.signal(number, self._pass_on) for number in numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        self._hand_on()
-
-    def _hand_on(self) -> None:
-        if self.signal is not None and self._process is not None:
-            # By SIGHUP train.py would end without saving.
-            self._process.send_signal(signal.SIGTERM if self.signal == signal.SIGHUP else self.signal)
-
-    def train(self, arguments: Sequence[str]) -> str | None:
-        """Run train.py. Why it failed, in a few words; None where it did not."""
-        command = [sys.executable, str(TRAIN), *arguments]
-        reason = ""
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0
-        ) as process:
-            try:
-                self._process = process
-                self._hand_on()  # a signal that came just before
-                assert process.stderr is not None
-                for line in process.stderr:
-                    print(line, end="", file=sys.stderr, flush=True)
-                    reason = line.strip() or reason
-            except BaseException:  # nobody reads what is printed here any more, say
-                process.terminate()
-                raise
-            finally:
-                self._process = None
-        code = process.returncode
-        if code == 0:
-            return None
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        return reason.removeprefix("error: ").partition(". ")[0] or f"exit code {code}"

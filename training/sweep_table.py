@@ -1,4 +1,4 @@
-"""The comparison of a sweep's runs: a table of all, and of their mean and spread where several seeds were trained."""
+"""The comparison of the runs of a sweep: a table of all, and one of means and standard deviations over the seeds."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ class Entry(NamedTuple):
     """A line of the table."""
 
     values: tuple[str, ...]  # of the swept options, as they were written
-    state: str  # FINISHED, or what else there is to say
-    rows: list[MetricsRow]  # the last of them is compared
+    state: str  # FINISHED, or another one in words
+    rows: list[MetricsRow]  # of the run; the last one is compared
     name: str  # of the run's folder
 
 
@@ -35,7 +35,7 @@ RESULTS = (
     Column("val_top1", "top-1", "{:.2%}"),
     Column("val_top5", "top-5", "{:.2%}"),
 )
-AVERAGES = (  # the same of the moving average of the parameters, where one is kept
+AVERAGES = (  # the same for the moving average of the parameters, where one is kept
     Column("ema_loss", "val loss, average", "{:.3f}"),
     Column("ema_top1", "top-1, average", "{:.2%}"),
 )
@@ -43,12 +43,12 @@ SECONDS = Column("seconds", "seconds", "{:,.0f}")
 
 
 def passes(rows: Sequence[MetricsRow]) -> list[float]:
-    """Over the training images, made by each row. A first row that ends the run is counted as a whole one."""
+    """Passes over the training images up to each row. A first row that ends the run counts as a whole pass."""
     return [row.step / rows[0].step for row in rows]
 
 
 def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence[Entry]) -> str:
-    """The table, and behind it that of the means, in Markdown; `names` are short ones for the swept options `keys`."""
+    """Both tables in Markdown. `names` are short names of the swept options `keys`."""
     columns = _columns(entries)
     lines = [
         [*entry.values, *_formatted(columns, _results(entry)), entry.state.replace("|", r"\|")] for entry in entries
@@ -65,7 +65,7 @@ def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence
 
 
 def format_csv(keys: Sequence[str], entries: Sequence[Entry]) -> str:
-    """The table of the runs, with the numbers as metrics.csv has them."""
+    """The table of the runs, with numbers formatted as in metrics.csv."""
     columns = _columns(entries)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -83,12 +83,12 @@ def _columns(entries: Sequence[Entry]) -> list[Column]:
 
 
 def _results(entry: Entry) -> dict[str, float | None]:
-    """What the last row says, by name; empty where there is none."""
+    """The last row by column; empty if there is none."""
     return entry.rows[-1]._asdict() | {PASSES.name: passes(entry.rows)[-1]} if entry.rows else {}
 
 
 def _means(keys: Sequence[str], entries: Sequence[Entry]) -> list[tuple[tuple[str, ...], list[Entry]]]:
-    """The finished entries of each combination of all options but the seed; nothing where one seed was swept."""
+    """The finished entries of each combination of the options other than the seed; [] if there is only one seed."""
     if SEED not in keys or len({entry.values[keys.index(SEED)] for entry in entries}) == 1:
         return []
     groups: dict[tuple[str, ...], list[Entry]] = {}
@@ -120,7 +120,7 @@ def _plain(number: float | None) -> str:
 
 
 def _markdown(titles: list[str], left: int, lines: list[list[str]]) -> str:
-    """A table whose columns line up; the first `left` and a last one of words are set left, numbers right."""
+    """A table with aligned columns: the first `left` and the state to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
     is_number = [i >= left and title != "state" for i, title in enumerate(titles)]
     rule = ["-" * (width - 1) + ":" if right else "-" * width for width, right in zip(widths, is_number, strict=True)]

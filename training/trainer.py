@@ -1,8 +1,9 @@
-"""The training loop: batches through the compiled step, an evaluation an epoch, checkpoints that a run resumes from.
+"""The training loop: batches through the compiled step, an evaluation per epoch, checkpoints to resume from.
 
-A run is a function of its configuration and its data alone. Every number that the loop carries from step to step is in
-the checkpoint, the order of the images is a function of (seed, epoch) and the random numbers of a step of (seed, step);
-so a run that was interrupted, at whatever moment, ends with the parameters of one that was not, bit for bit on a CPU.
+A run is a function of its configuration and its data. Every number that the loop carries from step to step is in the
+checkpoint. The order of the images is a function of (seed, epoch), and the random numbers of a step are a function of
+(seed, step). So a run that was interrupted, at any moment, ends with the same parameters as one that was not; on a CPU
+bit for bit.
 """
 
 import dataclasses
@@ -11,7 +12,6 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import numpy as np
 
 from common.errors import CheckpointError, UserError
 from common.interrupt import StopRequest
-from common.progress import format_seconds
 from data.dataset import Dataset
 from data.loader import epoch_rows, prefetch
 from training import checkpoint
@@ -29,75 +28,67 @@ from training.device import explained_out_of_memory
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.feed import Dispatch, build_feed, default_steps
 from training.fields import show
-from training.metrics import MetricsRow
-from training.progress import EpochProgress
+from training.plan import Plan
+from training.progress import Progress, describe_epoch
+from training.progress_bar import EpochProgress
 from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
 from training.step import StepMetrics, TrainingStep, TrainState
 
-LAG = 2  # dispatches that may be under way while the next is prepared; their losses are looked at when they are done
+MAX_PENDING = 2  # dispatches that may run while the next is prepared; their metrics are read when they are done
 
 
-@dataclass
-class Progress:
-    """How far a run has come: what a checkpoint holds beside parameters and optimizer state. Sums are of the epoch."""
-
-    step: int = 0
-    best_top1: float = -1.0
-    seconds: float = 0.0  # spent so far in training and evaluation
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    learning_rate: float = 0.0  # of the last step
-    epoch_seconds: float = 0.0  # in training alone
-    epoch_wait: float = 0.0  # of these, waiting for data
-
-
-class Stopped(Exception):  # noqa: N818  # no error: it was asked for
-    """The run was asked to stop, and has saved where it is."""
+class Stopped(Exception):  # noqa: N818  # not an error
+    """The run was asked to stop and has saved a checkpoint."""
 
 
 class Trainer:
-    """Trains `config` on `dataset` in the folder `run`, from its last checkpoint where it has one."""
+    """Trains `config` on `dataset` in the folder `run`, from its last checkpoint if it has one."""
 
     def __init__(self, run: RunFolder, config: Config, dataset: Dataset, device: jax.Device) -> None:
         self.run, self.config, self.dataset, self.device = run, config, dataset, device
         self.batch_size = config.train.batch_size
-        self.steps_per_epoch = steps_per_epoch(config.train, dataset)
-        self.total_steps = config.train.total_steps(self.steps_per_epoch)
-        self.step = build_step(config, dataset, self.total_steps, device.platform)
+        epoch = steps_per_epoch(config.train, dataset)
+        self.plan = Plan(
+            total_steps=config.train.total_steps(epoch),
+            steps_per_epoch=epoch,
+            checkpoint_every=config.train.checkpoint_every,
+            steps_per_dispatch=config.train.steps_per_dispatch or default_steps(device.platform),
+        )
+        self.step = build_step(config, dataset, self.plan.total_steps, device.platform)
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
         self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size)
         self.progress = Progress()
         self.feed = build_feed(config.data.placement, dataset.train, device)
-        self.steps_per_dispatch = config.train.steps_per_dispatch or default_steps(device.platform)
         self._programs: dict[int, Any] = {}  # compiled, by the number of their steps
-        self._unsettled: deque[tuple[int, StepMetrics]] = deque()  # with the number of the first of their steps
+        self._pending: deque[tuple[int, StepMetrics]] = deque()  # of dispatches: first step, metrics
         self._last_loss: float | None = None
 
     def start(self) -> None:
-        """Take up the last checkpoint of the run, or draw new parameters.
+        """Restore the last checkpoint of the run, or draw new parameters.
 
         Raises:
-            CheckpointError: the checkpoint is damaged, of another model, or with an average where none is kept.
+            CheckpointError: the checkpoint is damaged or of another model, or only one of checkpoint and configuration
+                has a moving average.
         """
         with explained_out_of_memory("model.layers, model.d_model or model.mlp_dim"):
             if self.run.last.exists():
                 self._require_average_as_configured()
                 template = jax.eval_shape(self.step.init)
                 state, meta = checkpoint.restore(self.run.last, template)
-                self.progress = _read_progress(self.run.last, meta)
+                self.progress = Progress.from_meta(meta, self.run.last)
                 self.state: TrainState = jax.device_put(state, self.device)
             else:
                 self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
-        # Rows past the checkpoint will be made again; so will its own, if the evaluation after it had not ended.
+        # Rows after the checkpoint will be written again. So will that of its own step if it was not evaluated yet.
         self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
 
     def _require_average_as_configured(self) -> None:
-        saved, kept = "average" in checkpoint.branches(self.run.last), self.step.ema is not None
-        if saved != kept:
+        saved, configured = "average" in checkpoint.branches(self.run.last), self.step.ema is not None
+        if saved != configured:
             raise CheckpointError(
                 f"{self.run.last}: saved {'with' if saved else 'without'} a moving average of the parameters, but "
-                f"{self.run.config_file} has optim.ema={show(self.config.optim.ema)}: undo that, or train anew"
+                f"{self.run.config_file} has optim.ema={show(self.config.optim.ema)}: undo that, or start a new run"
             )
 
     def fit(self, stop: StopRequest) -> None:
@@ -105,79 +96,68 @@ class Trainer:
 
         Raises:
             Stopped: `stop` was set; the run can be resumed.
-            UserError: the loss is not finite, and the last checkpoint is from before that; or memory ran out.
+            UserError: a loss is not finite (the last checkpoint is from before that), or memory ran out.
         """
-        with explained_out_of_memory("train.batch_size, or raise train.accumulate (the parts of a batch)"):
+        with explained_out_of_memory("train.batch_size, or raise train.accumulate (microbatches)"):
             self._compile()
-            if self.epoch_is_over():  # it was interrupted between its last step and the end of its evaluation
+            if self.epoch_is_over():  # interrupted between the last step of an epoch and the end of its evaluation
                 self._end_epoch(stop)
             dispatches = self._dispatches()
             try:
-                while self.progress.step < self.total_steps:
+                while self.progress.step < self.plan.total_steps:
                     self._train_epoch(dispatches, stop)
                     self._end_epoch(stop)
             finally:
                 dispatches.close()
 
     def _compile(self) -> None:
-        """Both steps, of which the evaluation's is tried at once: if it is too large, better now than in an hour."""
+        """Compile the training step, and evaluate one batch: what is too large for memory fails now, not in an hour."""
         dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0)
-        for steps in {1, self.steps_per_dispatch}:
+        for steps in {1, self.plan.steps_per_dispatch}:
             inputs = self.feed.inputs(np.zeros((steps, self.batch_size), int))
             self._programs[steps] = dispatch.lower(self.state, self.feed.resident, inputs).compile()
-        self._require_good_parameters()
+        self._require_finite_loss()
 
     def _train_epoch(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
         """Steps to the end of the epoch, or of the run."""
-        epoch, first = divmod(self.progress.step, self.steps_per_epoch)
-        last = min(self.total_steps, (epoch + 1) * self.steps_per_epoch) - epoch * self.steps_per_epoch
-        name = f"epoch {epoch + 1}/{math.ceil(self.total_steps / self.steps_per_epoch)}"
-        with EpochProgress(name, last * self.batch_size, first * self.batch_size) as shown:
-            end = self.progress.step - first + last
-            while self.progress.step < end:
+        progress, plan = self.progress, self.plan
+        epoch, done = divmod(progress.step, plan.steps_per_epoch)
+        end = plan.epoch_end(progress.step)
+        in_epoch = end - epoch * plan.steps_per_epoch
+        name = f"epoch {epoch + 1}/{plan.epochs}"
+        with EpochProgress(name, in_epoch * self.batch_size, done * self.batch_size) as shown:
+            while progress.step < end:
                 began = time.perf_counter()
                 steps, inputs = next(dispatches)
                 waited = time.perf_counter() - began
                 self.state, metrics = self._programs[steps](self.state, self.feed.resident, inputs)
-                self._unsettled.append((self.progress.step + 1, metrics))
-                self.progress.step += steps
-                # Within the clock: a step counts when it is computed, not when it is handed over.
-                self._settle(0 if self._pauses(stop) else LAG)
-                elapsed = time.perf_counter() - began
-                self.progress.epoch_wait += waited
-                self.progress.epoch_seconds += elapsed
-                self.progress.seconds += elapsed
+                self._pending.append((progress.step + 1, metrics))
+                progress.step += steps
+                pauses = plan.ends_epoch(progress.step) or plan.saves(progress.step) or stop.signal is not None
+                # Timed with the steps: a step is done when it is computed, not when it is dispatched.
+                self._read_metrics(0 if pauses else MAX_PENDING)
+                progress.add_seconds(time.perf_counter() - began, waited)
                 shown.advance(steps * self.batch_size, self._last_loss)
                 if stop.signal is not None:
                     self.save()
                     raise Stopped
-                if self._saves_here():
+                if plan.saves(progress.step):
                     self.save()
 
-    def _saves_here(self) -> bool:
-        every = self.config.train.checkpoint_every
-        return every is not None and self.progress.step % every == 0
-
-    def _pauses(self, stop: StopRequest) -> bool:
-        """Whether something other than the next step comes after this one."""
-        at_end = self.progress.step % self.steps_per_epoch == 0 or self.progress.step == self.total_steps
-        return at_end or stop.signal is not None or self._saves_here()
-
-    def _settle(self, lag: int) -> None:
-        """Take in the losses of all dispatches but the last `lag`, waiting for those that are still computed."""
-        while len(self._unsettled) > lag:
-            first, metrics = self._unsettled.popleft()
+    def _read_metrics(self, max_pending: int) -> None:
+        """Read the metrics of all dispatches but the last `max_pending`, waiting for those that are not done."""
+        while len(self._pending) > max_pending:
+            first, metrics = self._pending.popleft()
             for step, row in enumerate(zip(*jax.device_get(metrics), strict=True), first):
                 loss, grad_norm, learning_rate = map(float, row)
                 self._require_finite(f"the loss of step {step}", loss)
-                # A gradient that is not finite spoils the parameters in the very step whose loss was still a number.
+                # A gradient that is not finite spoils the parameters in a step whose loss was still finite.
                 self._require_finite(f"the norm of the gradient of step {step}", grad_norm)
                 self._last_loss, self.progress.learning_rate = loss, learning_rate
-                self.progress.loss_sum += loss
-                self.progress.loss_count += 1
+                self.progress.add_loss(loss)
 
-    def _require_good_parameters(self) -> None:
-        # A step's loss is that of the parameters before it, so it cannot tell what the last update did to them.
+    def _require_finite_loss(self) -> None:
+        # The loss of a step is that of the parameters before its update: it says nothing about the last update.
         loss = self.evaluator.probe(self.state.params)
         self._require_finite(f"the validation loss after step {self.progress.step}", loss)
 
@@ -194,74 +174,42 @@ class Trainer:
         )
 
     def epoch_is_over(self) -> bool:
-        at_end = self.progress.step % self.steps_per_epoch == 0 or self.progress.step == self.total_steps
-        return at_end and self.progress.loss_count > 0
+        """Whether all steps of an epoch are done, but not its evaluation."""
+        return self.plan.ends_epoch(self.progress.step) and self.progress.loss_count > 0
 
     def _end_epoch(self, stop: StopRequest) -> None:
-        """Save, evaluate, add a row to the metrics, and keep the parameters if they are the best so far."""
+        """Save, evaluate, append a row to the metrics, and keep the parameters if they are the best so far."""
         self.save()
         began = time.perf_counter()
-        result = self.evaluator(self.state.params)
-        self._require_finite(f"the validation loss after step {self.progress.step}", result.loss)
-        averaged = None if self.state.average is None else self.evaluator(self.state.average)
+        raw = self.evaluator(self.state.params)
+        self._require_finite(f"the validation loss after step {self.progress.step}", raw.loss)
+        average = None if self.state.average is None else self.evaluator(self.state.average)
         self.progress.seconds += time.perf_counter() - began
-        row = self._metrics_row(result, averaged)
+        row = self.progress.metrics_row(self.plan, self.batch_size, raw, average)
         self.run.append_metrics(row)
-        self._keep_if_best(result, averaged)
-        self.progress = Progress(self.progress.step, self.progress.best_top1, self.progress.seconds)
+        self._keep_if_best(average or raw)
+        self.progress = self.progress.at_next_epoch()
         self._write()
-        print(self._describe(row, result), flush=True)
-        if stop.signal is not None and self.progress.step < self.total_steps:
+        print(describe_epoch(row, self.plan, raw, chance=1 / self.config.model.num_classes), flush=True)
+        if stop.signal is not None and self.progress.step < self.plan.total_steps:
             raise Stopped
 
-    def _keep_if_best(self, result: Evaluation, averaged: Evaluation | None) -> None:
-        """Where an average is kept, it is what the run is for: it alone decides. The parameters are saved beside it."""
-        chosen = averaged or result
-        if chosen.top1 <= self.progress.best_top1:
+    def _keep_if_best(self, result: Evaluation) -> None:
+        """Save `best` if this is the best result so far. With a moving average, `result` is that of the average; the
+        raw parameters are saved with it."""
+        if result.top1 <= self.progress.best_top1:
             return
-        self.progress.best_top1 = chosen.top1
+        self.progress.best_top1 = result.top1
         tree = {"params": self.state.params}
-        meta: dict[str, Any] = {"step": self.progress.step, "val_top1": chosen.top1, "val_loss": chosen.loss}
+        meta: dict[str, Any] = {"step": self.progress.step, "val_top1": result.top1, "val_loss": result.loss}
         if self.state.average is not None:
             tree["average"], meta["weights"] = self.state.average, "average"
         self._save_to(self.run.best, tree, meta)
 
-    def _metrics_row(self, result: Evaluation, averaged: Evaluation | None) -> MetricsRow:
-        progress = self.progress
-        return MetricsRow(
-            epoch=math.ceil(progress.step / self.steps_per_epoch),
-            step=progress.step,
-            train_loss=progress.loss_sum / progress.loss_count,
-            val_loss=result.loss,
-            val_top1=result.top1,
-            val_top5=result.top5,
-            learning_rate=progress.learning_rate,
-            images_per_second=progress.loss_count * self.batch_size / progress.epoch_seconds,
-            seconds=progress.seconds,
-            data_wait=progress.epoch_wait / progress.epoch_seconds,
-            ema_top1=averaged and averaged.top1,
-            ema_loss=averaged and averaged.loss,
-        )
-
-    def _describe(self, row: MetricsRow, result: Evaluation) -> str:
-        steps_left = self.total_steps - row.step
-        left = format_seconds(steps_left * row.seconds / row.step)
-        chance = 1 / self.config.model.num_classes
-        parts = [
-            f"epoch {row.epoch}/{math.ceil(self.total_steps / self.steps_per_epoch)}",
-            f"train loss {row.train_loss:.3f}",
-            f"validation: loss {result.loss:.3f}",
-            f"top-1 {result.top1:.2%} (chance {chance:.2%})",
-            f"top-5 {result.top5:.2%}",
-            *([] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"top-1 {row.ema_top1:.2%}"]),
-            f"{row.images_per_second:,.0f} images/s",
-        ]
-        return "  ".join([*parts, f"{left} left"] if steps_left else parts)
-
     def save(self) -> None:
-        """Write the checkpoint `last`, but never one that has diverged: that is a UserError, and the old one stays."""
-        self._settle(0)
-        self._require_good_parameters()
+        """Write the checkpoint `last`. If the run has diverged, the old one stays, and a UserError is raised."""
+        self._read_metrics(0)
+        self._require_finite_loss()
         self._write()
 
     def _write(self) -> None:
@@ -277,32 +225,20 @@ class Trainer:
             ) from error
 
     def _dispatches(self) -> Generator[tuple[int, Any], None, None]:
-        """The steps in each dispatch to come and what it is given; the next ones are made while one computes."""
+        """The number of steps and the inputs of each dispatch, prepared in a thread while another one computes."""
 
-        def all_epochs() -> Iterator[np.ndarray]:
-            step, rows, known = self.progress.step, np.empty((0, 0)), -1
-            while step < self.total_steps:
-                epoch, first = divmod(step, self.steps_per_epoch)
-                if epoch != known:
-                    rows, known = self._epoch_rows(epoch), epoch
-                steps = self._steps_from(step)
-                yield rows[first : first + steps]
+        def rows_of_dispatches() -> Iterator[np.ndarray]:
+            step, order, order_of = self.progress.step, np.empty((0, 0)), -1
+            while step < self.plan.total_steps:
+                epoch, first = divmod(step, self.plan.steps_per_epoch)
+                if epoch != order_of:
+                    order, order_of = self._order(epoch), epoch
+                steps = self.plan.dispatch_steps(step)
+                yield order[first : first + steps]
                 step += steps
 
-        return prefetch(all_epochs(), transform=lambda rows: (len(rows), self.feed.inputs(rows)))
+        return prefetch(rows_of_dispatches(), transform=lambda rows: (len(rows), self.feed.inputs(rows)))
 
-    def _epoch_rows(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> np.ndarray:
+        """The images of each step of an epoch, (steps, B)."""
         return epoch_rows(len(self.dataset.train.labels), self.batch_size, self.config.train.seed, epoch)
-
-    def _steps_from(self, step: int) -> int:
-        """How many the dispatch makes that begins behind `step`: all, or one where the loop pauses before their end."""
-        every = self.config.train.checkpoint_every or self.total_steps
-        pause = min(self.total_steps, *((step // period + 1) * period for period in (self.steps_per_epoch, every)))
-        return self.steps_per_dispatch if step + self.steps_per_dispatch <= pause else 1
-
-
-def _read_progress(path: object, meta: dict) -> Progress:
-    try:
-        return Progress(**meta["progress"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: its progress cannot be read ({error}); it is no checkpoint to resume from") from None

@@ -1,4 +1,4 @@
-"""YAML that is read strictly: a key given twice is an error, where PyYAML keeps the last one and says nothing."""
+"""Strict YAML: a duplicate key is an error, while PyYAML silently keeps the last one."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a character that YAML forbids; a date that does not exist
+    except (yaml.YAMLError, ValueError) as error:  # a forbidden character; a date that does not exist
         raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -39,7 +39,7 @@ def read_utf8(path: Path) -> str:
     """The text of a file.
 
     Raises:
-        ConfigError: it is not text in UTF-8.
+        ConfigError: it is not UTF-8.
         OSError: it cannot be read.
     """
     try:

@@ -1,6 +1,6 @@
-"""The contestants of `python -m benchmarks.step`: one model, one step, and what each framework makes of it.
+"""The contestants of `python -m benchmarks.step`: the same model and the same training step in several frameworks.
 
-Each runs in a process of its own (`python -m benchmarks.contestants NAME`), so nothing of a framework is imported here.
+Each runs in a separate process (`python -m benchmarks.contestants NAME`), so no framework is imported here.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ REFERENCE = "engine"
 """The contestant that the others are compared with."""
 
 PRODUCTS = "matmul"
-"""Not a contestant: large matrix products, to know what the machine could do."""
+"""No contestant: large matrix products, which show what the machine is capable of."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Entry:
 CONTESTANTS = {
     "engine": Entry("own", "this project's training step"),
     "autodiff": Entry("own", "jax.value_and_grad of this project's forward, its AdamW, the whole batch at once"),
-    "autodiff-chunked": Entry("own", "the same, the batch in the same chunks as the engine's"),
-    "conventional": Entry("conventional", "a usual JAX ViT: jax.nn functions, jax.value_and_grad, optax.adamw"),
+    "autodiff-chunked": Entry("own", "the same, with the engine's microbatches"),
+    "conventional": Entry("conventional", "a typical JAX ViT: jax.nn functions, jax.value_and_grad, optax.adamw"),
     "flax-nnx": Entry("flax_nnx", "Flax NNX modules with optax.adamw"),
     "torch-eager": Entry("pytorch", "PyTorch, eager"),
     "torch-compile": Entry("pytorch", "PyTorch, torch.compile"),

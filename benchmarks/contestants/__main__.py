@@ -1,13 +1,13 @@
-"""A worker: one contestant in one process, which does what it is told by lines of JSON on its standard input.
+"""A worker: one contestant in one process. It reads requests from standard input and answers each, as lines of JSON.
 
     {"do": "build", "problem": {...}, "params": FILE}    ->  version, compile seconds, ... or {"missing": PACKAGE}
     {"do": "step"}, {"do": "forward"}                    ->  {"seconds": ..., "value": loss}
-    {"do": "forget"}                                     ->  {}: the peak of memory counts from here
+    {"do": "reset_peak"}                                 ->  {}: peak memory is measured from here on
     {"do": "memory"}                                     ->  peaks in bytes
     {"do": "quit"}                                       ->  ends
 
-An answer also tells how much time of a processor was spent while waiting for the command: threads that spin would slow
-down whoever's turn it is.
+An answer also tells how much processor time the worker spent while it waited for the request: threads that spin would
+slow down the worker whose turn it is.
 """
 
 import contextlib
@@ -22,59 +22,59 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.contestants.contract import Running
+from benchmarks.contestants.contract import Contestant
 from benchmarks.contestants.problem import Problem, load_params
 
 
 class Worker:
     def __init__(self, name: str) -> None:
         self.name = name
-        self.running: Running | None = None
+        self.contestant: Contestant | None = None
 
     def build(self, problem: dict[str, Any], params: str) -> dict[str, Any]:
         try:
             module = importlib.import_module(f"benchmarks.contestants.{CONTESTANTS[self.name].module}")
-            self.running = module.build(self.name, Problem.from_json(problem), load_params(Path(params)))
+            self.contestant = module.build(self.name, Problem.from_json(problem), load_params(Path(params)))
         except ModuleNotFoundError as error:
             if not error.name or error.name.partition(".")[0] not in ("torch", "flax", "optax"):
                 raise
             return {"missing": error.name.partition(".")[0]}
-        running = self.running
-        assert running is not None
+        contestant = self.contestant
+        assert contestant is not None
         return {
-            "version": running.version,
-            "device": running.device,
-            "compile_seconds": running.compile_seconds,
-            "temp_bytes": running.temp_bytes,
+            "version": contestant.version,
+            "device": contestant.device,
+            "compile_seconds": contestant.compile_seconds,
+            "temp_bytes": contestant.temp_bytes,
         }
 
     def step(self) -> dict[str, Any]:
-        assert self.running is not None
+        assert self.contestant is not None
         began = time.perf_counter()
-        value = self.running.step()
+        value = self.contestant.step()
         seconds = time.perf_counter() - began
         return {"seconds": seconds, "value": value if isinstance(value, dict) else float(value)}
 
     def forward(self) -> dict[str, Any]:
-        assert self.running is not None
-        assert self.running.forward is not None
+        assert self.contestant is not None
+        assert self.contestant.forward is not None
         began = time.perf_counter()
-        self.running.forward()
+        self.contestant.forward()
         return {"seconds": time.perf_counter() - began}
 
-    def forget(self) -> dict[str, Any]:
+    def reset_peak(self) -> dict[str, Any]:
         gc.collect()
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of resident memory starts anew
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak of the resident memory
         return {}
 
     def memory(self) -> dict[str, Any]:
-        assert self.running is not None
-        return {"peak_bytes": peak_resident(), "device_peak_bytes": self.running.device_peak()}
+        assert self.contestant is not None
+        return {"peak_bytes": peak_resident(), "device_peak_bytes": self.contestant.device_peak()}
 
 
 def peak_resident() -> int:
-    """Bytes of this process in memory at their highest."""
+    """The peak of this process's resident memory, in bytes."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
@@ -84,18 +84,18 @@ def peak_resident() -> int:
 
 
 def main(name: str) -> None:
-    # Only answers may go where the answers are read; whatever a framework prints goes to the errors.
+    # Standard output is for answers only: whatever a framework prints goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    worker, rested = Worker(name), time.process_time()
+    worker, idle_since = Worker(name), time.process_time()
     for line in sys.stdin:
         request = json.loads(line)
-        idle = time.process_time() - rested
+        idle = time.process_time() - idle_since
         do = request.pop("do")
         if do == "quit":
             return
         answer = getattr(worker, do)(**request)
-        rested = time.process_time()
+        idle_since = time.process_time()
         print(json.dumps({**answer, "idle_cpu": idle}), file=answers)
 
 

@@ -1,6 +1,6 @@
-"""A Vision Transformer as one usually writes it in JAX: functions of jax.nn, `jax.value_and_grad`, Optax.
+"""A Vision Transformer as it is usually written in JAX: functions of jax.nn, `jax.value_and_grad`, Optax.
 
-Products in float32 or bfloat16; layer norms, softmax and loss in float32, as is the custom.
+Matrix products are in float32 or bfloat16. Layer norms, softmax and loss are in float32, as is customary.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.contestants.contract import Running
+from benchmarks.contestants.contract import Contestant
+from benchmarks.contestants.on_jax import JaxProgram, run_on_jax
 from benchmarks.contestants.problem import Params, Problem
-from benchmarks.contestants.running import JaxContestant, run_on_jax
 
 
-def build(name: str, problem: Problem, params: Params) -> Running:
+def build(name: str, problem: Problem, params: Params) -> Contestant:
     optimizer = optax_adamw(problem)
 
     def step(state: tuple, images: jax.Array, labels: jax.Array) -> tuple[tuple, jax.Array]:
@@ -26,11 +26,11 @@ def build(name: str, problem: Problem, params: Params) -> Running:
     def logits(state: tuple, images: jax.Array) -> jax.Array:
         return forward(state[0], images, problem)
 
-    def contestant(platform: str) -> JaxContestant:
+    def program(platform: str) -> JaxProgram:
         start = from_engine(jax.tree.map(jnp.asarray, params), problem)
-        return JaxContestant((start, optimizer.init(start)), step, logits)
+        return JaxProgram((start, optimizer.init(start)), step, logits)
 
-    return run_on_jax(problem, contestant)
+    return run_on_jax(problem, program)
 
 
 def optax_adamw(problem: Problem) -> optax.GradientTransformation:
@@ -60,7 +60,7 @@ def forward(params: Params, images: jax.Array, problem: Problem) -> jax.Array:
 
 
 def embed(params: Params, images: jax.Array, problem: Problem, dtype: Any) -> jax.Array:
-    """Tokens (B, N, D): patches behind a class token, with positions."""
+    """Tokens (B, N, D): the class token, then the patches, plus positions."""
     B = len(images)
     (H, W), (h, w) = problem.image_size, problem.patch_size
     patches = images.reshape(B, H // h, h, W // w, w, -1).swapaxes(2, 3).reshape(B, problem.patches, -1)
@@ -125,5 +125,5 @@ def from_engine(params: Params, problem: Problem) -> Params:
 
 
 def decay_mask(params: Any) -> Any:
-    """True for the matrices that multiply an input: what weight decay acts on."""
+    """True for the weight matrices, on which weight decay acts."""
     return jax.tree_util.tree_map_with_path(lambda path, _: "kernel" in jax.tree_util.keystr(path), params)

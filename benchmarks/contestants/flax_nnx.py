@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks.contestants.contract import Running
+from benchmarks.contestants.contract import Contestant
 from benchmarks.contestants.conventional import optax_adamw
+from benchmarks.contestants.on_jax import JaxProgram, run_on_jax
 from benchmarks.contestants.problem import Params, Problem
-from benchmarks.contestants.running import JaxContestant, run_on_jax
 
 
 class Block(nnx.Module):
@@ -50,13 +50,13 @@ class FlaxViT(nnx.Module):
         return self.head(self.norm(x)[:, 0]).astype(jnp.float32)
 
 
-def build(name: str, problem: Problem, params: Params) -> Running:
-    return run_on_jax(problem, lambda platform: contestant(problem, params))
+def build(name: str, problem: Problem, params: Params) -> Contestant:
+    return run_on_jax(problem, lambda platform: program(problem, params))
 
 
-def contestant(problem: Problem, params: Params) -> JaxContestant:
-    """Split once and merged within `jax.jit`: what Flax's guide on performance advises, as `nnx.jit` walks the modules
-    in Python at each call."""
+def program(problem: Problem, params: Params) -> JaxProgram:
+    """The modules are split once and merged inside `jax.jit`, as Flax's performance guide advises: `nnx.jit` would walk
+    them in Python at every call."""
     model = FlaxViT(problem, nnx.Rngs(0))
     state = nnx.state(model, nnx.Param)
     nnx.replace_by_pure_dict(state, from_engine(params, problem))
@@ -77,11 +77,11 @@ def contestant(problem: Problem, params: Params) -> JaxContestant:
         model, _ = nnx.merge(graph, state)
         return model(images)
 
-    return JaxContestant(start, step, logits)
+    return JaxProgram(start, step, logits)
 
 
 def from_engine(params: Params, problem: Problem) -> Params:
-    """The engine's parameters in Flax's names and shapes, heads in an axis of their own."""
+    """The engine's parameters under Flax's names and in its shapes, which have a separate axis for the heads."""
     D, H = problem.d_model, problem.heads
 
     def linear(dense: Params) -> Params:

@@ -1,23 +1,23 @@
-"""How many floating-point operations the matrix products of a training step need: the floor under its time.
+"""Floating-point operations of the matrix products in a training step: the floor under its time.
 
-A product (R, I) x (I, O) takes 2 R I O operations. Backward, each takes two of the same size, one for either factor;
-but the pixels are given, so the patch projection needs only the one for its weights.
+A product (R, I) x (I, O) takes 2 R I O operations. Its backward takes two products of the same size, one for each
+factor. The patch projection needs only the one for its weights: pixels have no gradient.
 """
 
 from benchmarks.contestants.problem import Problem
 
 
 def forward_operations(problem: Problem, whole: bool = False) -> int:
-    """Of the logits of a batch."""
+    """Operations for the logits of a batch; `whole` as in `step_operations`."""
     return problem.batch * (_patches(problem) + _encoder(problem, whole) + _head(problem))
 
 
 def step_operations(problem: Problem, whole: bool = False) -> int:
-    """Of a forward and a backward pass over the batch.
+    """Operations of a forward and a backward pass over the batch.
 
-    Only what must be computed: of the last block the head sees the class token alone, so its queries, its attention
-    output and its feed-forward are needed for one token (keys and values are for all). `whole` counts the last block
-    like the others, which is what a program computes that does not know this.
+    Only what must be computed is counted: the head sees only the class token, so queries, attention output and
+    feed-forward of the last block are needed for one token (keys and values for all). With `whole`, the last block is
+    counted like the others: this is what a program computes that does not exploit this.
     """
     return problem.batch * (2 * _patches(problem) + 3 * _encoder(problem, whole) + 3 * _head(problem))
 
@@ -31,7 +31,7 @@ def _encoder(problem: Problem, whole: bool) -> int:
 
 
 def _block(problem: Problem, Q: int) -> int:
-    """A block whose output is wanted for Q of its N tokens."""
+    """A block whose output is needed for Q of its N tokens."""
     D, M, N = problem.d_model, problem.mlp_dim, problem.tokens
     keys_and_values = 2 * N * D * 2 * D
     queries_and_output = 2 * Q * D * 2 * D

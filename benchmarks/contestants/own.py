@@ -6,46 +6,46 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from benchmarks.contestants.contract import Running
+from benchmarks.contestants.contract import Contestant
+from benchmarks.contestants.on_jax import JaxProgram, run_on_jax
 from benchmarks.contestants.problem import ARCHITECTURE, Problem
-from benchmarks.contestants.running import JaxContestant, run_on_jax
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
-from training.step import TrainingStep, TrainState, default_abreast, default_chunks
+from training.objective import Classification
+from training.step import TrainingStep, TrainState, default_accumulate, default_concurrency
 
 
 @dataclass(frozen=True)
-class AutodiffStep(TrainingStep):
-    """The engine's step with its backward pass left to JAX: same forward, chunks and optimizer."""
+class DifferentiatedClassification(Classification):
+    """The same forward and loss, with the backward pass left to JAX."""
 
-    def _chunk(
+    def loss_and_grads(
         self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Params]:
-        def loss(params: Params) -> jax.Array:
+        def loss_of(params: Params) -> jax.Array:
             logits, _ = self.model.forward(params, images, key)
             return self.loss.forward(logits, labels)[0]
 
-        return jax.value_and_grad(loss)(params)
+        return jax.value_and_grad(loss_of)(params)
 
 
-def build(name: str, problem: Problem, params: Params) -> Running:
-    return run_on_jax(problem, lambda platform: own_step(name, problem, params, platform))
+def build(name: str, problem: Problem, params: Params) -> Contestant:
+    return run_on_jax(problem, lambda platform: own_program(name, problem, params, platform))
 
 
-def own_step(name: str, problem: Problem, params: Params, platform: str) -> JaxContestant:
-    kind = TrainingStep if name == "engine" else AutodiffStep
-    chunks = 1 if name == "autodiff" else default_chunks(problem.batch, problem.accumulate, platform)
-    training = kind(
-        model=own_model(problem),
-        loss=CrossEntropy(),
+def own_program(name: str, problem: Problem, params: Params, platform: str) -> JaxProgram:
+    model, kind = own_model(problem), Classification if name == "engine" else DifferentiatedClassification
+    accumulate = problem.accumulate or default_accumulate(problem.batch, platform)
+    training = TrainingStep(
+        objective=kind(model, CrossEntropy()),
         optimizer=own_optimizer(problem),
-        mean=(0.0,) * problem.channels,  # the images come normalized
+        mean=(0.0,) * problem.channels,  # the images of the problem are normalized
         std=(1.0,) * problem.channels,
         seed=problem.seed,
-        chunks=chunks,
-        abreast=default_abreast(platform),
+        accumulate=1 if name == "autodiff" else accumulate,
+        concurrent_microbatches=default_concurrency(platform),
     )
 
     def step(state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, jax.Array]:
@@ -55,10 +55,10 @@ def own_step(name: str, problem: Problem, params: Params, platform: str) -> JaxC
         return TrainState(*training.optimizer.update(state.params, grads, state.optimizer)), loss
 
     def logits(state: TrainState, images: jax.Array) -> jax.Array:
-        return training.model.forward(state.params, images)[0]
+        return model.forward(state.params, images)[0]
 
     params = jax.tree.map(jnp.asarray, params)
-    return JaxContestant(TrainState(params, training.optimizer.init(params)), step, logits)
+    return JaxProgram(TrainState(params, training.optimizer.init(params)), step, logits)
 
 
 def own_model(problem: Problem) -> ViT:

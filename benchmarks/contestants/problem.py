@@ -1,7 +1,8 @@
-"""What all contestants compute: sizes, batch, numbers of AdamW. Plain numbers and NumPy, for any framework to read.
+"""What all contestants compute: sizes, batch, settings of AdamW. Plain numbers and NumPy, for any framework to read.
 
-The architecture is the published pre-norm ViT: patches, a class token, learned positions, pre-norm blocks, a last layer
-norm, the class token into the head. The optimizer is AdamW at a constant rate, and decays the weight matrices alone.
+The architecture is the published pre-norm ViT: patches, a class token, learned positions, pre-norm blocks, a final
+layer norm, and a head that reads the class token. The optimizer is AdamW at a constant learning rate, with weight decay
+on the weight matrices only.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ SEPARATOR = "/"
 ARCHITECTURE = (
     "image_size", "patch_size", "channels", "d_model", "heads", "layers", "mlp_dim", "num_classes", "gelu",
 )  # fmt: skip
-"""What a `Problem` and the engine's `ViT` call by the same names."""
+"""Fields that a `Problem` has in common with the engine's `ViT`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Problem:
     gelu: str  # "tanh" or "erf"
     norm_eps: float
     batch: int
-    accumulate: int | None  # parts of a batch, of the engine; None: its default for the device
+    accumulate: int | None  # microbatches of the engine; None: its default for the device
     learning_rate: float
     beta1: float
     beta2: float
@@ -69,7 +70,7 @@ class Problem:
         return cls(**{**values, **pairs})
 
     def inputs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Normalized images (B, H, W, C) float32 and labels (B,) int32, the same for everyone."""
+        """Normalized images (B, H, W, C) float32 and labels (B,) int32, the same for all contestants."""
         rng = np.random.default_rng(self.seed)
         images = rng.normal(size=(self.batch, *self.image_size, self.channels)).astype(np.float32)
         return images, rng.integers(0, self.num_classes, self.batch, dtype=np.int32)
@@ -93,7 +94,7 @@ def load_params(path: Path) -> Params:
 
 
 def _flat(params: Params, prefix: str = "") -> list[tuple[str, np.ndarray]]:
-    """Arrays under their path. An empty dictionary, a layer with nothing to learn, leaves a path that ends in `/`."""
+    """Arrays by their paths. An empty dictionary, a layer without parameters, becomes a path that ends in `/`."""
     if not params:
         return [(prefix, np.zeros(0))]
     flat = []

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies large matrices: what the floor under a step is computed from."""
+"""How fast this machine multiplies large matrices. The floor of a step is computed from it."""
 
 import time
 
@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.contestants.contract import Running
+from benchmarks.contestants.contract import Contestant
 from benchmarks.contestants.problem import Params, Problem
 from training.device import choose_device
 
 SQUARE = 2048
-ENOUGH = 3e10  # floating-point operations in one measurement
-MOST = 64  # products in one measurement: small ones never reach ENOUGH, and results in the queue fill memory
+TARGET_OPERATIONS = 3e10  # floating-point operations in one measurement
+MAX_REPEATS = 64  # products in one measurement: each pending result takes memory
 
 
-def build(name: str, problem: Problem, params: Params) -> Running:
+def build(name: str, problem: Problem, params: Params) -> Contestant:
     device = choose_device(problem.device)
     operands = {}
     for shape in sizes(problem):
@@ -27,14 +27,15 @@ def build(name: str, problem: Problem, params: Params) -> Running:
 
     def seconds(shape: tuple[int, int, int]) -> float:
         a, b = operands[shape]
-        repeats = MOST if device.platform == "gpu" else min(MOST, max(1, round(ENOUGH / operations(shape))))
+        enough = max(1, round(TARGET_OPERATIONS / operations(shape)))
+        repeats = MAX_REPEATS if device.platform == "gpu" else min(MAX_REPEATS, enough)
         began = time.perf_counter()
         for _ in range(repeats):
             result = product(a, b)
         jax.block_until_ready(result)
         return (time.perf_counter() - began) / repeats
 
-    return Running(
+    return Contestant(
         step=lambda: {"x".join(map(str, shape)): seconds(shape) for shape in operands},
         forward=None,
         compile_seconds=None,
@@ -46,7 +47,7 @@ def build(name: str, problem: Problem, params: Params) -> Running:
 
 
 def sizes(problem: Problem) -> list[tuple[int, int, int]]:
-    """(rows, inner, columns): the first product of the feed-forward over the whole batch, and a large square one."""
+    """(rows, inner, columns) of the feed-forward's first product over the whole batch, and of a large square one."""
     return [(problem.batch * problem.tokens, problem.d_model, problem.mlp_dim), (SQUARE, SQUARE, SQUARE)]
 
 

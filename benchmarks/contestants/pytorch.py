@@ -1,4 +1,4 @@
-"""The same model in PyTorch, eager and under `torch.compile`, with its fused kernels for attention and AdamW."""
+"""The same model in PyTorch, eager and under `torch.compile`, with fused kernels for attention and AdamW."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from torch import Tensor, nn
 
-from benchmarks.contestants.contract import Running
+from benchmarks.contestants.contract import Contestant
 from benchmarks.contestants.problem import Params, Problem
 from common.cores import available_cores
 
@@ -56,10 +56,10 @@ class TorchViT(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
-def build(name: str, problem: Problem, params: Params) -> Running:
+def build(name: str, problem: Problem, params: Params) -> Contestant:
     cores = available_cores()
     torch.set_num_threads(cores)
-    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, which is JAX's default there; no change on a CPU
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, JAX's default there; no effect on a CPU
     on_gpu = problem.device == "gpu"
     if on_gpu and not torch.cuda.is_available():
         raise RuntimeError("this build of PyTorch finds no GPU")
@@ -113,7 +113,7 @@ def build(name: str, problem: Problem, params: Params) -> Running:
             forward(images)
         synchronize()
 
-    return Running(
+    return Contestant(
         step=run_step,
         forward=run_forward,
         compile_seconds=compile_seconds,
@@ -125,7 +125,7 @@ def build(name: str, problem: Problem, params: Params) -> Running:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay on the weights of the dense layers and of the patch projection alone."""
+    """Weight decay acts on the weights of the dense layers and of the patch projection only."""
     matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     decayed = [p for p in model.parameters() if id(p) in matrices]
     others = [p for p in model.parameters() if id(p) not in matrices]

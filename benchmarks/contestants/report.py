@@ -1,4 +1,4 @@
-"""Outcomes as text."""
+"""Measurements as text."""
 
 import datetime
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.contestants import PRODUCTS, REFERENCE
 from benchmarks.contestants.operations import forward_operations, step_operations
 from benchmarks.contestants.problem import Problem
-from benchmarks.contestants.team import Outcome
+from benchmarks.contestants.workers import Outcome
 from common.cores import available_cores
 
 HEADINGS = (
@@ -20,7 +20,7 @@ HEADINGS = (
 
 
 def machine() -> str:
-    """Processor, cores, memory, Python, date."""
+    """This machine in words: processor, cores, memory, Python version; and today's date."""
     cores = available_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     today = datetime.date.today().isoformat()
@@ -45,7 +45,7 @@ def describe(problem: Problem) -> str:
 
 
 def speed(outcomes: Sequence[Outcome]) -> float | None:
-    """Operations a second of the fastest of the matrix products, in the median; None where none was measured."""
+    """Median operations per second of the fastest matrix product; None if none was measured."""
     rates = [rate for outcome in outcomes for rate in product_rates(outcome).values()]
     return max(rates, default=None)
 
@@ -59,7 +59,7 @@ def product_rates(outcome: Outcome) -> dict[str, float]:
 
 
 def floor_lines(problem: Problem, outcomes: Sequence[Outcome]) -> list[str]:
-    """What the machine can do, and what the step needs of it."""
+    """The speed of the matrix products, and the operations that a step needs."""
     lines = [
         f"product {size} in {problem.dtype}: {rate / 1e9:,.0f} GFLOP/s"
         for outcome in outcomes
@@ -75,7 +75,7 @@ def floor_lines(problem: Problem, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def table(problem: Problem, outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each contestant: seconds a step, against the reference's median and against the floor."""
+    """A line per contestant: seconds per step, and its ratios to the reference and to the floor."""
     rate = speed(outcomes)
     floor = step_operations(problem) / rate if rate else None
     base = next((statistics.median(o.steps) for o in outcomes if o.name == REFERENCE and o.steps), None)

@@ -1,4 +1,4 @@
-"""From a preset to the problem that all contestants solve, and to the parameters that all start from."""
+"""From a configuration to the problem that all contestants solve, and the parameters that all start from."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from common.errors import UserError
 from model.layers.patch_embedding import height_width
 from training.config import Config
 
-PLAIN: dict[str, dict[str, object]] = {
+SUPPORTED: dict[str, dict[str, object]] = {
     "model": {
         "norm": "pre", "final_norm": True, "pooling": "class_token", "class_token": True, "positions": "learned",
         "patch_norm_before": False, "patch_norm_after": False, "qkv_bias": True, "dropout": 0.0,
@@ -25,19 +25,19 @@ PLAIN: dict[str, dict[str, object]] = {
         "mixup": 0.0, "cutmix": 0.0,
     },
 }  # fmt: skip
-"""What the contestants have in common; nothing else is written for all of them."""
+"""The only values that all contestants implement."""
 
 
-def problem_of(config: Config, device: str, dtype: str) -> Problem:
-    """Raises UserError where the configuration asks for more than all contestants do, naming what to set."""
-    asked = []
-    for section, options in PLAIN.items():
+def problem_from_config(config: Config, device: str, dtype: str) -> Problem:
+    """Raises UserError if a contestant does not implement the configuration; the message names what to set."""
+    unsupported = []
+    for section, options in SUPPORTED.items():
         for key, value in options.items():
             if getattr(getattr(config, section), key) != value:
                 shown = "null" if value is None else str(value).lower()
-                asked.append(f"{section}.{key}={shown}")
-    if asked:
-        raise UserError(f"the contestants are plain; compare with {' '.join(asked)}, or take the preset baseline")
+                unsupported.append(f"{section}.{key}={shown}")
+    if unsupported:
+        raise UserError(f"the contestants are plain; compare with {' '.join(unsupported)}, or take the preset baseline")
     model, optim = config.model, config.optim
     architecture: dict[str, Any] = {name: getattr(model, name) for name in ARCHITECTURE}
     for name in ("image_size", "patch_size"):
@@ -59,8 +59,8 @@ def problem_of(config: Config, device: str, dtype: str) -> Problem:
 
 
 def draw_params(problem: Problem) -> Params:
-    """The engine's initial parameters, all moved a little: what is zero at the start (head, biases) would hide a
-    conversion that mixes it up."""
+    """The engine's initial parameters, all perturbed: zeros (head, biases) would hide a wrong conversion to the names
+    and shapes of another framework."""
     start = own_model(problem).init(jax.random.key(problem.seed))
     rng = np.random.default_rng(problem.seed + 1)
     return jax.tree.map(lambda leaf: np.asarray(leaf + 0.02 * rng.normal(size=leaf.shape), np.float32), start)

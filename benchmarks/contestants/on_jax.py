@@ -1,4 +1,4 @@
-"""What a contestant hands over once it is built, and the common half of all that run on JAX."""
+"""From the pure functions of a contestant on JAX to what a worker runs: compiled, on the device, with a batch."""
 
 import time
 from collections.abc import Callable
@@ -8,32 +8,32 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.contestants.contract import Running
+from benchmarks.contestants.contract import Contestant
 from benchmarks.contestants.problem import Problem
 from training.device import choose_device
 
 
 @dataclass(frozen=True)
-class JaxContestant:
-    """Pure functions of a contestant on JAX; `state` may be any tree."""
+class JaxProgram:
+    """The pure functions of a contestant; `state` may be any tree."""
 
     state: Any
     step: Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]  # state, images, labels -> state, loss
     logits: Callable[[Any, jax.Array], jax.Array]  # state, images -> (B, C)
 
 
-def run_on_jax(problem: Problem, build: Callable[[str], JaxContestant]) -> Running:
-    """Compile the step that `build(platform)` describes, with the old state's buffers donated to the new one's."""
+def run_on_jax(problem: Problem, build: Callable[[str], JaxProgram]) -> Contestant:
+    """Compile the step that `build(platform)` returns. The buffers of the old state are donated to the new one."""
     device = choose_device(problem.device)
-    contestant = build(device.platform)
+    program = build(device.platform)
     images, labels = jax.device_put(problem.inputs(), device)
-    # A copy of each array: two places of the state may share one, and no buffer can be donated twice.
-    state = jax.tree.map(lambda leaf: jax.device_put(np.array(leaf), device), contestant.state)
+    # Each array is copied: two places of the state may share one, and no buffer can be donated twice.
+    state = jax.tree.map(lambda leaf: jax.device_put(np.array(leaf), device), program.state)
     began = time.perf_counter()
-    step = jax.jit(contestant.step, donate_argnums=0).lower(state, images, labels).compile()
+    step = jax.jit(program.step, donate_argnums=0).lower(state, images, labels).compile()
     compile_seconds = time.perf_counter() - began
     analysis = step.memory_analysis()
-    logits = jax.jit(contestant.logits)
+    logits = jax.jit(program.logits)
 
     def run_step() -> jax.Array:
         nonlocal state
@@ -46,7 +46,7 @@ def run_on_jax(problem: Problem, build: Callable[[str], JaxContestant]) -> Runni
     def device_peak() -> int | None:
         return (device.memory_stats() or {}).get("peak_bytes_in_use")
 
-    return Running(
+    return Contestant(
         step=run_step,
         forward=run_forward,
         compile_seconds=compile_seconds,

@@ -1,4 +1,4 @@
-"""Drives the workers: each its own process, all waiting but the one whose turn it is."""
+"""Starts one worker process per contestant and measures them in turn: while one works, all others wait."""
 
 import json
 import os
@@ -19,26 +19,26 @@ from benchmarks.contestants.problem import Params, Problem, save_params
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for work sleep, so that they do not slow down the next in turn
+    "OMP_WAIT_POLICY": "PASSIVE",  # idle threads sleep, so that they do not slow down the next worker
     "KMP_BLOCKTIME": "0",  # the same for another OpenMP library
-    "JAX_ENABLE_COMPILATION_CACHE": "false",  # the time to compile is that of a first start
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # compile times are those of a first start
     "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
-    "JAX_TRACEBACK_FILTERING": "off",  # else the last line of an error is a remark on its length
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # a GPU's memory is for all contestants
+    "JAX_TRACEBACK_FILTERING": "off",  # otherwise an error ends with a remark about its length
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # all contestants share the memory of the GPU
 }
 
 
-class Fallen(Exception):  # noqa: N818 - what a worker did, told in the table
-    """A worker ended before it answered; says what it said last."""
+class WorkerDied(Exception):  # noqa: N818 - no error of this program: it is reported in the table
+    """A worker ended before it answered; the message has the last line of its standard error."""
 
 
 @dataclass
 class Outcome:
-    """What is known of a contestant; times in seconds, memory in bytes."""
+    """The measurements of a contestant; times in seconds, memory in bytes."""
 
     name: str
-    note: str | None = None  # why it did not take part, or not to the end
-    fell: bool = False  # it ended with an error
+    note: str | None = None  # why it was not measured, or not completely
+    failed: bool = False  # its worker died
     version: str = ""
     device: str = ""
     compile_seconds: float | None = None
@@ -48,33 +48,35 @@ class Outcome:
     losses: list[float] = field(default_factory=list)  # of the first steps
     steps: list[float] = field(default_factory=list)
     forwards: list[float] = field(default_factory=list)
-    products: dict[str, list[float]] = field(default_factory=dict)  # only of the matrix products: by their size
-    idle_cpu: float = 0.0  # seconds of processor time spent while others had their turn
+    products: dict[str, list[float]] = field(default_factory=dict)  # seconds by size; of the matrix products only
+    idle_cpu: float = 0.0  # seconds of processor time while other workers had their turn
 
 
 @dataclass
-class Member:
+class WorkerHandle:
+    """The parent's end of a worker process (`__main__.py` is the other end)."""
+
     outcome: Outcome
     process: subprocess.Popen
     errors: IO[bytes]
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Raises Fallen when the worker has ended, or ends over it."""
+        """Send a request and return the answer. Raises WorkerDied if the worker has ended or ends while it works."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise Fallen(self._last_words()) from None
+            raise WorkerDied(self._cause()) from None
         line = self.process.stdout.readline()
         if not line:
-            raise Fallen(self._last_words())
+            raise WorkerDied(self._cause())
         answer = json.loads(line)
         self.outcome.idle_cpu += answer.pop("idle_cpu")
         return answer
 
-    def _last_words(self) -> str:
+    def _cause(self) -> str:
         code = self.process.wait()
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
@@ -82,79 +84,81 @@ class Member:
 
 
 def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int, warmup: int) -> list[Outcome]:
-    """Build each of `names`, then let them step in turn `rounds` times, and go forward in turn as often."""
+    """Build each of `names`. Then measure `rounds` steps of each, and as many forward passes, in turn.
+
+    The losses of the first `warmup` steps are kept; these steps are not timed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "params.npz"
         save_params(file, params)
-        with _members(names, problem.device) as members:
-            for member in members:
-                with _falling(member):
-                    _prepare(member, problem, file, warmup)
+        with _started(names, problem.device) as workers:
+            for worker in workers:
+                with _noting_death(worker):
+                    _prepare(worker, problem, file, warmup)
             for _ in range(rounds):
-                for member in _standing(members):
-                    with _falling(member):
-                        _step(member)
-            for member in _standing(members):
-                with _falling(member):
-                    for key, value in member.ask("memory").items():
-                        setattr(member.outcome, key, value)
+                for worker in _alive(workers):
+                    with _noting_death(worker):
+                        _step(worker)
+            for worker in _alive(workers):
+                with _noting_death(worker):
+                    for key, value in worker.ask("memory").items():
+                        setattr(worker.outcome, key, value)
             for turn in range(rounds + 1):
-                for member in _standing(members):
-                    if member.outcome.products:
+                for worker in _alive(workers):
+                    if worker.outcome.products:
                         continue
-                    with _falling(member):
-                        seconds = member.ask("forward")["seconds"]
+                    with _noting_death(worker):
+                        seconds = worker.ask("forward")["seconds"]
                         if turn:  # the first compiles
-                            member.outcome.forwards.append(seconds)
-            return [member.outcome for member in members]
+                            worker.outcome.forwards.append(seconds)
+            return [worker.outcome for worker in workers]
 
 
-def _prepare(member: Member, problem: Problem, params: Path, warmup: int) -> None:
-    outcome = member.outcome
-    answer = member.ask("build", problem=problem.to_json(), params=str(params))
+def _prepare(worker: WorkerHandle, problem: Problem, params: Path, warmup: int) -> None:
+    outcome = worker.outcome
+    answer = worker.ask("build", problem=problem.to_json(), params=str(params))
     if "missing" in answer:
         outcome.note = f"{answer['missing']} is not installed"
-        return
         return
     for key, value in answer.items():
         setattr(outcome, key, value)
     for _ in range(warmup):
-        loss = member.ask("step")["value"]
+        loss = worker.ask("step")["value"]
         if not isinstance(loss, dict):
             outcome.losses.append(loss)
-    member.ask("forget")
+    worker.ask("reset_peak")
     outcome.idle_cpu = 0.0
 
 
-def _step(member: Member) -> None:
-    answer = member.ask("step")
+def _step(worker: WorkerHandle) -> None:
+    answer = worker.ask("step")
     if isinstance(answer["value"], dict):
         for size, seconds in answer["value"].items():
-            member.outcome.products.setdefault(size, []).append(seconds)
+            worker.outcome.products.setdefault(size, []).append(seconds)
     else:
-        member.outcome.steps.append(answer["seconds"])
+        worker.outcome.steps.append(answer["seconds"])
 
 
-def _standing(members: Sequence[Member]) -> list[Member]:
-    return [member for member in members if member.outcome.note is None]
+def _alive(workers: Sequence[WorkerHandle]) -> list[WorkerHandle]:
+    return [worker for worker in workers if worker.outcome.note is None]
 
 
 @contextmanager
-def _falling(member: Member) -> Iterator[None]:
-    """A worker that falls is out of the contest; the others go on."""
+def _noting_death(worker: WorkerHandle) -> Iterator[None]:
+    """A worker that dies is not asked again; the others continue."""
     try:
         yield
-    except Fallen as fallen:
-        member.outcome.note, member.outcome.fell = str(fallen), True
+    except WorkerDied as death:
+        worker.outcome.note, worker.outcome.failed = str(death), True
 
 
 @contextmanager
-def _members(names: Sequence[str], device: str) -> Iterator[list[Member]]:
+def _started(names: Sequence[str], device: str) -> Iterator[list[WorkerHandle]]:
     environment = {**os.environ, **ENVIRONMENT}
     if device == "cpu":
         environment["JAX_PLATFORMS"] = "cpu"
     with ExitStack() as stack:
-        members = []
+        workers = []
         for name in names:
             errors = stack.enter_context(tempfile.TemporaryFile())
             process = stack.enter_context(
@@ -168,19 +172,19 @@ def _members(names: Sequence[str], device: str) -> Iterator[list[Member]]:
                     text=True,
                 )
             )
-            stack.callback(process.kill)  # before the wait of Popen's own exit; a worker has nothing to save
-            members.append(Member(Outcome(name), process, errors))
-        yield members
+            stack.callback(process.kill)  # before Popen waits on exit; a worker has nothing to save
+            workers.append(WorkerHandle(Outcome(name), process, errors))
+        yield workers
 
 
 def largest_difference(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """By contestant: how far its losses are from those of the reference, relative, at the worst of the first steps."""
+    """The largest relative difference of each contestant's losses from those of the reference, by contestant."""
     ran = [outcome for outcome in outcomes if outcome.losses and outcome.note is None]
     if not ran:
         return {}
     reference = next((outcome for outcome in ran if outcome.name == REFERENCE), ran[0])
     return {
-        # Of NumPy, whose maximum keeps a nan: Python's would drop it.
+        # NumPy's maximum keeps a nan, which Python's may drop.
         outcome.name: float(np.max(np.abs(np.array(outcome.losses) / np.array(reference.losses) - 1)))
         for outcome in ran
         if outcome is not reference

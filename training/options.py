@@ -1,0 +1,86 @@
+"""The options of the sections `optim`, `data` and `train`: what their values must be, and what follows from them.
+
+The other sections have classes elsewhere, which are what they configure: the model, the loss and the augmentation.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data.registry import SOURCES
+from training.fields import Count, Name, NotNegative, Positive, Seed, Share, nearest, show
+
+Placement = Literal["auto", "device", "host"]
+"""Where the training images are kept, as in feed.py."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    name: Literal["adamw", "muon"]
+    learning_rate: NotNegative
+    schedule: Literal["constant", "cosine"]
+    warmup: Share
+    final_learning_rate: NotNegative
+    beta1: Share
+    beta2: Share
+    eps: Positive
+    weight_decay: NotNegative
+    max_grad_norm: Positive | None
+    ema: Share | None
+    momentum: Share
+    newton_schulz_steps: Count
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    name: Name  # one of data.registry.SOURCES
+    root: Name | None
+    cache: Name | None
+    workers: Count | None
+    placement: Placement
+    holdout: Share
+    classes: Count | None
+
+    def __post_init__(self) -> None:
+        if self.name not in SOURCES:
+            raise ValueError(f"name={show(self.name)}: there is no such data set; {nearest(self.name, SOURCES)}")
+
+    @property
+    def folder(self) -> Path:
+        """`root`, or the default folder of the data set."""
+        return Path(self.root or SOURCES[self.name].folder).expanduser()
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """`cache`, if it is given."""
+        return Path(self.cache).expanduser() if self.cache else None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Exactly one of `epochs` and `steps` is set."""
+
+    epochs: Count | None
+    steps: Count | None
+    batch_size: Count
+    eval_batch_size: Count
+    seed: Seed
+    checkpoint_every: Count | None
+    accumulate: Count | None
+    steps_per_dispatch: Count | None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"epochs and steps both say how long to train: give one of them (epochs={show(self.epochs)}, "
+                f"steps={show(self.steps)})"
+            )
+        if self.accumulate is not None and self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """The number of updates in the whole run."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return self.epochs * steps_per_epoch

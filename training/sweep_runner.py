@@ -1,0 +1,165 @@
+"""Training a sweep: a process for each run, and the tables that compare the runs.
+
+Separate processes give each run fresh memory and settings, and let the sweep continue when a run fails.
+"""
+
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from common.errors import CheckpointError
+from common.files import replace_text
+from training import checkpoint
+from training.config import load_config
+from training.run_folder import RunFolder
+from training.sweep import Sweep
+from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
+
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+
+
+def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
+    """Train the runs that are not finished, passing `options` on to train.py, and print the comparison.
+
+    Returns the exit code: 0, or 1 if a run failed, or 128 + the signal that stopped the sweep.
+
+    Raises:
+        UserError: another process trains this sweep, or a file of one of its runs is damaged.
+        OSError: the folder cannot be written.
+    """
+    _warn_of_changes(sweep)
+    failures: dict[RunFolder, str] = {}
+    combinations = sweep.combinations()
+    with RunFolder(sweep.folder).lock(), Launcher() as launcher:
+        for number, values in enumerate(combinations, start=1):
+            run = sweep.run(values)
+            if _is_finished(run):
+                continue
+            print(f"\nrun {number} of {len(combinations)}: {run.path}", flush=True)
+            begin = [sweep.preset, *sweep.options(values), "--run", str(run.path)]
+            go_on = ["--resume", str(run.path)]
+            failure = launcher.train([*(go_on if run.config_file.exists() else begin), *options])
+            if launcher.signal is not None:
+                break
+            if failure is not None:
+                failures[run] = failure
+            _write_tables(sweep, failures)
+    print(f"\n{_write_tables(sweep, failures)}\n{sweep.folder}: this table as table.md and table.csv")
+    again = f"python train.py --resume {shlex.quote(str(sweep.folder))}"
+    if launcher.signal is not None:
+        print(f"stopped; go on with: {again}")
+        return 128 + launcher.signal
+    if failures:
+        print(f"{len(failures)} of {len(combinations)} runs failed; try these again with: {again}")
+    return 1 if failures else 0
+
+
+def _warn_of_changes(sweep: Sweep) -> None:
+    """Warn if configs.yml was edited since a run began: it keeps its options, but later runs would differ."""
+    for values in sweep.combinations():
+        run = sweep.run(values)
+        if run.config_file.exists() and run.read_config() != load_config(sweep.preset, sweep.options(values)):
+            print(
+                f"warning: {run.path}: began with other options than configs.yml gives it today, so runs that begin "
+                "from now on differ from it in more than what is swept",
+                file=sys.stderr,
+            )
+
+
+def _has_all_steps(run: RunFolder) -> bool:
+    """Whether the metrics have a row of the last step. There is one at the end of each epoch and of the run."""
+    rows = run.read_metrics()
+    if not rows:
+        return False
+    length = run.read_config().train
+    return rows[-1].step == length.steps if length.epochs is None else rows[-1].epoch == length.epochs
+
+
+def _is_finished(run: RunFolder) -> bool:
+    """Whether nothing is left to do. A run that was killed after its last row may not have saved its best yet."""
+    try:
+        return _has_all_steps(run) and checkpoint.load(run.last)[1]["progress"]["loss_count"] == 0
+    except (CheckpointError, KeyError):
+        return False  # train.py will report what is wrong with it
+
+
+def _write_tables(sweep: Sweep, failures: Mapping[RunFolder, str]) -> str:
+    """Write table.csv and table.md, and return the text of the latter."""
+    entries = []
+    for values in sweep.combinations():
+        run = sweep.run(values)
+        rows = run.read_metrics()
+        if run in failures:
+            state = f"failed: {failures[run]}"
+        else:
+            state = FINISHED if _has_all_steps(run) else "unfinished" if run.config_file.exists() else "waiting"
+        entries.append(Entry(values, state, rows, run.path.name))
+    keys = [key for key, _ in sweep.swept]
+    replace_text(sweep.folder / "table.csv", format_csv(keys, entries))
+    text = format_markdown(keys, sweep.names(), entries)
+    replace_text(sweep.folder / "table.md", text)
+    return text
+
+
+class Launcher:
+    """Runs train.py in a child process and forwards SIGINT and SIGTERM to it: the run saves, then the sweep ends.
+    A closed terminal (SIGHUP) is treated like SIGTERM, unless SIGHUP is ignored, as under nohup. A context manager.
+
+    The child has its own process group. So Ctrl-C reaches it once, from here, and not a second time from the terminal:
+    the second one would make it quit at once. A second Ctrl-C of the user does.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            numbers.append(signal.SIGHUP)
+        self._previous = {number: signal.signal(number, self._receive) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        self._forward()
+
+    def _forward(self) -> None:
+        if self.signal is not None and self._process is not None:
+            # On SIGHUP train.py would end without saving.
+            self._process.send_signal(signal.SIGTERM if self.signal == signal.SIGHUP else self.signal)
+
+    def train(self, arguments: Sequence[str]) -> str | None:
+        """Run train.py. Returns why it failed, in a few words, or None if it did not."""
+        command = [sys.executable, str(TRAIN), *arguments]
+        reason = ""
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0
+        ) as process:
+            try:
+                self._process = process
+                self._forward()  # a signal that came before the process was known
+                assert process.stderr is not None
+                for line in process.stderr:
+                    print(line, end="", file=sys.stderr, flush=True)
+                    reason = line.strip() or reason
+            except BaseException:  # such as a broken pipe: nobody reads our output
+                process.terminate()
+                raise
+            finally:
+                self._process = None
+        code = process.returncode
+        if code == 0:
+            return None
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return reason.removeprefix("error: ").partition(". ")[0] or f"exit code {code}"

@@ -1,0 +1,94 @@
+"""A trained model: everything that a command needs of a finished run, loaded at once.
+
+All commands choose alike: the best checkpoint, or the last one where no epoch has ended yet, and in it the moving
+average of the parameters where one was kept. `Trained.description` says what was chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from common.errors import UserError
+from model.layer import Params
+from model.vit import ViT
+from training import checkpoint
+from training.config import Config
+from training.run_folder import Classes, RunFolder
+
+Weights = Literal["raw", "average"]
+WEIGHTS: dict[Weights, str] = {"raw": "raw parameters", "average": "moving average of the parameters"}
+PARTS: dict[Weights, str] = {"raw": "params", "average": "average"}  # of a checkpoint
+CHECKPOINTS = ("best", "last")
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    run: RunFolder
+    config: Config
+    classes: Classes
+    checkpoint: Path  # the file that the parameters come from
+    step: int  # updates before it was saved
+    weights: Weights  # which of the weights in it
+    params: Params
+
+    @property
+    def model(self) -> ViT:
+        return self.config.model
+
+    @property
+    def description(self) -> str:
+        """What was loaded, as in `runs/demo/best.npz (step 5,400, raw parameters)`."""
+        return f"{self.checkpoint} (step {self.step:,}, {WEIGHTS[self.weights]})"
+
+
+def load_trained(
+    run: RunFolder,
+    overrides: Sequence[str] = (),
+    overridable: Sequence[str] = (),
+    *,
+    checkpoint_name: str | None = None,
+    weights: Weights | None = None,
+    any_precision: bool = False,
+) -> Trained:
+    """The trained model of `run`.
+
+    Args:
+        overrides: `section.key=value` of the options that are named in `overridable`.
+        checkpoint_name: "best" or "last"; None: the best one, or the last one where there is no best one yet.
+        weights: "raw" or "average"; None: the average where there is one.
+        any_precision: parameters have the floating-point type that they were saved in, whichever it is. Otherwise it
+            must be JAX's default one.
+
+    Raises:
+        UserError: another option is overridden, there is no best checkpoint yet, no average in the checkpoint, or the
+            file of the classes is missing or damaged.
+        ConfigError: the configuration cannot be used.
+        CheckpointError: the checkpoint is missing, damaged or of another model.
+    """
+    config, classes = run.read_config(overrides, overridable), run.read_classes()
+    path = _checkpoint_file(run, checkpoint_name)
+    weights = _choose_weights(path, weights)
+    template = jax.eval_shape(config.model.init, jax.random.key(0))
+    params, meta = checkpoint.restore(path, template, PARTS[weights], any_precision)
+    step = meta["step"] if "step" in meta else meta["progress"]["step"]  # best.npz has the former, last.npz the latter
+    return Trained(run, config, classes, path, int(step), weights, params)
+
+
+def _checkpoint_file(run: RunFolder, name: str | None) -> Path:
+    if name == "last":
+        return run.last
+    if run.best.exists() or not run.last.exists():
+        return run.best
+    if name is None:
+        return run.last
+    raise UserError(f"{run.best}: no epoch of this run has ended yet, so there is no best one; use --checkpoint last")
+
+
+def _choose_weights(path: Path, weights: Weights | None) -> Weights:
+    has_average = PARTS["average"] in checkpoint.branches(path)
+    if weights == "average" and not has_average:
+        raise UserError(f"{path}: no moving average in it, as optim.ema was null; use --weights raw, or leave it out")
+    return weights or ("average" if has_average else "raw")
