@@ -13,7 +13,7 @@ from data.dataset import Dataset, Listing
 from data.registry import SOURCES
 from data.source import Source
 from tests.tiny_data import NAMES, WNIDS, write_data_set
-from training import config as configuration
+from training import options as configured_options
 from training.config import describe_options, from_yaml, load_config
 from training.setup import load_dataset
 
@@ -92,4 +92,4 @@ def test_a_data_set_takes_one_file_and_one_line(tmp_path: Path, monkeypatch: pyt
     assert held.fingerprint == dataset.fingerprint
     (root / "train" / "n01" / "images" / "n01_1.JPEG").unlink()
     assert load_dataset(config.data, quiet=True).fingerprint == dataset.fingerprint  # same stamp: from the cache
-    assert configuration.SOURCES is registry.SOURCES
+    assert configured_options.SOURCES is registry.SOURCES
