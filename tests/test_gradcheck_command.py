@@ -283,7 +283,8 @@ def test_ctrl_c_while_it_starts_is_one_line_and_130(programs: Path, tmp_path: Pa
 def test_at_trained_weights_and_real_images(call: Call, finished: Path) -> None:
     ended = call(gradcheck.main, "--checkpoint", finished, "--device", "cpu", "--only", "head")
     assert (ended.code, ended.err) == (0, ""), ended
-    assert re.search(rf"^{finished}/best.npz \(step 12, raw parameters\) on images \d+, \d+ of 36 validation images$", ended.out, re.MULTILINE)
+    loaded = rf"^{finished}/best.npz \(step 12, raw parameters\) on images \d+, \d+ of 36 validation images$"
+    assert re.search(loaded, ended.out, re.MULTILINE)
     assert "head (Dense)" in ended.out
     ended = call(gradcheck.main, "--checkpoint", finished, "--device", "cpu", "--batch", "37")
     assert_refused(ended, "--batch 37: there are 36 validation images")
