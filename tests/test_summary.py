@@ -1,6 +1,7 @@
 """The table of layers: what it counts, checked by hand and against the model itself."""
 
 import math
+from dataclasses import replace
 
 import jax
 import pytest
@@ -95,3 +96,7 @@ def test_the_table() -> None:
         "model   ViT    (B, 5)         1,234,567   12.35",
         "  head  Dense  (B, 2, 5)             45    0.00",
     ]
+
+
+def test_half_precision_changes_nothing_in_the_table() -> None:
+    assert summarize(replace(VIT, dtype="bfloat16")) == summarize(VIT)

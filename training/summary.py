@@ -1,6 +1,7 @@
 """The layers of a model and the cost of each: the table of `--summary`."""
 
 import math
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -33,7 +34,11 @@ class _Cost(NamedTuple):
 
 
 def summarize(model: ViT, depth: int = 99) -> list[Row]:
-    """The model and the layers inside it, down to `depth` levels, in the order of the forward pass."""
+    """The model and the layers inside it, down to `depth` levels, in the order of the forward pass.
+
+    A model in half precision has the same table: its layers only stand between casts.
+    """
+    model = replace(model, dtype="float32")
     return summarize_layer(model, (1, *height_width(model.image_size), model.channels), depth)
 
 
