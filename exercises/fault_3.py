@@ -5,8 +5,8 @@ with and without it, and then calls `investigate` below while the fault is in pl
 code as it should be: say which line of which of them cannot be what ran.
 """
 
+from checks import check_layer
 from model.layers.dense import Dense
-from verify import check_layer
 
 
 def investigate():

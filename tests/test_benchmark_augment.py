@@ -24,7 +24,7 @@ def test_each_option_of_the_augmentation_is_timed() -> None:
 
 
 def test_a_line_for_each(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = {name: command.INGREDIENTS[name] for name in ("normalisation alone", "flip")}
+    chosen = {name: command.INGREDIENTS[name] for name in ("normalization alone", "flip")}
     monkeypatch.setattr(command, "INGREDIENTS", chosen)
     monkeypatch.setattr(command, "FULL", Augmentation(flip=True, crop_padding=1))
     ended = call(command.main, *TINY, "--rounds", "2")
