@@ -65,11 +65,11 @@ def decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) -
     except Exception as error:  # Pillow raises many types for damaged files, SyntaxError among them
         raise DataError(
             f"{path}: not an intact JPEG image ({_describe(error)}). "
-            "Replace it, or remove it and its line in the lists."
+            "Replace it, or remove it from the data set."
         ) from error
     raise DataError(
         f"{path}: {width}x{height} pixels, while {first_file} has {size[1]}x{size[0]}; "
-        "all images must have the same size. Resize it, or remove it and its line in the lists."
+        "all images must have the same size. Resize it, or remove it from the data set."
     )
 
 

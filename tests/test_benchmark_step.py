@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from jax.extend.core import jaxprs_in_params
 
 from benchmarks import step as command
 from benchmarks.contestants import conventional, own
-from benchmarks.contestants.from_config import draw_params, problem_from_config
+from benchmarks.contestants.from_config import SUPPORTED, draw_params, problem_from_config
 from benchmarks.contestants.operations import forward_operations, step_operations
-from benchmarks.contestants.problem import Params, Problem, load_params, save_params
+from benchmarks.contestants.problem import ARCHITECTURE, Params, Problem, load_params, save_params
 from benchmarks.contestants.report import floor_lines, table
 from benchmarks.contestants.workers import Outcome, largest_difference, measure
 from model.loss import CrossEntropy
+from model.vit import ViT
 from tests.oracle import assert_close
 from tests.tiny_runs import ROOT
 from training.config import load_config
@@ -291,3 +292,10 @@ def test_a_worker_imports_no_jax_for_pytorch() -> None:
     """Its memory is to be PyTorch's alone."""
     code = "import sys, benchmarks.contestants.__main__; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_every_option_of_the_model_is_shared_or_refused() -> None:
+    """An option that only the engine has would make the contestants train different models."""
+    known = {*ARCHITECTURE, *SUPPORTED["model"], "eps"}  # eps is `norm_eps` of a Problem
+    same_function = {"head_weights", "drop_path_rule"}  # start values are drawn once for all; a rule for a rate of 0
+    assert {field.name for field in fields(ViT)} == known | same_function

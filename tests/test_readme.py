@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from checks.mutants import load_mutants
 from training.config import preset_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -149,3 +150,9 @@ def load_script(file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(script)
     sys.modules.pop("svg", None)
     return script
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/gradcheck.md"])
+def test_the_number_of_planted_mistakes_is_that_of_the_list(page: str) -> None:
+    count = len(load_mutants())
+    assert f"{count} of {count}" in (ROOT / page).read_text(encoding="utf-8")

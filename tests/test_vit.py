@@ -1,5 +1,6 @@
 """The whole model: gradients end to end, shapes, precision, and what it refuses."""
 
+import dataclasses
 import math
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from checks.cases import model_cases
 from model.loss import CrossEntropy
 from model.vit import ViT
 from tests.oracle import assert_backward_is_vjp, assert_close, normal, random_params
@@ -144,3 +146,29 @@ def test_a_model_is_a_static_argument():
 def test_what_does_not_fit_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ViT(**{**SMALL, **options})
+
+
+OTHER_VALUES = {
+    "image_size": (12, 8), "patch_size": (3, 4), "channels": 1, "d_model": 24, "heads": 2, "layers": 3, "mlp_dim": 8,
+    "num_classes": 6, "norm": "post", "final_norm": False, "pooling": "mean", "class_token": False,
+    "positions": "sinusoidal_2d", "patch_norm_before": True, "patch_norm_after": True, "gelu": "erf",
+    "qkv_bias": False, "eps": 1e-3, "head_weights": "glorot", "dropout": 0.1, "embedding_dropout": 0.1,
+    "attention_dropout": 0.1, "drop_path": 0.2, "drop_path_rule": "constant", "layer_scale": 0.1,
+    "learned_temperature": True, "masked_diagonal": True, "shifted_patches": True, "dtype": "bfloat16",
+}  # fmt: skip
+FIELDS = [field.name for field in dataclasses.fields(ViT)]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_option_reaches_the_layers(name):
+    """An option that is accepted and handed to no layer would be ignored without a word."""
+    model = ViT(**{**SMALL, "drop_path": 0.1, "pooling": "mean" if name == "class_token" else "class_token"})
+    assert dataclasses.replace(model, **{name: OTHER_VALUES[name]}).body != model.body
+
+
+def test_the_model_cases_of_the_gradient_check_use_every_option():
+    """But for precision, which is not checked in float64, and what the cases of layers and encoder have."""
+    plain = ViT()
+    models = [case.function.model for case in model_cases(0)]
+    unused = {name for name in FIELDS if all(getattr(model, name) == getattr(plain, name) for model in models)}
+    assert unused == {"dtype", "channels", "eps", "drop_path_rule"}

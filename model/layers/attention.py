@@ -5,7 +5,7 @@ Forward    scores  = (q / sqrt(K)) k^T                                       (MH
            weights = softmax(scores), by rows; dropout acts on them in training  (MHA.3)
            mixed   = weights v                                               (MHA.4)
 Backward   dweights = dmixed v^T,     dv = weights^T dmixed                  (MHA.7)
-           dscores  = softmax and dropout backward of dweights               (MHA.8)
+           dp       = dropout backward of dweights, dscores = softmax backward of dp  (MHA.8)
            dq = dscores k / sqrt(K),  dk = dscores^T (q / sqrt(K))           (MHA.9)
 
 MHA.7 and MHA.9 are the rule for a product of matrices: for Z = A B, dA = dZ B^T and dB = A^T dZ. Without the division
