@@ -30,7 +30,7 @@ from exercises.machinery.catalogue import EXERCISES, shapes
 from exercises.machinery.checking import Outcome, check
 from exercises.machinery.faults import check_fault, fault_lines
 from exercises.machinery.progress import Progress
-from exercises.machinery.whole import check_whole, whole_lines
+from exercises.machinery.vit_exercise import check_vit, vit_lines
 
 FOLDER = Path(__file__).resolve().parent
 BOOK = FOLDER.parent / "docs" / "book"
@@ -60,8 +60,8 @@ def _items() -> Iterator[tuple[str, Item]]:
         )
     yield "vit", Item(
         "A ViT trains with your own layers",
-        lambda path, reveal, brief: check_whole(path, reveal),
-        lambda path: whole_lines(),
+        lambda path, reveal, brief: check_vit(path, reveal),
+        lambda path: vit_lines(),
     )
 
 

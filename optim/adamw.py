@@ -7,7 +7,7 @@ theta = theta - lr * (mhat / (sqrt(vhat) + eps) + weight_decay * theta)         
 
 t counts from 1. The decay is multiplied by the learning rate and does not pass through m and v: that is what
 "decoupled" means. It acts on matrices only. A bias, a position or the class token is added, not multiplied; a gain sets
-the size of a feature, which the matrix behind it can set too. Shrinking them does not make the function simpler.
+the size of a feature, which the next matrix can set too. Shrinking them does not make the function simpler.
 
 Shapes     m and v are trees like the parameters, same shapes and types; step is a scalar integer
 """
@@ -22,7 +22,7 @@ from optim import Params
 from optim.schedule import Schedule
 
 EMBEDDINGS = ("positions", "class_token")
-"""Parameters that may look like a matrix and are none: they are added to tokens, not multiplied with them."""
+"""Parameters that may have two axes and are no weight matrices: they are added to tokens, not multiplied with them."""
 
 
 class AdamWState(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from exercises import __main__ as command
 from exercises.__main__ import ITEMS
-from exercises.machinery import whole
+from exercises.machinery import vit_exercise
 from exercises.machinery.answers import load_answer
 from exercises.machinery.checking import check, find
 from tests.conftest import Ended
@@ -178,51 +178,51 @@ def test_watch_checks_the_file_that_was_saved_and_no_other(
 
 
 def test_the_whole_asks_for_the_layers_that_it_is_made_of(folder: Path) -> None:
-    solve(folder, *whole.NEEDED, "vit")
+    solve(folder, *vit_exercise.NEEDED, "vit")
     (folder / "layer_norm.py").write_text(load_answer("layer_norm").mistakes[0].source)
     (folder / "clipping.py").write_text(load_answer("clipping").stub)
-    outcome = whole.check_whole(folder / "vit.py")
+    outcome = vit_exercise.check_vit(folder / "vit.py")
     assert outcome.state == "to do"
     assert outcome.lines[0].endswith("trained with: layer_norm, clipping")
 
 
 def test_the_whole_follows_the_loss_of_the_model(folder: Path) -> None:
-    solve(folder, *whole.NEEDED)
-    assert "still empty" in whole.check_whole(folder / "vit.py").lines[0]
+    solve(folder, *vit_exercise.NEEDED)
+    assert "still empty" in vit_exercise.check_vit(folder / "vit.py").lines[0]
     solve(folder, "vit")
-    outcome = whole.check_whole(folder / "vit.py")
+    outcome = vit_exercise.check_vit(folder / "vit.py")
     assert outcome.state == "passed"
-    assert outcome.lines[0].startswith(f"{whole.STEPS} steps, loss ")
-    first, *_, last = whole.reference_losses()
+    assert outcome.lines[0].startswith(f"{vit_exercise.STEPS} steps, loss ")
+    first, *_, last = vit_exercise.reference_losses()
     assert last < 0.5 * first
 
 
 def test_the_mistakes_in_the_whole_are_answered_with_their_questions(folder: Path) -> None:
-    solve(folder, *whole.NEEDED)
+    solve(folder, *vit_exercise.NEEDED)
     for mistake in load_answer("vit").mistakes:
         (folder / "vit.py").write_text(mistake.source)
-        outcome = whole.check_whole(folder / "vit.py", reveal=True)
+        outcome = vit_exercise.check_vit(folder / "vit.py", reveal=True)
         assert outcome.state == "wrong"
         assert outcome.lines[0] == mistake.question
         assert "the true value is" in outcome.lines[2]
 
 
 def test_a_run_that_leaves_the_reference_is_wrong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    solve(folder, *whole.NEEDED, "vit")
-    reference = whole.reference_losses().copy()
+    solve(folder, *vit_exercise.NEEDED, "vit")
+    reference = vit_exercise.reference_losses().copy()
     reference[7] *= 1 + 2e-6
     monkeypatch.setattr(whole, "reference_losses", lambda: reference)
-    outcome = whole.check_whole(folder / "vit.py")
+    outcome = vit_exercise.check_vit(folder / "vit.py")
     assert outcome.state == "wrong"
     assert "the loss leaves the reference at step 7" in outcome.lines[0]
 
 
 def test_a_layer_that_fails_at_other_shapes_is_named_with_its_line(folder: Path) -> None:
-    solve(folder, *whole.NEEDED, "vit")
+    solve(folder, *vit_exercise.NEEDED, "vit")
     path = folder / "adamw.py"
     head, line = path.read_text().split("    m = BETA1", 1)[0], "    assert theta.shape == (12, 7), theta.shape\n"
     path.write_text(head + line + "    m = BETA1" + path.read_text().split("    m = BETA1", 1)[1])
     assert check(find("adamw"), path).state == "passed"
-    outcome = whole.check_whole(folder / "vit.py")
+    outcome = vit_exercise.check_vit(folder / "vit.py")
     assert outcome.state == "wrong"
     assert outcome.lines[0].startswith(f"adamw.py, line {head.count(chr(10)) + 1}: AssertionError")

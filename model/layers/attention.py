@@ -1,5 +1,5 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762): each query mixes the values, by its likeness to
-their keys.
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762): for each query a mixture of the values, which are
+weighted by how well their keys match the query.
 
 Forward    scores  = (q / sqrt(K)) k^T                                       (MHA.2)
            weights = softmax(scores), by rows; dropout acts on them in training  (MHA.3)
@@ -43,7 +43,7 @@ from model.layers.softmax import Softmax, SoftmaxCache
 
 SOFTMAX = Softmax()
 MASKED = -1e30
-"""The score of a pair that is left out: exp makes exactly 0 of it. It is finite for the sake of complex numbers."""
+"""The score of a pair that is left out: exp turns it into exactly 0. It is finite, as complex infinities give NaN."""
 
 
 class AttentionCache(NamedTuple):
@@ -107,7 +107,7 @@ def _factor(q: jax.Array, scale: jax.Array | None) -> jax.Array | float:
 
 
 def _without_diagonal(scores: jax.Array) -> jax.Array:
-    """The scores, but for those by which a token looks at itself. Row i is token i; there may be but the first row."""
+    """The scores, with MASKED where a token looks at itself. Row i is token i; a single row is that of token 0."""
     rows, columns = scores.shape[-2:]
     if columns < 2:
         raise ValueError("masked_diagonal leaves a lone token nothing to look at: it needs 2 tokens or more")

@@ -1,8 +1,8 @@
 """Self-attention of which only the class token's output is wanted, as in the last block of a classifier.
 
-The head sees the class token alone. So behind the last attention only token 0 is used, and of that attention only the
-class token asks: its queries are needed, and everybody's keys and values. What nobody reads need not be computed, and
-what is not computed has no gradient. Against model/layers/multi_head_attention.py, to which it is equal at token 0:
+The head reads the class token alone, so only token 0 of the last block's output is used. For that, the last attention
+needs the query of the class token, and the keys and values of all tokens. Nothing else is computed, and what is not
+computed has no gradient. The output is that of model/layers/multi_head_attention.py at token 0. The differences:
 
 Forward    q       = the class token's query, x[:, 0] W_q + b_q;  k, v of all tokens as in MHA.1    (CTA.1)
            scores, weights, mixed, y as in MHA.2 to MHA.5, with one row in place of N               (CTA.2)
@@ -14,9 +14,9 @@ Backward   dscores and with it dq of every other token would be zero in MHA.8 an
 With a learned temperature or a masked diagonal (MHA.11 to MHA.13) nothing is new: `dscale` sums over the one row that
 there is, and the diagonal of a single row, token 0's, is its first column.
 
-Of the operations of a block this leaves out five parts of six: the queries and the output of the attention and the
-whole feed-forward, for N - 1 of N tokens. A compiler does not find that: the rows of dy that are zero are known to
-whoever derives the gradient, to it they are numbers like any other.
+This saves about five sixths of the operations of a block: the queries, the output projection and the feed-forward of
+N - 1 of N tokens. No compiler finds that. Whoever derives the gradient knows that the other rows of dy are zero; to a
+compiler they are numbers like any other.
 
 Shapes     x, dx (B, N, D); y, dy (B, 1, D); q (B, H, 1, K); k, v (B, H, N, K); scores, weights (B, H, 1, N)
            parameters as in MultiHeadAttention

@@ -32,7 +32,7 @@ TOLERANCE = 1e-6  # of the loss, relative
 Tree = Any
 
 
-def check_whole(path: Path, reveal: bool = False) -> Outcome:
+def check_vit(path: Path, reveal: bool = False) -> Outcome:
     """Gradients of one step first, then the losses of a run."""
     try:
         source = read(path)
@@ -55,7 +55,7 @@ def check_whole(path: Path, reveal: bool = False) -> Outcome:
         return Outcome("wrong", tuple(str(error).splitlines()))
 
 
-def whole_lines() -> list[str]:
+def vit_lines() -> list[str]:
     """The shapes of the parameters, which are those of the gradients."""
     params = to_own(jax.eval_shape(MODEL.init, jax.random.key(0)))
     return [f"{name:<34} {leaf.shape}" for name, leaf in flat({"params": params}).items()]
