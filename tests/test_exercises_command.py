@@ -211,7 +211,7 @@ def test_a_run_that_leaves_the_reference_is_wrong(folder: Path, monkeypatch: pyt
     solve(folder, *vit_exercise.NEEDED, "vit")
     reference = vit_exercise.reference_losses().copy()
     reference[7] *= 1 + 2e-6
-    monkeypatch.setattr(whole, "reference_losses", lambda: reference)
+    monkeypatch.setattr(vit_exercise, "reference_losses", lambda: reference)
     outcome = vit_exercise.check_vit(folder / "vit.py")
     assert outcome.state == "wrong"
     assert "the loss leaves the reference at step 7" in outcome.lines[0]

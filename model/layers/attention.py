@@ -1,4 +1,4 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762): for each query a mixture of the values, which are
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762): for each query a mixture of the values,
 weighted by how well their keys match the query.
 
 Forward    scores  = (q / sqrt(K)) k^T                                       (MHA.2)
