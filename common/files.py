@@ -34,9 +34,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
-            os.fsync(
-                file.fileno()
-            )  # before the rename: otherwise a power failure could leave an empty file under the final name
+            # Before the rename: otherwise a power failure could leave an empty file under the final name.
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -126,9 +125,7 @@ def partial_folder(final: Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=final.name + PARTIAL, dir=final.parent))
     try:
-        folder.chmod(
-            0o777 & ~_umask()
-        )  # mkdtemp creates it with mode 0700; the result should have the usual permissions
+        folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private; the result should have the usual permissions
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,8 @@ from model.layer import Layer
 from model.layers.dropout import Dropout, DropPath
 from model.layers.layer_scale import LayerScale
 
+PARTS = {"attention": "MultiHeadAttention(D, H)", "feed_forward": "FeedForward(D, M)", "norm": "LayerNorm(D)"}
+
 
 @dataclass(frozen=True)
 class EncoderBlock(Composite):
@@ -35,6 +37,7 @@ class EncoderBlock(Composite):
         tokens: how many tokens the attention returns, the first ones; None: all.
 
     Raises:
+        TypeError: a part is no layer.
         ValueError: a rate is not in [0, 1).
     """
 
@@ -48,6 +51,9 @@ class EncoderBlock(Composite):
     tokens: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("attention", "feed_forward", "norm"):
+            if not hasattr(getattr(self, name), "backward"):
+                raise TypeError(f"{name} must be a layer, such as {PARTS[name]}, got {getattr(self, name)!r}")
         _ = self.body  # its layers check their own rates
 
     @property

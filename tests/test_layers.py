@@ -405,6 +405,8 @@ def test_each_layer_of_a_sequence_draws_its_own_noise():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: MultiHeadAttention(12, 3, dropout=1.5), "below 1, got 1.5"),
+        (lambda: ViT(attention_dropout=-1.0), "at least 0"),
         (lambda: MultiHeadAttention(12, 5), "5 heads do not divide d_model 12"),
         (lambda: Patchify(64, 7, 3), "7x7 patches do not tile a 64x64 image"),
         (lambda: Patchify((64, 48), (8, 9), 3), "8x9 patches do not tile a 64x48 image"),
@@ -443,3 +445,8 @@ def test_a_composite_without_a_body_says_so():
 
     with pytest.raises(TypeError, match="Nothing must define `body`"):
         Nothing().init(jax.random.key(0))
+
+
+def test_a_block_is_made_of_layers():
+    with pytest.raises(TypeError, match=r"attention must be a layer, such as MultiHeadAttention\(D, H\), got 16"):
+        EncoderBlock(16, 2, 32)

@@ -5,10 +5,10 @@ The other sections have classes elsewhere, which are what they configure: the mo
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from data.registry import SOURCES
-from training.fields import Count, Name, NotNegative, Positive, Seed, Share, nearest, show
+from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Share, show
 
 Placement = Literal["auto", "device", "host"]
 """Where the training images are kept, as in feed.py."""
@@ -33,17 +33,13 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    name: Name  # one of data.registry.SOURCES
+    name: Annotated[str, Check(f"one of {', '.join(SOURCES)}", lambda name: name in SOURCES)]
     root: Name | None
     cache: Name | None
     workers: Count | None
     placement: Placement
     holdout: Share
     classes: Count | None
-
-    def __post_init__(self) -> None:
-        if self.name not in SOURCES:
-            raise ValueError(f"name={show(self.name)}: there is no such data set; {nearest(self.name, SOURCES)}")
 
     @property
     def folder(self) -> Path:

@@ -150,6 +150,7 @@ class ProjectedAttention:
     def __post_init__(self) -> None:
         if self.heads < 1 or self.d_model % self.heads:
             raise ValueError(f"heads must divide d_model: {self.heads} heads do not divide d_model {self.d_model}")
+        Dropout(self.dropout)  # checks the rate
 
     @property
     def qkv(self) -> Dense:
