@@ -4,7 +4,8 @@ A bfloat16 has the range of a float32 and 8 of its 24 significant bits, so round
 That is enough for an activation, thousands of which are averaged in a product, and a GPU multiplies such matrices
 several times as fast. It is not enough for a sum: 256 + 1 is 256. So means, variances, the softmax and the loss are
 computed in float32; a product, a parameter's gradient among them, adds up in float32 and rounds its result once; and
-the parameters, to which small steps are added, stay in float32 (mixed-precision training: Micikevicius et al. 2018, arXiv:1710.03740).
+the parameters, to which small steps are added, stay in float32 (mixed-precision training: Micikevicius et al. 2018,
+arXiv:1710.03740).
 
 No layer knows of any of this. `Cast` stands around a layer and changes the types of what enters and leaves it; a cast
 is the identity but for rounding, so its gradient is the identity, cast back. `mixed_precision` puts a `Cast` around
