@@ -19,12 +19,13 @@ class Part:
         stage: "check", "speed" or "train".
         name: unique; its folder below the output has this name.
         command: arguments of Python. In each, {out} is the part's folder, {shared} one for all parts, {archives} that
-            of --archives, {seconds} four fifths of the time that it is given, and {minutes} the same in minutes.
+            of --archives, {seconds} four fifths of the time that it is given without `start`, and {minutes} the same.
         limit: seconds after which it is stopped.
         read: from its folder and its standard output to what was measured.
         needs: packages without which it is not started.
         environment: variables that it has beside those of all parts.
         needs_archives: it is started only with --archives.
+        start: seconds that it needs to load and compile before its {seconds} begin.
         stretches: it may also use the time that other parts have left over.
     """
 
@@ -36,6 +37,7 @@ class Part:
     needs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     needs_archives: bool = False
+    start: float = 0.0
     stretches: bool = False
 
 

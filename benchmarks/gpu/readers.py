@@ -71,7 +71,10 @@ def _worst(row: dict[str, Any]) -> float:
 
 def last_line(folder: Path, stdout: str) -> Values:
     """Of a part that prints its result as one line of JSON, the last."""
-    return json.loads(stdout.strip().splitlines()[-1])
+    values = json.loads(stdout.strip().splitlines()[-1])
+    if not isinstance(values, dict):
+        raise ValueError("its last line is no JSON object")
+    return values
 
 
 def printed(folder: Path, stdout: str) -> Values:

@@ -26,6 +26,7 @@ PATIENCE = 5.0  # seconds that a part has to end after SIGTERM, before it is kil
 ENVIRONMENT = {
     # A process that reserved most of the memory would leave too little to PyTorch, or to the next process.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "JAX_TRACEBACK_FILTERING": "off",  # otherwise an error ends with a remark about its length
     "PYTHONUNBUFFERED": "1",  # what a part printed before it was stopped is kept
     "MPLBACKEND": "Agg",
 }
@@ -67,12 +68,13 @@ class Session:
     def _run_part(self, part: Part, granted: float) -> Result:
         result = Result(part.stage, part.name, OK, environment=dict(part.environment), granted=granted)
         folder = self.out / part.name
+        seconds = max(1.0, 0.8 * (granted - part.start))
         places = {
             "out": str(folder),
             "shared": str(self.out / "shared"),
             "archives": str(self.archives.resolve()) if self.archives else "",
-            "seconds": str(max(1, int(0.8 * granted))),
-            "minutes": f"{max(0.8 * granted / 60, 0.01):.2f}",
+            "seconds": str(int(seconds)),
+            "minutes": f"{seconds / 60:.3f}",
         }
         arguments = [argument.format(**places) for argument in part.command]
         result.command = shlex.join(["python", *arguments])

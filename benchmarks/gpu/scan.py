@@ -39,8 +39,9 @@ def main(argv: Sequence[str]) -> None:
     model = config.model
     encoder = replace(model.encoder, last=None, block=replace(model.encoder.block, drop_path=0.0))
     shape = (config.train.batch_size, model.position_embedding.tokens, model.d_model)
-    x, dy = (jax.random.normal(key, shape, jnp.dtype(model.dtype)) for key in jax.random.split(jax.random.key(0)))
-    params = encoder.init(jax.random.key(1))
+    dtype = jnp.dtype(model.dtype)
+    x, dy = (jax.random.normal(key, shape, dtype) for key in jax.random.split(jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), encoder.init(jax.random.key(1)))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[f"block_{i}"] for i in range(encoder.layers)))
     unrolled, dx = measured(lambda params, x, dy: one_by_one(encoder, params, x, dy), (params, x, dy), args.rounds)
     looped, dx_looped = measured(
