@@ -31,6 +31,7 @@ from training.setup import check_fit, describe_validation, load_dataset, steps_p
 from training.summary import format_summary, summarize
 from training.sweep import Sweep, is_sweep
 from training.sweep_runner import train_sweep
+from training.time_budget import fix_steps
 from training.trainer import Stopped, Trainer
 
 DEFAULT_PRESET = "tiny_imagenet"
@@ -60,6 +61,11 @@ def main(argv: Sequence[str]) -> int:
     quoted = shlex.quote(str(run.path))
     with run.lock(), StopRequest() as stop:
         write_description(run, config, dataset)
+        if config.train.minutes is not None:
+            try:
+                config = fix_steps(run, config, dataset, device, stop)
+            except Stopped:
+                return stopped(stop, 0, quoted)
         trainer = Trainer(run, config, dataset, device)
         describe(trainer)
         trainer.start()
@@ -69,12 +75,17 @@ def main(argv: Sequence[str]) -> int:
         try:
             trainer.fit(stop)
         except Stopped:
-            assert stop.signal is not None
-            print(f"stopped after step {trainer.progress.step}; go on with: python train.py --resume {quoted}")
-            return 128 + stop.signal
+            return stopped(stop, trainer.progress.step, quoted)
     averaged = "" if config.optim.ema is None else " of the moving average"
     print(f"done: best top-1{averaged} {trainer.progress.best_top1:.2%}; evaluate with: python evaluate.py {quoted}")
     return 0
+
+
+def stopped(stop: StopRequest, step: int, run: str) -> int:
+    """Say how to go on; the exit code."""
+    assert stop.signal is not None
+    print(f"stopped after step {step}; go on with: python train.py --resume {run}")
+    return 128 + stop.signal
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:

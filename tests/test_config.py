@@ -214,7 +214,7 @@ def test_unknown_preset() -> None:
     assert "no preset defaults; choose from demo" in refusal([], "defaults")
 
 
-# How long to train: epochs or steps.
+# How long to train: epochs, steps or minutes.
 
 
 def test_steps_replace_epochs_and_epochs_steps(tmp_path: Path) -> None:
@@ -226,9 +226,25 @@ def test_steps_replace_epochs_and_epochs_steps(tmp_path: Path) -> None:
     assert load_config("short", ["train.epochs=2"], path).train.total_steps(100) == 200
 
 
-@pytest.mark.parametrize("overrides", [["train.steps=5", "train.epochs=2"], ["train.epochs=null"]])
-def test_both_or_neither_of_epochs_and_steps(overrides: list[str]) -> None:
+def test_minutes_replace_both(tmp_path: Path) -> None:
+    timed = load_config("baseline", ["train.minutes=2.5"]).train
+    assert (timed.epochs, timed.steps, timed.minutes) == (None, None, 2.5)
+    path = with_presets(tmp_path, "timed:\n  train: {minutes: 7}\nlong:\n  extends: timed\n  train: {epochs: 3}")
+    assert load_config("timed", path=path).train.minutes == 7
+    assert load_config("timed", ["train.steps=5"], path).train.total_steps(100) == 5
+    assert load_config("long", path=path).train.total_steps(100) == 300
+
+
+@pytest.mark.parametrize(
+    "overrides", [["train.steps=5", "train.epochs=2"], ["train.minutes=5", "train.epochs=2"], ["train.epochs=null"]]
+)
+def test_more_than_one_length_or_none(overrides: list[str]) -> None:
     assert "give one of them" in refusal(overrides)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "2h"])
+def test_minutes_are_a_number_above_0(value: str) -> None:
+    assert f"train.minutes={value}: expected a number above 0" in refusal([f"train.minutes={value}"])
 
 
 # Other files than ours.

@@ -18,7 +18,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
 from training.fields import nearest, show
-from training.options import DataConfig, OptimConfig, TrainConfig
+from training.options import LENGTHS, DataConfig, OptimConfig, TrainConfig
 from training.yaml_text import parse_yaml, read_utf8
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs.yml"
@@ -217,10 +217,10 @@ def _mismatch(what: str, kind: Any) -> ConfigError:
 
 def _merge(base: Values, over: Values) -> Values:
     merged = {section: {**base.get(section, {}), **over.get(section, {})} for section in SECTIONS}
-    # Epochs and steps are two ways to set the same length: setting either replaces the other.
-    length = {key: value for key, value in over.get("train", {}).items() if key in ("epochs", "steps")}
+    # Epochs, steps and minutes are three ways to set the same length: setting one replaces the others.
+    length = {key: value for key, value in over.get("train", {}).items() if key in LENGTHS}
     if any(value is not None for value in length.values()):
-        merged["train"] |= {"epochs": None, "steps": None} | length
+        merged["train"] |= dict.fromkeys(LENGTHS) | length
     return merged
 
 

@@ -13,6 +13,9 @@ from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Sha
 Placement = Literal["auto", "device", "host"]
 """Where the training images are kept, as in feed.py."""
 
+LENGTHS = ("epochs", "steps", "minutes")
+"""The options of `train` that say how long to train."""
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -54,10 +57,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Exactly one of `epochs` and `steps` is set."""
+    """Exactly one of `epochs`, `steps` and `minutes` is set."""
 
     epochs: Count | None
     steps: Count | None
+    minutes: Positive | None
     batch_size: Count
     eval_batch_size: Count
     seed: Seed
@@ -66,17 +70,16 @@ class TrainConfig:
     steps_per_dispatch: Count | None
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError(
-                f"epochs and steps both say how long to train: give one of them (epochs={show(self.epochs)}, "
-                f"steps={show(self.steps)})"
-            )
+        lengths = {name: getattr(self, name) for name in LENGTHS}
+        if sum(value is not None for value in lengths.values()) != 1:
+            given = ", ".join(f"{name}={show(value)}" for name, value in lengths.items())
+            raise ValueError(f"epochs, steps and minutes each say how long to train: give one of them ({given})")
         if self.accumulate is not None and self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """The number of updates in the whole run."""
+        """The number of updates in the whole run. Minutes must have been turned into steps before (time_budget.py)."""
         if self.steps is not None:
             return self.steps
-        assert self.epochs is not None
+        assert self.epochs is not None, "train.minutes is not turned into train.steps yet"
         return self.epochs * steps_per_epoch

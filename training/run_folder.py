@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from common.errors import UserError
@@ -136,8 +137,17 @@ class RunFolder:
                 "wait for it, stop it, or choose another folder"
             ) from None
 
-    def write_config(self, config: Config) -> None:
-        replace_text(self.config_file, config.to_yaml())
+    def write_config(self, config: Config, note: str | None = None) -> None:
+        """Write every option. `note` becomes a comment at the top; without one, an earlier note is kept."""
+        if note is not None:
+            comment = f"# {note}\n"
+        elif self.config_file.exists():
+            comment = "".join(
+                takewhile(lambda line: line.startswith("#"), read_utf8(self.config_file).splitlines(True))
+            )
+        else:
+            comment = ""
+        replace_text(self.config_file, comment + config.to_yaml())
 
     def read_config(self, overrides: Sequence[str] = (), allowed: Sequence[str] = ()) -> Config:
         """The configuration of the run, with `section.key=value` overrides of the options named in `allowed`.

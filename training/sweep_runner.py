@@ -3,6 +3,7 @@
 Separate processes give each run fresh memory and settings, and let the sweep continue when a run fails.
 """
 
+import dataclasses
 import shlex
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Self
 from common.errors import CheckpointError
 from common.files import replace_text
 from training import checkpoint
-from training.config import load_config
+from training.config import Config, load_config
 from training.run_folder import RunFolder
 from training.sweep import Sweep
 from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
@@ -63,12 +64,21 @@ def _warn_of_changes(sweep: Sweep) -> None:
     """Warn if configs.yml was edited since a run began: it keeps its options, but later runs would differ."""
     for values in sweep.combinations():
         run = sweep.run(values)
-        if run.config_file.exists() and run.read_config() != load_config(sweep.preset, sweep.options(values)):
+        if run.config_file.exists() and not _same(run.read_config(), load_config(sweep.preset, sweep.options(values))):
             print(
                 f"warning: {run.path}: began with other options than configs.yml gives it today, so runs that begin "
                 "from now on differ from it in more than what is swept",
                 file=sys.stderr,
             )
+
+
+def _same(began: Config, today: Config) -> bool:
+    """Whether a run began with the options of today. One that was given minutes has turned them into steps."""
+    if today.train.minutes is not None:
+        fixed = began.train
+        length = dataclasses.replace(today.train, epochs=fixed.epochs, steps=fixed.steps, minutes=fixed.minutes)
+        today = dataclasses.replace(today, train=length)
+    return began == today
 
 
 def _has_all_steps(run: RunFolder) -> bool:

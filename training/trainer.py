@@ -63,6 +63,7 @@ class Trainer:
         self._programs: dict[int, Any] = {}  # compiled, by the number of their steps
         self._pending: deque[tuple[int, StepMetrics]] = deque()  # of dispatches: first step, metrics
         self._last_loss: float | None = None
+        self._evaluation_seconds = 0.0  # of the last one in this process
 
     def start(self) -> None:
         """Restore the last checkpoint of the run, or draw new parameters.
@@ -112,11 +113,15 @@ class Trainer:
 
     def _compile(self) -> None:
         """Compile the training step, and evaluate one batch: what is too large for memory fails now, not in an hour."""
-        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0)
-        for steps in {1, self.plan.steps_per_dispatch}:
-            inputs = self.feed.inputs(np.zeros((steps, self.batch_size), int))
-            self._programs[steps] = dispatch.lower(self.state, self.feed.resident, inputs).compile()
+        self._programs = {steps: self.compile_dispatch(steps) for steps in {1, self.plan.steps_per_dispatch}}
         self._require_finite_loss()
+
+    def compile_dispatch(self, steps: int) -> Any:
+        """The compiled program of so many steps: `state, metrics = program(state, feed.resident, inputs)`. It gives
+        up the memory of the state that it is called with."""
+        inputs = self.feed.inputs(np.zeros((steps, self.batch_size), int))
+        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0)
+        return dispatch.lower(self.state, self.feed.resident, inputs).compile()
 
     def _train_epoch(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
         """Steps to the end of the epoch, or of the run."""
@@ -125,7 +130,9 @@ class Trainer:
         end = plan.epoch_end(progress.step)
         in_epoch = end - epoch * plan.steps_per_epoch
         name = f"epoch {epoch + 1}/{plan.epochs}"
-        with EpochProgress(name, in_epoch * self.batch_size, done * self.batch_size) as shown:
+        later = (plan.total_steps - end) * self.batch_size
+        evaluations = (plan.epochs - epoch - 1) * self._evaluation_seconds
+        with EpochProgress(name, in_epoch * self.batch_size, done * self.batch_size, later, evaluations) as shown:
             while progress.step < end:
                 began = time.perf_counter()
                 steps, inputs = next(dispatches)
@@ -184,7 +191,8 @@ class Trainer:
         raw = self.evaluator(self.state.params)
         self._require_finite(f"the validation loss after step {self.progress.step}", raw.loss)
         average = None if self.state.average is None else self.evaluator(self.state.average)
-        self.progress.seconds += time.perf_counter() - began
+        self._evaluation_seconds = time.perf_counter() - began
+        self.progress.seconds += self._evaluation_seconds
         row = self.progress.metrics_row(self.plan, self.batch_size, raw, average)
         self.run.append_metrics(row)
         self._keep_if_best(average or raw)
