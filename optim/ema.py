@@ -1,13 +1,14 @@
-"""Exponential moving average of the parameters (averaging: Polyak and Juditsky 1992, doi:10.1137/0330046; of the
-forgetful kind, evaluated in place of the parameters, as in Szegedy et al. 2016, arXiv:1512.00567).
+"""Exponential moving average of the parameters (averaging: Polyak and Juditsky 1992, doi:10.1137/0330046; an
+exponential average, evaluated in place of the parameters: Szegedy et al. 2016, arXiv:1512.00567).
 
 average = average + (1 - d) * (theta - average)                              (EMA.1)
 d       = min(decay, (1 + t) / (10 + t))                                     (EMA.2)
 
-t is the number of updates made before this one, theta the parameters after it. The late steps of a run wander about a
-minimum; their mean is nearer to it than any of them. A decay of 0.999 remembers about 1000 steps, which at the start of
-a run would be random numbers above all: EMA.2, the warmup of TensorFlow's ExponentialMovingAverage, begins at 1/10.
-In EMA.1 what is small is added to what is large, which keeps more digits than decay * average + (1 - decay) * theta.
+t is the number of updates made before this one, theta the parameters after it. Late in a run the parameters wander
+around a minimum, and their mean is closer to it than they are. A decay of 0.999 averages over about 1000 steps; early
+in a run these would be mostly the random initial parameters. So d starts at 1/10 (EMA.2, the warmup of TensorFlow's
+ExponentialMovingAverage). EMA.1 adds a small correction to the average, and so keeps more digits than
+decay * average + (1 - decay) * theta.
 
 Shapes     average is a tree like the parameters, same shapes and types
 """
@@ -22,7 +23,7 @@ from optim import Params
 
 @dataclass(frozen=True)
 class EMA:
-    """Pure `init` and `update`; `decay` is what remains of the average in a step, once the warmup is over.
+    """Pure `init` and `update`; `decay` is the share of the average that each step keeps, once the warmup is over.
 
     Raises:
         ValueError: `decay` is not in [0, 1).
@@ -35,11 +36,11 @@ class EMA:
             raise ValueError(f"decay must be at least 0 and below 1, got {self.decay}")
 
     def init(self, params: Params) -> Params:
-        """The average before the first update: the parameters, in memory of their own, for a step may give up both."""
+        """The average before the first update: a copy of the parameters, as a step may donate the buffers of both."""
         return jax.tree.map(jnp.copy, params)
 
     def update(self, average: Params, params: Params, step: jax.Array | int) -> Params:
-        """The average after an update that made `params`, with `step` updates before it."""
+        """The average after an update that gave `params`, with `step` updates before it."""
         new = 1 - self.rate(step)
 
         def move(mean: jax.Array, theta: jax.Array) -> jax.Array:
