@@ -62,7 +62,7 @@ class CrossEntropy:
         labels = jnp.asarray(labels)
         if labels.shape == (B,) and jnp.issubdtype(labels.dtype, jnp.integer):
             targets = (labels[:, None] == jnp.arange(C)).astype(logits.dtype)
-            # A label outside 0..C-1 would have a row of zeros, and silently a loss of 0. NaN stops the run instead.
+            # A label outside 0..C-1 matches no class, so its loss would silently be 0. NaN stops the run instead.
             known = (labels >= 0) & (labels < C)
             targets = jnp.where(known[:, None], targets, jnp.nan)
         elif labels.shape == (B, C):

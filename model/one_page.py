@@ -31,7 +31,7 @@ def vit_forward(params: Any, images: jax.Array, labels: jax.Array, patch: int, H
         norm_1, qkv, out, norm_2, expand, project = block_layers(params, i)
         a, norm_1_cache = layer_norm(norm_1, x)  # (B, N, D)                                          LN.1, LN.2
         q, k, v = (split_heads(third, H) for third in jnp.split(dense(qkv, a), 3, axis=-1))  # each (B, H, N, K)  MHA.1
-        q = q / math.sqrt(D // H)  # (B, H, N, K)
+        q = q / math.sqrt(D // H)  # (B, H, N, K), and kept divided: dk needs it so
         weights = softmax(q @ k.mT)  # (B, H, N, N)                                                   MHA.2, MHA.3
         mixed = merge_heads(weights @ v)  # (B, N, D)                                                 MHA.4
         x = x + dense(out, mixed)  # (B, N, D)                                                        MHA.5, RES.1

@@ -22,7 +22,7 @@ from optim import Params
 from optim.schedule import Schedule
 
 EMBEDDINGS = ("positions", "class_token")
-"""Parameters that may have two axes and yet are not matrices: they are added to tokens, not multiplied with them."""
+"""Parameters that may have two axes and are no weight matrices: they are added to tokens, not multiplied with them."""
 
 
 class AdamWState(NamedTuple):

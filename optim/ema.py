@@ -4,11 +4,10 @@ exponential average, evaluated in place of the parameters: Szegedy et al. 2016, 
 average = average + (1 - d) * (theta - average)                              (EMA.1)
 d       = min(decay, (1 + t) / (10 + t))                                     (EMA.2)
 
-t is the number of updates made before this one, theta the parameters after it. Late in a run the parameters wander
-around a minimum, and their mean is closer to it than they are. A decay of 0.999 averages over about 1000 steps; early
-in a run these would be mostly the random initial parameters. So d starts at 1/10 (EMA.2, the warmup of TensorFlow's
-ExponentialMovingAverage). EMA.1 adds a small correction to the average, and so keeps more digits than
-decay * average + (1 - decay) * theta.
+t is the number of updates made before this one, theta the parameters after it. The late steps of a run wander about a
+minimum, and their mean is nearer to it than any of them. A decay of 0.999 averages over about 1000 steps. Early in a
+run these would include the random initial values, so EMA.2, the warmup of TensorFlow's ExponentialMovingAverage, begins
+at 1/10. EMA.1 adds a small number to a large one, which keeps more digits than decay * average + (1 - decay) * theta.
 
 Shapes     average is a tree like the parameters, same shapes and types
 """
@@ -23,7 +22,7 @@ from optim import Params
 
 @dataclass(frozen=True)
 class EMA:
-    """Pure `init` and `update`; `decay` is the share of the average that each step keeps, once the warmup is over.
+    """Pure `init` and `update`; `decay` is the share of the old average that an update keeps, once the warmup is over.
 
     Raises:
         ValueError: `decay` is not in [0, 1).
@@ -36,7 +35,7 @@ class EMA:
             raise ValueError(f"decay must be at least 0 and below 1, got {self.decay}")
 
     def init(self, params: Params) -> Params:
-        """The average before the first update: a copy of the parameters, as a step may donate the buffers of both."""
+        """The average before the first update: a copy of the parameters, since a step may donate the memory of both."""
         return jax.tree.map(jnp.copy, params)
 
     def update(self, average: Params, params: Params, step: jax.Array | int) -> Params:

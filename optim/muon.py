@@ -1,25 +1,26 @@
 """Muon: momentum, orthogonalized by Newton-Schulz, for the weight matrices of the encoder; AdamW for everything else.
 
-m     = momentum * m + g                       decaying sum of the gradients                  (MUON.1)
-U     = g + momentum * m                       Nesterov momentum: one step ahead              (MUON.2)
+m     = momentum * m + g                       sum of gradients, older ones count less        (MUON.1)
+U     = g + momentum * m                       Nesterov's: one step ahead of it               (MUON.2)
 X     = U / ||U||                              no singular value is above 1                   (MUON.3)
 X     = a X + (b G + c G G) X,  G = X X^T      Newton-Schulz, five times                      (MUON.4)
 theta = theta - lr * (0.2 sqrt(max(rows, columns)) X + weight_decay * theta)                  (MUON.5)
 
 Let X = P diag(s) Q^T. MUON.4 leaves P and Q as they are and makes a s + b s^3 + c s^5 of each singular value s, so it
-leads towards P Q^T, the orthogonal matrix nearest to U. A few directions dominate a gradient; in P Q^T the others count
-as much. With a, b, c = 3.4445, -4.7750, 2.0315 a small s more than triples each time. The price is that s does not
-converge to 1: after five iterations it is between 0.68 and 1.21 if it started at 0.0015 or more. That is close enough.
+leads towards P Q^T, the orthogonal matrix nearest to U. A few directions dominate a gradient; in P Q^T all of them
+count alike. With a, b, c = 3.4445, -4.7750, 2.0315 a small s more than triples each time. The price is that s does
+not converge to 1: after five times it lies between 0.68 and 1.21, if it began at 0.0015 or more. That is near enough.
 
 The entries of an orthogonal X have mean square 1 / max(rows, columns). The factor in MUON.5 makes that 0.2^2 for any
 shape, which is about that of an AdamW update: so one learning rate and one weight decay serve both. The decay is that
 of ADAMW.4.
 
-The weights of queries, keys and values are three matrices side by side in one array: `qkv/W`, (D, 3D) with columns
-ordered (3, H, K), is orthogonalized as three matrices (D, D). Their rows and columns are those of MUON.5.
+The weights of queries, keys and values lie side by side in one matrix and are three: `qkv/W`, (D, 3D) with columns
+ordered (3, H, K), is orthogonalized as three matrices (D, D), whose rows and columns MUON.5 counts.
 
-AdamW updates biases, gains, class token, positions, patch embedding and head. The first four are not matrices. In a
-matrix that reads pixels or predicts classes, each row or column has a meaning of its own; these need not count alike.
+AdamW updates biases, gains, class token, positions, patch embedding and head. The first four are no weight matrices. In
+a matrix that reads pixels or produces logits each row or column has a meaning of its own, and they should not all count
+alike.
 
 Sources    MUON.1 to MUON.4: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
            MUON.5: Liu et al. 2025, arXiv:2502.16982, section 2.2
@@ -39,13 +40,13 @@ from optim.adamw import AdamW, AdamWState, decays
 HIDDEN = "encoder"
 """The branch of the parameters whose weight matrices Muon updates."""
 FUSED = {"qkv": 3}
-"""Layers whose weight holds several matrices of equal width side by side, and how many."""
+"""Layers whose matrix holds several equally wide matrices side by side, and how many."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """a, b and c of MUON.4."""
 RMS = 0.2
 """Root mean square of an update before the learning rate, for MUON.5."""
 EPS = 1e-7
-"""The smallest divisor in MUON.3: zeros stay zeros, and a gradient that is mere rounding error is not amplified."""
+"""The smallest divisor in MUON.3: zeros stay zeros, and a gradient of mere rounding is not magnified."""
 
 
 class MuonState(NamedTuple):
@@ -82,7 +83,7 @@ class Muon:
             raise ValueError(f"newton_schulz_steps must be at least 1, got {self.newton_schulz_steps}")
 
     def init(self, params: Params) -> MuonState:
-        """The state before the first update. Raises ValueError if there is no parameter for Muon."""
+        """The state before the first update. Raises ValueError if no parameter is Muon's."""
         hidden, others = split(params)
         if not jax.tree.leaves(hidden):
             raise ValueError(f"Muon finds no weight matrix in a branch {HIDDEN!r} of the parameters: use AdamW")
@@ -111,7 +112,7 @@ class Muon:
         return self.adamw.rate(step)
 
     def _direction(self, U: jax.Array, parts: int) -> jax.Array:
-        """The first term of MUON.5, for an array of `parts` matrices side by side."""
+        """The first term of MUON.5, for a matrix that holds so many `parts` side by side."""
         rows, columns = U.shape[0], U.shape[1] // parts
         matrices = U.reshape(rows, parts, columns).swapaxes(0, 1)  # (rows, parts, columns) -> (parts, rows, columns)
         X = RMS * max(rows, columns) ** 0.5 * newton_schulz(matrices, self.newton_schulz_steps)

@@ -1,11 +1,11 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762): each query gets a mean of the values, weighted
-by how well it matches their keys.
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762): for each query a mixture of the values,
+weighted by how well their keys match the query.
 
 Forward    scores  = (q / sqrt(K)) k^T                                       (MHA.2)
            weights = softmax of each row of scores; then dropout, in training  (MHA.3)
            mixed   = weights v                                               (MHA.4)
 Backward   dweights = dmixed v^T,     dv = weights^T dmixed                  (MHA.7)
-           dscores  = softmax and dropout backward of dweights               (MHA.8)
+           dp       = dropout backward of dweights, dscores = softmax backward of dp  (MHA.8)
            dq = dscores k / sqrt(K),  dk = dscores^T (q / sqrt(K))           (MHA.9)
 
 MHA.7 and MHA.9 are the rule for a matrix product: for Z = A B, dA = dZ B^T and dB = A^T dZ. Without the division
@@ -43,7 +43,7 @@ from model.layers.softmax import Softmax, SoftmaxCache
 
 SOFTMAX = Softmax()
 MASKED = -1e30
-"""The score of a masked pair: its exp is exactly 0. Not -inf, of which complex arithmetic makes NaN."""
+"""The score of a pair that is left out: exp turns it into exactly 0. It is finite, as complex infinities give NaN."""
 
 
 class AttentionCache(NamedTuple):
@@ -107,7 +107,7 @@ def _factor(q: jax.Array, scale: jax.Array | None) -> jax.Array | float:
 
 
 def _without_diagonal(scores: jax.Array) -> jax.Array:
-    """The scores, with each token's score for itself masked. Row i belongs to token i; there may be only row 0."""
+    """The scores, with MASKED where a token looks at itself. Row i is token i; a single row is that of token 0."""
     rows, columns = scores.shape[-2:]
     if columns < 2:
         raise ValueError("masked_diagonal needs 2 tokens or more: a single token has no other to attend to")

@@ -1,8 +1,8 @@
 """Self-attention that computes the output of the class token alone, for the last block of a classifier.
 
-The head reads the class token alone, so only token 0 of the last attention's output is used. That output needs the
-query of the class token, and the keys and values of all tokens. The rest is not computed, and what is not computed has
-no gradient. The output equals that of model/layers/multi_head_attention.py at token 0. Compared with that file:
+The head reads the class token alone, so only token 0 of the last block's output is used. For that, the last attention
+needs the query of the class token, and the keys and values of all tokens. Nothing else is computed, and what is not
+computed has no gradient. The output is that of model/layers/multi_head_attention.py at token 0. The differences:
 
 Forward    q       = the class token's query, x[:, 0] W_q + b_q;  k, v of all tokens as in MHA.1    (CTA.1)
            scores, weights, mixed, y as in MHA.2 to MHA.5, with one row instead of N                (CTA.2)
@@ -14,9 +14,9 @@ Backward   dscores and dq of every other token would be zero in MHA.8 and MHA.9:
 A learned temperature or a masked diagonal (MHA.11 to MHA.13) adds nothing new: `dscale` sums over the single row, and
 the diagonal of that row, which belongs to token 0, is its first column.
 
-This saves five sixths of the operations of a block: the queries and the output of the attention and the whole
-feed-forward, for N - 1 of N tokens. A compiler does not find the saving: whoever derives the gradient knows which rows
-of dy are zero; to the compiler they are numbers like any other.
+This saves about five sixths of the operations of a block: the queries, the output projection and the feed-forward of
+N - 1 of N tokens. No compiler finds that. Whoever derives the gradient knows that the other rows of dy are zero; to a
+compiler they are numbers like any other.
 
 Shapes     x, dx (B, N, D); y, dy (B, 1, D); q (B, H, 1, K); k, v (B, H, N, K); scores, weights (B, H, 1, N)
            parameters as in MultiHeadAttention
