@@ -49,7 +49,7 @@ class EncoderBlock(Composite):
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        _ = self.body  # the layers check their own rates
+        _ = self.body  # its layers check their own rates
 
     @property
     def body(self) -> Sequential:

@@ -1,10 +1,11 @@
-"""Half precision: matrix products and activations in bfloat16, everything that sums many numbers in float32.
+"""Half precision: products and activations in bfloat16, what adds up many numbers in float32.
 
 A bfloat16 has the range of a float32 and 8 of its 24 significant bits, so rounding to it errs by up to 2^-8, or 0.4%.
 That is enough for an activation, thousands of which are averaged in a product, and a GPU multiplies such matrices
 several times as fast. It is not enough for a sum: 256 + 1 is 256. So means, variances, the softmax and the loss are
-computed in float32; a matrix product accumulates in float32 and rounds its result once; and the parameters, to which
-small steps are added, stay in float32 (mixed-precision training: Micikevicius et al. 2018, arXiv:1710.03740).
+computed in float32; a product, a parameter's gradient among them, adds up in float32 and rounds its result once; and
+the parameters, to which small steps are added, stay in float32 (mixed-precision training: Micikevicius et al. 2018,
+arXiv:1710.03740).
 
 No layer knows about this. `Cast` wraps a layer and converts what enters and leaves it. A cast is the identity up to
 rounding, so its backward casts the gradient back. `mixed_precision` wraps each layer of a model in a `Cast`.
