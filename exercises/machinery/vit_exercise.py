@@ -33,7 +33,7 @@ Tree = Any
 
 
 def check_vit(path: Path, reveal: bool = False) -> Outcome:
-    """Compare the gradients of the first step, then the losses of a run."""
+    """Gradients of one step first, then the losses of a run."""
     try:
         source = read(path)
         module = load(source, path)
