@@ -17,10 +17,10 @@ install-dev: $(VENV)/installed-dev
 install-docs: $(VENV)/installed-docs
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d; name one: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, but this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 
-# The files `installed*` say when pip last ran, so that it runs again only when the requirements change.
+# The files `installed*` record when pip last ran, so that it runs again only when the requirements change.
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/python evaluate.py
 	$(BIN)/python gradcheck.py
 
-# Warnings are errors, a page that cannot be run among them. From scratch: numbers must not outlive the code they come from.
+# Warnings are errors, and so is a page whose code fails. Built from scratch, because its numbers come from the code.
 docs: install-docs
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "open build/docs/index.html"

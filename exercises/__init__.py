@@ -1,1 +1,1 @@
-"""Backward passes to write oneself, each in a file of its own: `python -m exercises list`."""
+"""Exercises: write backward passes yourself, one per file. `python -m exercises list` shows them."""

@@ -1,14 +1,14 @@
 """Write backward passes yourself, and have them checked.
 
-    python -m exercises list               all exercises, and which are done
+    python -m exercises list               all exercises; an x marks those that are done
     python -m exercises shapes NAME        what is given, what is cached, what is asked for
-    python -m exercises check [NAME]       one, or all; --reveal shows the true value too
-    python -m exercises hint NAME          a question, then a picture, then a line
-    python -m exercises solution NAME      once it is done
-    python -m exercises reset NAME         the file as it was; yours is kept beside it
-    python -m exercises watch              check a file whenever it is saved
+    python -m exercises check [NAME]       check one, or all; --reveal shows the true value too
+    python -m exercises hint NAME          a question, then a picture, then a line of the solution
+    python -m exercises solution NAME      the reference solution, once yours passes
+    python -m exercises reset NAME         restore the file; yours is kept beside it
+    python -m exercises watch              check each file whenever it is saved
 
-Each exercise is a file of exercises/ with the forward given and the backward empty. Take them in any order.
+Each exercise is a file of exercises/, in which the forward is given and the backward is empty. Take them in any order.
 """
 
 import argparse
@@ -38,7 +38,7 @@ POLL_SECONDS = 0.5
 
 
 class Item(NamedTuple):
-    """An entry of the list: `check(path, reveal, brief)` judges a file, `shapes(path)` says what is asked for."""
+    """An entry of the list: `check(path, reveal, brief)` checks a file, `shapes(path)` tells what is asked for."""
 
     title: str
     check: Callable[[Path, bool, bool], Outcome]
@@ -69,16 +69,16 @@ ITEMS = dict(_items())
 
 
 def main(argv: Sequence[str], folder: Path = FOLDER) -> int:
-    """The command. `folder` holds the reader's files."""
+    """Run a command on the reader's files, which are in `folder`."""
     args = parse_arguments(argv)
     jax.config.update("jax_enable_x64", True)
     name: str = getattr(args, "name", None) or ""
     if name and name not in ITEMS:
         near = difflib.get_close_matches(name, ITEMS, 1)
-        told = f"did you mean {near[0]}?" if near else "see python -m exercises list"
-        raise UserError(f"there is no exercise {name}: {told}")
+        advice = f"did you mean {near[0]}?" if near else "see python -m exercises list"
+        raise UserError(f"there is no exercise {name}: {advice}")
     if getattr(args, "reveal", False) and (not name or name.startswith("fault")):
-        raise UserError("--reveal shows the true value of one wrong gradient: name an exercise that has one")
+        raise UserError("--reveal shows the true value of a wrong gradient: name an exercise that asks for gradients")
     commands: dict[str, Callable[[], int]] = {
         "list": lambda: show_list(folder),
         "check": lambda: check_one(folder, name, args.reveal) if name else check_all(folder),
@@ -101,7 +101,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     for command in ("shapes", "hint", "solution", "reset"):
         commands.add_parser(command).add_argument("name", metavar="NAME")
     check_parser = commands.add_parser("check")
-    check_parser.add_argument("name", metavar="NAME", nargs="?", help="all, if there is none")
+    check_parser.add_argument("name", metavar="NAME", nargs="?", help="the exercise; without it, all are checked")
     check_parser.add_argument("--reveal", action="store_true", help="show the true value beside a wrong one")
     return parser.parse_args(argv)
 
@@ -112,10 +112,10 @@ def tell(lines: Sequence[str]) -> int:
 
 
 def chapter(name: str) -> list[str]:
-    """Where the book derives what is asked for: the page whose paragraph "Now you" names the exercise."""
+    """The chapter of the book with the derivation: the page whose paragraph "Now you" names the exercise."""
     for page in sorted(BOOK.glob("*.md")):
-        told = re.search(r"^\*\*Now you\.\*\*.*?\n\n", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-        if told and f"`{name}`" in told[0]:
+        task = re.search(r"^\*\*Now you\.\*\*.*?\n\n", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        if task and f"`{name}`" in task[0]:
             return ["", f"derived in docs/book/{page.name}"]
     return []
 
@@ -127,7 +127,7 @@ def show_list(folder: Path) -> int:
 
 
 def count(passed: Sequence[str]) -> str:
-    """As in "14 of 31"."""
+    """How many exercises have passed, as in "14 of 31"."""
     return f"{sum(name in passed for name in ITEMS)} of {len(ITEMS)}"
 
 
@@ -144,7 +144,7 @@ def check_one(folder: Path, name: str, reveal: bool = False) -> int:
 
 
 def check_all(folder: Path) -> int:
-    """Check them all; 1 if any is wrong. What has not been begun is not wrong."""
+    """Check all exercises; 1 if any is wrong. An empty one is not wrong."""
     progress, wrong = Progress.load(folder), False
     for name, item in ITEMS.items():
         outcome = item.check(folder / f"{name}.py", False, True)
@@ -164,28 +164,28 @@ def hint(folder: Path, name: str) -> int:
 
 def solution(folder: Path, name: str) -> int:
     if name not in Progress.load(folder).passed:
-        raise UserError(f"{name} is not done: make python -m exercises check {name} pass first, or ask for a hint")
+        raise UserError(f"{name} is not done: python -m exercises check {name} must pass first (hint {name} helps)")
     answer = load_answer(name)
     return tell([answer.solution, answer.explanation.rstrip("\n")])
 
 
 def reset(folder: Path, name: str) -> int:
-    """Write the file as it was. What is there is kept under the first free name."""
+    """Restore the original file. The reader's version is kept under the first free name."""
     path, stub = folder / f"{name}.py", load_answer(name).stub
     if path.exists():
         if path.read_bytes() == stub.encode():
-            return tell([f"{path} is as it was"])
+            return tell([f"{path} is unchanged"])
         backup = next(p for i in range(1, 10**6) if not (p := path.with_name(f"{name}.{i}.bak")).exists())
         path.rename(backup)
-        print(f"yours is kept in {backup}")
+        print(f"your version is kept in {backup}")
     replace_text(path, stub)
     Progress.load(folder).record(name, False)
-    return tell([f"{path} is as it was"])
+    return tell([f"{path} is restored"])
 
 
 def watch(folder: Path, rounds: int | None = None) -> int:
-    """Check each file that changes, until Ctrl-C (or so many looks)."""
-    print(f"watching {folder}: save a file, and it is checked. Ctrl-C ends.", flush=True)
+    """Check each file that changes, until Ctrl-C (or for `rounds` polls)."""
+    print(f"watching {folder}: each file is checked when you save it. Stop with Ctrl-C.", flush=True)
     seen = _times(folder)
     while rounds is None or rounds > 0:
         rounds = None if rounds is None else rounds - 1
@@ -199,10 +199,10 @@ def watch(folder: Path, rounds: int | None = None) -> int:
 
 
 def _times(folder: Path) -> dict[str, int]:
-    """When each exercise was last saved, in nanoseconds."""
+    """When each exercise was last saved: modification times in nanoseconds."""
     found = {}
     for name in ITEMS:
-        with contextlib.suppress(FileNotFoundError):  # an editor may be writing it anew just now
+        with contextlib.suppress(FileNotFoundError):  # an editor may be replacing it at this moment
             found[name] = (folder / f"{name}.py").stat().st_mtime_ns
     return found
 

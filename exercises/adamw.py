@@ -1,7 +1,7 @@
 """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101): one update of one parameter.
 
 m and v are running means of the gradient and of its square, both 0 before the first update. t counts updates from 1.
-The weight decay is decoupled: multiplied by the learning rate, and no part of m or v.
+The weight decay is decoupled: it is multiplied by the learning rate, and does not enter m or v.
 """
 
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), every head by itself.
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), in each head separately.
 
 Forward    scores  = q k^T / sqrt(K)
-           weights = softmax(scores), by rows
+           weights = softmax of each row of scores
            y       = weights v
 """
 

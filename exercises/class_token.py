@@ -1,7 +1,7 @@
 """Class token and positions (Dosovitskiy et al. 2021, arXiv:2010.11929).
 
-Forward    tokens = [class_token, x_1, ..., x_n],   the same class token in front of every image
-           y      = tokens + positions,             the same table for every image
+Forward    tokens = [class_token, x_1, ..., x_n],   with the same class token for every image
+           y      = tokens + positions,             with the same table for every image
 """
 
 from typing import NamedTuple

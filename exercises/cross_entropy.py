@@ -3,7 +3,7 @@
 Forward    p    = softmax(logits)
            loss = -1/B sum_b sum_c t_bc log p_bc,   each row of the targets t sums to 1
 
-The loss is one number, and so is what comes in: dloss is 1 in training. The check takes another number.
+The loss is one number, and so is the incoming gradient: dloss is 1 in training. The check uses another number.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 
 Forward    y = x W + b,   in full y_j = sum_i x_i W_ij + b_j for each token of each image
 
-Write it with indices first: which of the y_j does one x_i reach? Shapes are a check afterwards, no more.
+Write it with indices first: which of the y_j does one x_i reach? Use the shapes only as a check afterwards.
 """
 
 from typing import NamedTuple

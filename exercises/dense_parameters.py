@@ -2,7 +2,7 @@
 
 Forward    y = x W + b,   in full y_j = sum_i x_i W_ij + b_j for each token of each image
 
-One W serves every token of every image. Count what a single W_ij reaches.
+The same W is used for every token of every image. Count what a single W_ij reaches.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Drop path, also called stochastic depth (Huang et al. 2016, arXiv:1603.09382).
 
-Forward    y = x + branch mask / (1 - RATE),   mask is one number an image: 1 kept, 0 dropped
+Forward    y = x + branch mask / (1 - RATE),   mask is one number per image: 1 keeps, 0 drops the branch
 
 In the model the branch is a function of x. Here both are given, and each has its gradient.
 """

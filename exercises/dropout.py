@@ -1,8 +1,8 @@
 """Dropout (Srivastava et al. 2014, JMLR 15:1929).
 
-Forward    y = x mask / (1 - RATE),   mask is 1 where a number is kept and 0 where it is dropped
+Forward    y = x mask / (1 - RATE),   mask is 1 where an element is kept and 0 where it is dropped
 
-The mask is given to the forward, so that every evaluation draws the same.
+The mask is an argument of the forward, so that every evaluation uses the same mask.
 """
 
 from typing import NamedTuple

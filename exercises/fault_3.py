@@ -2,7 +2,7 @@
 
 `python -m exercises check fault_3` plants the fault in the model (in memory, no file is changed), trains a small ViT
 with and without it, and then calls `investigate` below while the fault is in place. The files of model/layers/ show the
-code as it should be: say which line of which of them cannot be what ran.
+correct code: find the file, and the line in it that was changed.
 """
 
 from checks import check_layer

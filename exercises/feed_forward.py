@@ -1,8 +1,8 @@
-"""The feed-forward network of a block: dense, GELU, dense, each token by itself.
+"""The feed-forward network of a block: dense, GELU, dense, for each token separately.
 
 Forward    u = x W_1 + b_1,   g = GELU(u),   y = g W_2 + b_2
 
-The GELU is given, with its slope in the cache.
+The GELU is given, and its slope is in the cache.
 """
 
 from typing import NamedTuple

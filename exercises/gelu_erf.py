@@ -1,4 +1,4 @@
-"""GELU in its exact form (Hendrycks and Gimpel 2016, arXiv:1606.08415): x times the normal distribution at x.
+"""GELU in its exact form (Hendrycks and Gimpel 2016, arXiv:1606.08415): x times the normal CDF at x.
 
 Forward    y = x Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2
 

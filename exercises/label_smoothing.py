@@ -4,8 +4,8 @@ Forward    t    = (1 - S) label + S / C,   each row of the labels sums to 1
            p    = softmax(logits)
            loss = -1/B sum_b sum_c t_bc log p_bc
 
-S is SMOOTHING and C the number of classes. The cache holds the labels as they came in, not t. The loss is one number,
-and so is what comes in: dloss is 1 in training. The check takes another number.
+S is SMOOTHING and C the number of classes. The cache holds the original labels, not t. The loss is one number, and so
+is the incoming gradient: dloss is 1 in training. The check uses another number.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 
 Forward    y = x + gamma branch
 
-x is the main road, branch what the detour brought. There is one gamma, and it serves every token of every image.
+x is the skip connection, branch the output of the branch. The same gamma is used for every token of every image.
 """
 
 from typing import NamedTuple

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 class Cache(NamedTuple):
-    like: jax.Array  # (B, N, D), zeros: tells N
+    like: jax.Array  # (B, N, D), zeros; only its shape matters
 
 
 def forward(x):

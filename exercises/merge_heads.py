@@ -1,4 +1,4 @@
-"""The outputs of all heads, side by side again.
+"""Merging the heads: the outputs of all heads, side by side.
 
 Forward    (B, HEADS, N, K) -> (B, N, HEADS, K) -> (B, N, D),   D = HEADS K
 

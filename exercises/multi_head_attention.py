@@ -1,10 +1,10 @@
-"""Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762), whole.
+"""Complete multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762).
 
-Forward    q, k, v = the three thirds of x W_qkv + b_qkv, cut into HEADS heads of width K
-           weights = softmax(q k^T / sqrt(K)), by rows
+Forward    q, k, v = the three thirds of x W_qkv + b_qkv, split into HEADS heads of width K
+           weights = softmax of each row of q k^T / sqrt(K)
            y       = merge(weights v) W_out + b_out
 
-Work from the end: every line of the forward has a line in the backward, in reverse order.
+Work backwards from the end: every line of the forward has its line in the backward, in reverse order.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Patch embedding (Dosovitskiy et al. 2021, arXiv:2010.11929): an image becomes a row of tokens.
+"""Patch embedding (Dosovitskiy et al. 2021, arXiv:2010.11929): an image becomes a sequence of tokens.
 
 Forward    patches = the image cut into ROWS x COLUMNS patches, each flattened to P = h w CHANNELS values
            y       = patches W + b
 
-The cut moves numbers and computes nothing.
+Cutting only moves numbers; it computes nothing.
 """
 
 from typing import NamedTuple

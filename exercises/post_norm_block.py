@@ -1,9 +1,9 @@
-"""An encoder block with the norm last (Vaswani et al. 2017, arXiv:1706.03762).
+"""A post-norm encoder block (Vaswani et al. 2017, arXiv:1706.03762).
 
 Forward    h = norm_1(x + attention(x))
            y = norm_2(h + feed_forward(h))
 
-The layers are given, backward and all: `dx, grads = layer.backward(params, cache, dy)`.
+The layers are given, including their backward: `dx, grads = layer.backward(params, cache, dy)`.
 """
 
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class Cache(NamedTuple):
 
 
 def forward(x, params):
-    """x (B, N, D), params {name: those of the layer} -> y (B, N, D) and the cache."""
+    """x (B, N, D), params {name: parameters of the layer} -> y (B, N, D) and the cache."""
     a, attention_cache = attention.forward(params["attention"], x)
     h, norm_1_cache = norm_1.forward(params["norm_1"], x + a)
     f, feed_forward_cache = feed_forward.forward(params["feed_forward"], h)

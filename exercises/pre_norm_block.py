@@ -1,9 +1,9 @@
-"""An encoder block with the norm first (Xiong et al. 2020, arXiv:2002.04745).
+"""A pre-norm encoder block (Xiong et al. 2020, arXiv:2002.04745).
 
 Forward    h = x + attention(norm_1(x))
            y = h + feed_forward(norm_2(h))
 
-The layers are given, backward and all: `dx, grads = layer.backward(params, cache, dy)`.
+The layers are given, including their backward: `dx, grads = layer.backward(params, cache, dy)`.
 """
 
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class Cache(NamedTuple):
 
 
 def forward(x, params):
-    """x (B, N, D), params {name: those of the layer} -> y (B, N, D) and the cache."""
+    """x (B, N, D), params {name: parameters of the layer} -> y (B, N, D) and the cache."""
     a, norm_1_cache = norm_1.forward(params["norm_1"], x)
     a, attention_cache = attention.forward(params["attention"], a)
     h = x + a

@@ -3,7 +3,7 @@
 Forward    u = x W,   t = tanh(x)
            y = x + u t
 
-Count the consumers of x. What comes back from them meets in dx.
+Count the consumers of x. The gradients that come back from them meet in dx.
 """
 
 from typing import NamedTuple

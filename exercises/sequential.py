@@ -1,8 +1,8 @@
-"""A row of layers: the chain rule as a loop.
+"""Layers one after another: the chain rule as a loop.
 
-Forward    x_1 = f_1(x),  x_2 = f_2(x_1),  y = f_3(x_2), and each layer keeps a cache of its own
+Forward    x_1 = f_1(x),  x_2 = f_2(x_1),  y = f_3(x_2), and each layer returns a cache of its own
 
-The layers are given, backward and all: `dx, grads = layer.backward(params, cache, dy)`.
+The layers are given, including their backward: `dx, grads = layer.backward(params, cache, dy)`.
 """
 
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ LAYERS = (("first", Dense(D, D)), ("norm", LayerNorm(D)), ("last", Dense(D, D)))
 
 
 class Cache(NamedTuple):
-    params: Any  # those of the forward
-    caches: Any  # one a layer, in the order of LAYERS
+    params: Any  # the parameters of all layers
+    caches: Any  # one per layer, in the order of LAYERS
 
 
 def forward(x, params):
-    """x (B, N, D), params {name: those of the layer} -> y (B, N, D) and the cache."""
+    """x (B, N, D), params {name: parameters of the layer} -> y (B, N, D) and the cache."""
     caches = []
     for name, layer in LAYERS:
         x, cache = layer.forward(params[name], x)

@@ -1,4 +1,4 @@
-"""Queries, keys and values of all heads, cut from one array.
+"""Splitting one array into the queries, keys and values of all heads.
 
 Forward    (B, N, 3 D) -> (B, N, 3, HEADS, K) -> (3, B, HEADS, N, K),   D = HEADS K
 

@@ -1,11 +1,11 @@
-"""The whole of the plumbing: three ways to make a layer out of layers.
+"""All the plumbing of the model: three ways to build a layer from other layers.
 
-Sequential   y = f_n(... f_2(f_1(x)))       dx: walk the layers in reverse, each turns the dy of its output
-                                            into the dy of the layer before it                            (SEQ.1)
+Sequential   y = f_n(... f_2(f_1(x)))       dx: walk the layers in reverse; each turns dy, the gradient of its
+                                            output, into dx, which is the dy of the layer before it       (SEQ.1)
 Residual     y = x + f(x)                   dx = dy + f.backward(dy): x is used twice, so the gradients of
                                             the two uses add                                              (RES.1)
              y = x[:, :tokens] + f(x)       the same, with dy added at these tokens only                  (RES.2)
-Composite    y = body(x)                    a layer with a name of its own whose body is built from others
+Composite    y = body(x)                    a layer with a class of its own, whose body is built from others
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from model.layer import Layer, Params
 
 @dataclass(frozen=True)
 class Sequential:
-    """Layers in a row, each under a name: `Sequential((("norm", LayerNorm(D)), ("head", Dense(D, C))))`.
+    """Named layers, one after another: `Sequential((("norm", LayerNorm(D)), ("head", Dense(D, C))))`.
 
-    `params` and `grads` are dictionaries with these names as keys; the cache is a tuple with one cache a layer.
-    A layer without parameters keeps its place with `{}`. In training each layer draws from a key of its own.
+    `params` and `grads` are dictionaries with these names as keys; the cache is a tuple of the layers' caches.
+    A layer without parameters has the entry `{}`. In training each layer gets a PRNG key of its own.
 
     Raises:
         ValueError: two layers have the same name.
@@ -47,7 +47,7 @@ class Sequential:
         return x, tuple(caches)
 
     def keys(self, key: jax.Array | None) -> list[jax.Array | None]:
-        """A key for each layer, of the one that `forward` is given; with None each gets None."""
+        """Split the key that `forward` is given into one per layer; in evaluation (None) each layer gets None."""
         return [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
@@ -61,10 +61,10 @@ class Sequential:
 class Residual:
     """A skip connection around `body`, whose output must have the shape of its input.
 
-    Where the body returns only the first `tokens` tokens of (B, N, D), so does this layer.
+    If the body returns only the first `tokens` tokens of its input (B, N, D), so does this layer.
 
     The `dy` that goes straight through is why deep stacks of such blocks train at all: however small the gradient
-    through `body` becomes, the identity passes its share on undiminished.
+    through `body` becomes, the identity passes `dy` on undiminished.
     """
 
     body: Layer
@@ -78,7 +78,7 @@ class Residual:
         return self.skip(x) + y, cache
 
     def skip(self, x: jax.Array) -> jax.Array:
-        """What goes past the body."""
+        """The part of x that is added to the output of the body."""
         return x if self.tokens is None else x[:, : self.tokens]
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
@@ -89,7 +89,7 @@ class Residual:
 
 
 class Composite:
-    """Base of a layer that is only a composition: a subclass says in `body` what it is made of.
+    """Base class of a layer that is only a composition: a subclass defines `body`, the layer it consists of.
 
     Parameters, cache and gradients are those of the body, so a composite has no backward rule that could be wrong.
     """

@@ -7,10 +7,10 @@ In a pre-norm block (Xiong et al. 2020, arXiv:2002.04745) the gradient has a pat
 additions alone; in the original post-norm block (Vaswani et al. 2017, arXiv:1706.03762) each norm on the way scales it,
 which makes deep stacks harder to train without warmup. Neither needs a backward rule of its own: both are compositions.
 
-The last block of a classifier that pools by the class token has one token to compute: its attention is that of
-model/layers/class_token_attention.py, and what stands behind it sees one token in place of N.
+In a classifier that pools by the class token, the last block computes that token alone: its attention is that of
+model/layers/class_token_attention.py, and everything after it sees one token instead of N.
 
-Shapes     x, y (B, N, D); y (B, 1, D) of a last block that computes the class token alone
+Shapes     x, y (B, N, D); y (B, 1, D) from a last block that computes the class token alone
 """
 
 from dataclasses import dataclass, replace
@@ -29,12 +29,13 @@ class EncoderBlock(Composite):
     """One block, built from its parts: `EncoderBlock(MultiHeadAttention(D, H), FeedForward(D, M), LayerNorm(D))`.
 
     Attributes:
-        attention, feed_forward, norm: the layers; the block has two norms like this one, with parameters of their own.
-        norm_first: pre-norm, else post-norm.
-        dropout: rate behind the attention; that of the feed-forward is its own.
-        layer_scale: the gains at the end of each branch; None: there are none.
-        drop_path: rate at which each whole branch is dropped.
-        tokens: how many tokens the attention returns, the first ones; None: all.
+        attention, feed_forward: the layers inside the two branches.
+        norm: the layer norm; each branch has one like it, with parameters of its own.
+        norm_first: True for pre-norm, False for post-norm.
+        dropout: rate after the attention; `feed_forward` has a rate of its own.
+        layer_scale: the gains at the end of each branch; None: no gains.
+        drop_path: probability that a branch is dropped.
+        tokens: the attention returns only the first `tokens` tokens; None: all of them.
 
     Raises:
         TypeError: a part is no layer.
@@ -63,7 +64,7 @@ class EncoderBlock(Composite):
         return Sequential((("attention", attention), ("feed_forward", feed_forward)))
 
     def branch(self, *layers: tuple[str, Layer], tokens: int | None = None) -> Layer:
-        """These layers on a residual branch that returns the first `tokens` tokens, and a norm in front or behind."""
+        """A residual branch of these layers that returns the first `tokens` tokens, with the norm before or after."""
         scale: tuple[tuple[str, Layer], ...] = () if self.layer_scale is None else (("layer_scale", self.layer_scale),)
         inside = (*layers, *scale, ("drop_path", DropPath(self.drop_path)))
         if self.norm_first:
@@ -73,14 +74,14 @@ class EncoderBlock(Composite):
 
 @dataclass(frozen=True)
 class Encoder(Composite):
-    """`layers` copies of `block`, each with parameters of its own, under `block_0`, `block_1`, ...
+    """`layers` blocks like `block`, each with parameters of its own, named `block_0`, `block_1`, ...
 
     `block.drop_path` is the rate of the last block. With `drop_path_rule="linear"` it grows from 0 at the first, since
     early blocks serve all later ones (Huang et al. 2016, arXiv:1603.09382); with `"constant"` all blocks have it.
-    `last` is the last block where it is another one, as one that returns the class token alone.
+    `last` replaces the last block, for example by one that returns the class token alone.
 
     Raises:
-        ValueError: fewer than one layer, or a rule that is neither.
+        ValueError: fewer than one layer, or an unknown `drop_path_rule`.
     """
 
     block: EncoderBlock

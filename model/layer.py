@@ -11,8 +11,8 @@ Params = dict[str, Any]
 class Layer(Protocol):
     """A frozen dataclass that holds configuration and no arrays.
 
-    Nothing is ever stored in a layer, so a whole model is hashable and a training step is one traced function. What the
-    backward pass needs travels in the cache, a NamedTuple that `forward` returns and `backward` consumes.
+    Nothing is ever stored in a layer, so a whole model is hashable and a training step is one traced function.
+    `forward` returns what the backward pass needs in a cache, a NamedTuple, and `backward` takes it.
     """
 
     def __hash__(self) -> int:

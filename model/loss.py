@@ -8,7 +8,7 @@ Backward   dz     = (p * sum_c t - t) / B                                    (CE
 Where CE.4 comes from: ∂log p_c / ∂z_i = delta_ci - p_i, so dz_i = -1/B sum_c t_c (delta_ci - p_i)
 = (p_i sum_c t_c - t_i) / B, and the targets of a probability distribution sum to 1: p - t. Softmax and logarithm, each
 with a delicate derivative, collapse to a subtraction. Because the logarithm is taken inside (CE.1), logits of 1e4 are
-no trouble: exp sees nothing above 0, and the sum in the logarithm is at least 1.
+safe: the argument of exp is never above 0, and the sum in the logarithm is at least 1.
 
 Shapes     z (logits), p, t, dz (B, C); labels (B,) integers or (B, C) probabilities; loss ()
 Cache      p and t, both (B, C)
@@ -50,7 +50,7 @@ class CrossEntropy:
         return (p * targets.sum(axis=-1, keepdims=True) - targets) / len(p)  # CE.4
 
     def each(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
-        """The loss of each image, (B,): what an evaluation adds up when its last batch is padded."""
+        """The loss of each image, (B,): an evaluation needs it to leave out the padding of its last batch."""
         return -(self._targets(logits, labels) * self._log_p(logits)).sum(axis=-1)
 
     def _log_p(self, logits: jax.Array) -> jax.Array:

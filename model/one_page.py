@@ -1,12 +1,12 @@
-"""The whole model on one page: a Vision Transformer from pixels to the loss, and back to the gradient of every number.
+"""The whole model on one page: a Vision Transformer from pixels to the loss, and back to every gradient.
 
-`vit_forward` computes the loss of a batch and keeps what the way back needs. `vit_backward` undoes it line by line,
-from the last to the first. Both read the tree of parameters of `ViT` (model/vit.py) with its default options, and
-give the same loss and the same gradients. `ViT` is composed of layers, each with its options and derived in a file of
-its own; here are no classes and no options. Read it from top to bottom: lines have their shape and their tag.
+`vit_forward` computes the loss of a batch and keeps what the backward pass needs. `vit_backward` goes through the same
+lines from the last to the first. Both take the parameters of a `ViT` (model/vit.py) with default options, and give the
+same loss and the same gradients. `ViT` is composed of layers, each with options and a derivation in its own file. This
+file has no classes and no options. Read it from top to bottom: every line has its shape and its tag.
 
 Sizes   B images, n patches of P values, N = n + 1 tokens of width D, H heads of width K = D / H, M hidden, C classes
-Names   dz is the gradient of the loss with respect to z; it has the shape of z, and comes from where z was used
+Names   dz is the gradient of the loss with respect to z, and has the shape of z; every use of z contributes to it
 """
 
 import math
@@ -49,7 +49,7 @@ def vit_forward(params: Any, images: jax.Array, labels: jax.Array, patch: int, H
 
 
 def vit_backward(params: Any, cache: Any, patch: int, image_shape: tuple[int, ...], H: int) -> tuple[jax.Array, Any]:
-    """The gradient of the loss with respect to the images, and a tree like `params` of the parameters' gradients."""
+    """The gradients of the loss with respect to the images and to the parameters, these in a tree like `params`."""
     patches, kept, norm_cache, z, p, target = cache
     grads: Any = {"patch_embedding": {}, "encoder": {}}
     dlogits = (p - target) / len(p)  # (B, C)                                                         CE.4
@@ -80,12 +80,12 @@ def vit_backward(params: Any, cache: Any, patch: int, image_shape: tuple[int, ..
     embedding = params["patch_embedding"]["project"]
     dpatches, grads["patch_embedding"]["project"] = dense_backward(embedding, patches, dx[:, 1:])  # (B, n, P)  POS.5
     dimages = uncut(dpatches, patch, image_shape)  # (B, height, width, channels)                     PATCH.3
-    # In `params` layers without parameters have their places too, as `{}`.
+    # `params` has an entry `{}` for each layer without parameters; `grads` so far has none.
     return dimages, jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(grads))
 
 
 def block_layers(params: Any, i: int) -> tuple[Any, ...]:
-    """The parameters of the six layers of a block that have any, in the order of the forward pass."""
+    """The parameters of a block's six layers with parameters, in the order of the forward pass."""
     attention, feed_forward = (params["encoder"][f"block_{i}"][name] for name in ("attention", "feed_forward"))
     inner, outer = attention["attention"], feed_forward["feed_forward"]
     return attention["norm"], inner["qkv"], inner["out"], feed_forward["norm"], outer["expand"], outer["project"]

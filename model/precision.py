@@ -7,9 +7,8 @@ computed in float32; a product, a parameter's gradient among them, adds up in fl
 the parameters, to which small steps are added, stay in float32 (mixed-precision training: Micikevicius et al. 2018,
 arXiv:1710.03740).
 
-No layer knows of any of this. `Cast` stands around a layer and changes the types of what enters and leaves it; a cast
-is the identity but for rounding, so its gradient is the identity, cast back. `mixed_precision` puts a `Cast` around
-each layer of a model.
+No layer knows about this. `Cast` wraps a layer and converts what enters and leaves it. A cast is the identity up to
+rounding, so its backward casts the gradient back. `mixed_precision` wraps each layer of a model in a `Cast`.
 """
 
 from collections.abc import Iterator
@@ -29,16 +28,16 @@ from model.layers.softmax import Softmax
 Precision = Literal["float32", "bfloat16"]
 
 IN_FLOAT32 = (LayerNorm, GELU, Softmax)
-"""Layers that add up many numbers, or whose function is steep: they compute in float32, between half activations."""
+"""Layers that sum many numbers or whose function is steep. They compute in float32; inputs and outputs are bfloat16."""
 
 
 @dataclass(frozen=True)
 class Cast:
     """`layer`, computed in the type `inside`, between an input of type `before` and an output of type `after`.
 
-    `forward` casts the parameters and x on the way in and y on the way out; `backward` the parameters, the cache and dy
-    on the way in, dx and the gradients of the parameters on the way out: these get the type of the parameters. Arrays
-    of the cache as large as x are kept in the type of x, so that the cache takes no more memory than in half precision.
+    `forward` casts the parameters and x on the way in, and y on the way out. `backward` casts the parameters, the cache
+    and dy on the way in, and dx and the gradients on the way out; gradients get the type of their parameters. Arrays of
+    the cache with the shape of x are kept in the type of x, so that the cache takes no more memory than x does.
     """
 
     layer: Layer
@@ -71,8 +70,8 @@ def _cast(tree: Any, kind: Precision, shape: tuple[int, ...] | None = None) -> A
 def mixed_precision(model: Sequential) -> Sequential:
     """`model` from a float32 input to a float32 output, with everything but its last layer in half precision.
 
-    The last layer, whose output the loss reads, computes in float32: logits are told apart by less than half precision
-    can.
+    The last layer computes in float32, because the loss depends on differences between logits that bfloat16 cannot
+    resolve.
     """
     *body, (name, head) = model.layers
     inner = in_half_precision(Sequential(tuple(body)), before="float32")
@@ -80,7 +79,7 @@ def mixed_precision(model: Sequential) -> Sequential:
 
 
 def in_half_precision(layer: Any, before: Precision = "bfloat16") -> Any:
-    """`layer` with a `Cast` around each layer inside it that computes; what enters the first has the type `before`."""
+    """`layer` with a `Cast` around each of its leaves (model/walk.py); the input of the first has the type `before`."""
     if isinstance(layer, Sequential):
         return Sequential(tuple(_in_a_row(layer, before)))
     if isinstance(layer, Residual):

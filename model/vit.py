@@ -3,10 +3,10 @@
 Forward    images (B, H, W, C); with shifted_patches, (B, H, W, 5 C)
            -> patch_embedding      (B, n, D)    n = patches
            -> position_embedding   (B, N, D)    N = n + 1 with a class token
-           -> dropout, encoder, norm   (B, N, D); where the class token is pooled, (B, 1, D): the others end here
+           -> dropout, encoder, norm   (B, N, D); or (B, 1, D), the class token alone, if that is pooled
            -> pooling              (B, D)
            -> head                 (B, num_classes) logits
-Backward   the same list from below, each layer handing its dx to the one above (SEQ.1 in model/combinators.py)
+Backward   the same list from the bottom up: each layer passes its dx to the one above (SEQ.1 in model/combinators.py)
 
 The whole model is one `Sequential`: to follow the gradient, read the list in `body` upwards.
 """
@@ -37,28 +37,28 @@ class ViT(Composite):
 
     `params = vit.init(key)`; `logits, cache = vit.forward(params, images, key=None)`;
     `dimages, grads = vit.backward(params, cache, dlogits)`. Images are float arrays (B, H, W, C), logits
-    (B, num_classes). With dtype="float32" everything computes in the type of `params` and `images`, which in a gradient
-    check is float64; with "bfloat16" everything up to the head in half precision, as model/precision.py says.
+    (B, num_classes). With dtype="float32" everything is computed in the type of `params` and `images`, which in a
+    gradient check is float64; with "bfloat16", everything up to the head in half precision (model/precision.py).
 
     Attributes:
-        image_size, patch_size: pixels, a side or (height, width); patches must tile the image.
-        channels: C, values a pixel.
+        image_size, patch_size: pixels, the side of a square or (height, width); patches must tile the image.
+        channels: C, values per pixel.
         d_model, heads, layers, mlp_dim: width D, heads H, encoder blocks, hidden width M of the feed-forward.
         num_classes: width of the logits.
-        norm: where the layer norms of a block stand, "pre" or "post" (model/encoder.py).
-        final_norm: a layer norm behind the encoder; pre-norm stacks want it.
+        norm: where the layer norms of a block are, "pre" or "post" (model/encoder.py).
+        final_norm: a layer norm after the encoder; pre-norm models need it.
         pooling: "class_token" or "mean" (of the patch tokens).
-        class_token: a learned token in front; pooling by it needs it, mean pooling can do without.
+        class_token: prepend a learned token; required by pooling "class_token", optional with "mean".
         positions: "learned", "sinusoidal_1d", "sinusoidal_2d" or "none".
         patch_norm_before, patch_norm_after: layer norm around the patch projection.
         gelu: "tanh" or "erf". qkv_bias: biases on queries, keys and values. eps: of every layer norm.
         head_weights: "zeros" (first loss is log(num_classes)) or "glorot".
-        dropout, embedding_dropout, attention_dropout: rates in the blocks, behind the positions, on attention weights.
-        drop_path, drop_path_rule: rate of the last block, growing "linear"-ly from 0 or "constant".
-        layer_scale: where the gains at the end of each branch start (model/layers/layer_scale.py); None: no gains.
+        dropout, embedding_dropout, attention_dropout: rates in the blocks, after the positions, on attention weights.
+        drop_path: rate of the last block. drop_path_rule: the others' rates, "linear" (growing from 0) or "constant".
+        layer_scale: initial gains at the end of each branch (model/layers/layer_scale.py); None: no gains.
         learned_temperature, masked_diagonal: locality self-attention (model/layers/attention.py).
-        shifted_patches: patches of the image and four shifted copies (model/layers/shifted_patches.py), which in its
-            paper goes with patch_norm_before.
+        shifted_patches: patches of the image and four shifted copies (model/layers/shifted_patches.py); the paper
+            combines it with patch_norm_before.
         dtype: "float32" or "bfloat16".
 
     Raises:
@@ -109,7 +109,7 @@ class ViT(Composite):
             raise ValueError("pooling 'class_token' needs class_token=True; or choose pooling 'mean'")
         _ = self.body  # the layers check their own sizes, rates and choices
         if self.masked_diagonal and self.position_embedding.tokens < 2:
-            raise ValueError("masked_diagonal leaves a lone token nothing to look at: choose a smaller patch_size")
+            raise ValueError("masked_diagonal needs 2 tokens or more: choose a smaller patch_size")
 
     @property
     def patch_embedding(self) -> PatchEmbedding:
@@ -145,7 +145,7 @@ class ViT(Composite):
             drop_path=self.drop_path,
         )
         last = None
-        if self.pooling == "class_token":  # the only token that anything behind the last attention reads
+        if self.pooling == "class_token":  # nothing after the last attention reads another token
             last = replace(block, attention=ClassTokenAttention(self.d_model, self.heads, **attention), tokens=1)
         return Encoder(block, self.layers, self.drop_path_rule, last)
 

@@ -1,7 +1,7 @@
-"""Walking through a composed layer: which layers it is made of, and what reaches each of them.
+"""Walking through a composed layer: the layers inside it, and the activations that reach them.
 
-A layer has the path of its parameters, as in `encoder/block_0/attention/norm`; the one that the walk starts from has
-the empty path. Parents come before what is inside them, and otherwise the order is that of the forward pass.
+The path of a layer is that of its parameters, for example `encoder/block_0/attention/norm`; the layer that the walk
+starts from has the empty path. A layer comes before those inside it; otherwise the order is that of the forward pass.
 """
 
 from collections.abc import Generator, Iterator
@@ -14,7 +14,7 @@ from model.layer import Layer, Params
 
 
 class Activation(NamedTuple):
-    """What a layer is given when the forward pass comes to it."""
+    """What a layer is given in a forward pass."""
 
     path: str
     layer: Layer
@@ -24,7 +24,7 @@ class Activation(NamedTuple):
 
 
 def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
-    """The named layers that `layer` is composed of; none if it computes by itself."""
+    """The named layers that `layer` is composed of; none if it is a leaf, which computes by itself."""
     if isinstance(layer, Composite | Residual):
         return children(layer.body)
     return layer.layers if isinstance(layer, Sequential) else ()
@@ -38,14 +38,14 @@ def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
 
 
 def leaves(layer: Layer) -> Iterator[tuple[str, Layer]]:
-    """The layers that compute by themselves, each with its path."""
+    """The leaves, that is the layers that compute by themselves, each with its path."""
     return ((path, inner) for path, inner in walk(layer) if not children(inner))
 
 
 def activations(
     layer: Layer, params: Params, x: jax.Array, key: jax.Array | None = None, path: str = ""
 ) -> Generator[Activation, None, jax.Array]:
-    """Run `layer` forward and yield what reaches it and every layer inside it, as `walk` yields these.
+    """Run `layer` forward and yield what reaches it and every layer inside it, in the order of `walk`.
 
     The generator returns the output (the value of `yield from`).
     """

@@ -37,12 +37,12 @@ class AdamW:
 
     Attributes:
         learning_rate: a number, or a schedule: a function of the number of updates made so far.
-        beta1, beta2: memory of the two running means, in [0, 1).
-        eps: added to the root, outside it; keeps the quotient finite.
-        weight_decay: share of a matrix taken off in each step, times the learning rate.
+        beta1, beta2: decay rates of the two running means, in [0, 1).
+        eps: added to the square root, not under it; keeps the quotient finite.
+        weight_decay: times the learning rate, the share by which a matrix shrinks in each step.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of range.
     """
 
     learning_rate: float | Schedule = 1e-3
@@ -68,7 +68,7 @@ class AdamW:
         """One step; `grads` has the tree of `params`. Returns the new parameters and the new state."""
         t = state.step + 1
         rate = self.rate(state.step)
-        # The moments' types must not grow in a float32 run under x64, so scalars take the type of what they multiply.
+        # In a float32 run under x64 the moments must stay float32, so scalars take the type of what they multiply.
         unbias1 = 1 - jnp.power(self.beta1, jnp.asarray(t, dtype=float))
         unbias2 = 1 - jnp.power(self.beta2, jnp.asarray(t, dtype=float))
 

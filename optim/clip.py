@@ -3,7 +3,7 @@
 norm    = sqrt(sum of the squares of all elements of all tensors)            (CLIP.1)
 clipped = grads * min(1, max_norm / norm)                                    (CLIP.2)
 
-All tensors are scaled by one number, so the direction of the step stays as it was.
+All tensors are scaled by one number, so the direction of the gradient does not change.
 """
 
 import jax
@@ -18,7 +18,7 @@ def global_norm(tree: Params) -> jax.Array:
 
 
 def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[Params, jax.Array]:
-    """Return `(clipped, norm)`: gradients of global norm at most `max_norm`, and the norm that they had.
+    """Return `(clipped, norm)`: gradients of global norm at most `max_norm`, and their norm before clipping.
 
     Raises:
         ValueError: `max_norm` is not positive.
@@ -26,5 +26,5 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[Params, jax.Arr
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive, got {max_norm}")
     norm = global_norm(grads)
-    scale = max_norm / jnp.maximum(norm, max_norm)  # min(1, max_norm / norm), and no 0 / 0 when all is zero
+    scale = max_norm / jnp.maximum(norm, max_norm)  # min(1, max_norm / norm), without 0 / 0 for zero gradients
     return jax.tree.map(lambda gradient: gradient * scale.astype(gradient.dtype), grads), norm  # CLIP.2

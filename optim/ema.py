@@ -39,7 +39,7 @@ class EMA:
         return jax.tree.map(jnp.copy, params)
 
     def update(self, average: Params, params: Params, step: jax.Array | int) -> Params:
-        """The average after an update that made `params`, with `step` updates before it."""
+        """The average after an update that gave `params`, with `step` updates before it."""
         new = 1 - self.rate(step)
 
         def move(mean: jax.Array, theta: jax.Array) -> jax.Array:

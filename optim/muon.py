@@ -1,4 +1,4 @@
-"""Muon: momentum, orthogonalized by Newton-Schulz, for the weight matrices of the encoder; AdamW for all else.
+"""Muon: momentum, orthogonalized by Newton-Schulz, for the weight matrices of the encoder; AdamW for everything else.
 
 m     = momentum * m + g                       sum of gradients, older ones count less        (MUON.1)
 U     = g + momentum * m                       Nesterov's: one step ahead of it               (MUON.2)
@@ -11,9 +11,9 @@ leads towards P Q^T, the orthogonal matrix nearest to U. A few directions domina
 count alike. With a, b, c = 3.4445, -4.7750, 2.0315 a small s more than triples each time. The price is that s does
 not converge to 1: after five times it lies between 0.68 and 1.21, if it began at 0.0015 or more. That is near enough.
 
-The entries of an orthogonal X have mean square 1 / max(rows, columns). The factor in MUON.5 makes that 0.2^2 whatever
-the shape, about what an update of AdamW has: so one learning rate and one weight decay serve both. The decay is that of
-ADAMW.4.
+The entries of an orthogonal X have mean square 1 / max(rows, columns). The factor in MUON.5 makes that 0.2^2 for any
+shape, which is about that of an AdamW update: so one learning rate and one weight decay serve both. The decay is that
+of ADAMW.4.
 
 The weights of queries, keys and values lie side by side in one matrix and are three: `qkv/W`, (D, 3D) with columns
 ordered (3, H, K), is orthogonalized as three matrices (D, D), whose rows and columns MUON.5 counts.
@@ -24,8 +24,8 @@ alike.
 
 Sources    MUON.1 to MUON.4: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
            MUON.5: Liu et al. 2025, arXiv:2502.16982, section 2.2
-Shapes     g, m, U, X, theta (rows, columns), all of one type; where rows > columns, MUON.4 works on the transpose, so
-           that G is the smaller of two squares
+Shapes     g, m, U, X, theta (rows, columns), all of one type; if rows > columns, MUON.4 works on the transpose, so that
+           G is the smaller of the two possible squares
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from optim import Params
 from optim.adamw import AdamW, AdamWState, decays
 
 HIDDEN = "encoder"
-"""The branch of the parameters whose weight matrices are Muon's."""
+"""The branch of the parameters whose weight matrices Muon updates."""
 FUSED = {"qkv": 3}
 """Layers whose matrix holds several equally wide matrices side by side, and how many."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -50,8 +50,8 @@ EPS = 1e-7
 
 
 class MuonState(NamedTuple):
-    momentum: Params  # m of MUON.1; None for each parameter that is AdamW's
-    adamw: AdamWState  # of the others; None for each parameter that is Muon's
+    momentum: Params  # m of MUON.1; None for each parameter that AdamW updates
+    adamw: AdamWState  # of the other parameters; None for each that Muon updates
 
     @property
     def step(self) -> jax.Array:
@@ -64,12 +64,12 @@ class Muon:
     """Pure `init` and `update`; nothing is stored in the optimizer.
 
     Attributes:
-        adamw: updates what is not Muon's; its learning rate and weight decay are those of all parameters.
-        momentum: memory of the sum of gradients, in [0, 1).
-        newton_schulz_steps: how often MUON.4 is repeated.
+        adamw: updates the other parameters; its learning rate and weight decay hold for all.
+        momentum: decay rate of the sum of gradients, in [0, 1).
+        newton_schulz_steps: iterations of MUON.4.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of range.
     """
 
     adamw: AdamW
@@ -120,7 +120,7 @@ class Muon:
 
 
 def newton_schulz(U: jax.Array, steps: int) -> jax.Array:
-    """Matrices (..., rows, columns) with all singular values brought near to 1: MUON.3, and MUON.4 so many times."""
+    """Bring all singular values of matrices (..., rows, columns) close to 1: MUON.3, then MUON.4 `steps` times."""
     if U.shape[-2] > U.shape[-1]:
         return newton_schulz(U.swapaxes(-1, -2), steps).swapaxes(-1, -2)
     norm = jnp.sqrt((U * U).sum(axis=(-1, -2), keepdims=True))
@@ -133,12 +133,12 @@ def newton_schulz(U: jax.Array, steps: int) -> jax.Array:
 
 
 def is_hidden(path: Any, parameter: jax.Array) -> bool:
-    """Whether the parameter at this path of the tree is Muon's: a weight matrix somewhere below `encoder`."""
+    """Whether Muon updates the parameter at this path of the tree: a weight matrix anywhere below `encoder`."""
     return HIDDEN in _names(path)[:-1] and parameter.ndim == 2 and decays(path, parameter)
 
 
 def split(tree: Params) -> tuple[Params, Params]:
-    """A tree like the parameters as two, Muon's and the others, each with None in the places of the other."""
+    """Split a tree like the parameters in two, Muon's and the rest. Each has None where the other has its leaves."""
 
     def part(muon: bool) -> Params:
         return jax.tree_util.tree_map_with_path(lambda path, x: x if is_hidden(path, x) == muon else None, tree)

@@ -42,7 +42,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Linear from 0 to `peak` over `warmup_steps`, then half a cosine down to `final` at `total_steps`.
+    """Linear from 0 to `peak` over `warmup_steps`, then half a cosine period down to `final` at `total_steps`.
 
     Raises:
         ValueError: the warmup is negative or leaves no step for the cosine.

@@ -138,7 +138,7 @@ def test_a_model_is_a_static_argument():
         ({"layer_scale": 0.0}, "must start above 0"),
         (
             {"masked_diagonal": True, "pooling": "mean", "class_token": False, "patch_size": (6, 8)},
-            "masked_diagonal leaves a lone token nothing to look at: choose a smaller patch_size",
+            "masked_diagonal needs 2 tokens or more: choose a smaller patch_size",
         ),
     ],
     ids=str,

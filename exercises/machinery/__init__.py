@@ -1,1 +1,1 @@
-"""What stands behind `python -m exercises`: nothing in here has to be read to do the exercises."""
+"""The implementation of `python -m exercises`. You need not read it to do the exercises."""

@@ -1,20 +1,20 @@
-"""The answers: solution, explanation, hints and the mistakes that people make, one file an exercise.
+"""The answers: solution, explanation, hints and typical mistakes, one file per exercise.
 
-They are kept in ROT13, so that nobody reads a solution by accident, in an editor's search or in a diff, and yet line by
-line, so that a change of one line is a diff of one line. To read or to write one:
+They are stored in ROT13, so that nobody reads a solution by accident, in an editor's search or in a diff. ROT13 keeps
+the lines, so a change of one line is a diff of one line. To read or write one:
 
     tr A-Za-z N-ZA-Mn-za-m < exercises/answers/layer_norm.rot13
 
-A file is a row of sections, each under a line that begins with `===`:
+A file is a sequence of sections, each under a line that begins with `===`:
 
     === file               the reader's file with the solution in it; what it asks for is the last function
     === explanation        shown after success
-    === hint               three of them: a question, a picture, a line
-    === mistake QUESTION   a wrong version and what to ask who wrote it; `- code` in the file becomes `+ code`
-    === mutant FILE: MISTAKE   of a fault to find: the mutant of checks/mutants.yml that is planted
+    === hint               three of them: a question, a picture, a line of the solution
+    === mistake QUESTION   a wrong version, and the question that its author is asked; `- code` is replaced by `+ code`
+    === mutant FILE: MISTAKE   for a fault to find: the mutant of checks/mutants.yml that is planted
 
-The reader's file is the solution without the body of its last function; `python -m exercises reset NAME` writes it,
-also after a change in here.
+The reader's file is the solution without the body of its last function. After a change of an answer,
+`python -m exercises reset NAME` writes the reader's file again.
 """
 
 import ast
@@ -54,12 +54,12 @@ class Answer:
 
     @property
     def solution(self) -> str:
-        """The last function, as it was solved."""
+        """The last function, with the body that solves the exercise."""
         return "".join(self.source.splitlines(keepends=True)[self._last_function().lineno - 1 :])
 
     def _last_function(self) -> ast.FunctionDef:
         function = ast.parse(self.source).body[-1]
-        assert isinstance(function, ast.FunctionDef), "the last thing in an answer's file must be the function to write"
+        assert isinstance(function, ast.FunctionDef), "the answer's file must end with the function to write"
         return function
 
 
@@ -73,7 +73,7 @@ def parse(text: str) -> Answer:
     """An answer from the text of its file.
 
     Raises:
-        ValueError: a mistake replaces code that is not there exactly once.
+        ValueError: an unknown section, or a mistake that replaces code which does not occur exactly once.
     """
     source, explanation, mutant = "", "", ""
     hints: list[str] = []
@@ -93,7 +93,7 @@ def parse(text: str) -> Answer:
         elif kind == "mutant":
             mutant = rest
         else:
-            raise ValueError(f"a section cannot be called {kind!r}")
+            raise ValueError(f"unknown section {kind!r}")
     return Answer(source, explanation, tuple(hints), tuple(mistakes), mutant)
 
 
@@ -101,6 +101,6 @@ def _patched(source: str, body: str) -> str:
     lines = body.splitlines()
     for find, put in zip(lines[::2], lines[1::2], strict=True):
         if not (find.startswith("- ") and put.startswith("+ ") and source.count(find[2:]) == 1):
-            raise ValueError(f"{find[2:]!r} is there {source.count(find[2:])} times, not once, or it is not replaced")
+            raise ValueError(f"{find[2:]!r} occurs {source.count(find[2:])} times, not once, or has no `+` line")
         source = source.replace(find[2:], put[2:])
     return source

@@ -1,4 +1,4 @@
-"""The exercises, in the order in which the layers build on each other. None needs another."""
+"""The exercises, in the order in which the layers build on each other. None requires another."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -10,8 +10,8 @@ import numpy as np
 
 from checks.draw import draw_params
 from exercises.machinery.answers import FOLDER, load_answer
-from exercises.machinery.exercise import SIZES, Exercise, Invariant, Tree, flat
-from exercises.machinery.reading import load
+from exercises.machinery.exercise import SIZES, Exercise, Invariant, Tree, flatten
+from exercises.machinery.runner import load
 from model.layer import Layer
 from model.layers.dense import Dense
 from model.layers.feed_forward import FeedForward
@@ -25,7 +25,7 @@ IMAGES, PATCHES, P = (B, 12, 10, 3), 6, 60
 
 
 def drawn(**shapes: tuple[int, ...]) -> Callable[[np.random.Generator], dict[str, Tree]]:
-    """Draws arrays of these shapes: matrices that keep the size of what they multiply, gains around 1."""
+    """A function that draws arrays of these shapes: matrices that preserve the variance of x, gains around 1."""
 
     def point(rng: np.random.Generator) -> dict[str, Tree]:
         return {name: _draw(name, shape, rng) for name, shape in shapes.items()}
@@ -64,7 +64,7 @@ def _muon(rng: np.random.Generator) -> dict[str, Tree]:
 
 
 def _gradients(rng: np.random.Generator) -> dict[str, Tree]:
-    size = rng.choice([0.01, 1.0])  # short enough, or too long
+    size = rng.choice([0.01, 1.0])  # a norm below the limit, or above it
     return {"grads": {"W": size * rng.normal(size=(D, M)), "b": size * rng.normal(size=M)}}
 
 
@@ -113,14 +113,14 @@ EXERCISES = (
             Invariant("dx", "product of dx and xhat, summed over the features,", _along_xhat),
         ),
     ),
-    Exercise("residual", "Fan-out: gradients that meet are added", drawn(x=TOKENS, W=(D, D)), ("x", "W")),
+    Exercise("residual", "Fan-out: gradients from several uses add up", drawn(x=TOKENS, W=(D, D)), ("x", "W")),
     Exercise(
-        "sequential", "A row of layers",
+        "sequential", "Layers one after another",
         _layers(first=Dense(D, D), norm=LayerNorm(D), last=Dense(D, D)), ("x", "params"),
     ),
     Exercise(
         "dropout", "Dropout", drawn(x=TOKENS, mask=TOKENS), ("x",),
-        (Invariant("dx", "dx where a number was dropped", lambda a, dy, g: g["dx"] * (1 - a["mask"])),),
+        (Invariant("dx", "dx where an element was dropped", lambda a, dy, g: g["dx"] * (1 - a["mask"])),),
     ),
     Exercise(
         "drop_path", "Drop path", drawn(x=TOKENS, branch=TOKENS, mask=(B, 1, 1)), ("x", "branch"),
@@ -140,21 +140,21 @@ EXERCISES = (
         "mean_pooling", "Mean pooling", drawn(x=TOKENS), ("x",),
         (
             Invariant("dx", "dx at the class token", lambda a, dy, g: g["dx"][:, 0]),
-            Invariant("dx", "sum over the tokens of dx, less dy,", lambda a, dy, g: g["dx"].sum(1) - dy),
+            Invariant("dx", "sum over the tokens of dx, minus dy,", lambda a, dy, g: g["dx"].sum(1) - dy),
         ),
     ),
     Exercise(
         "attention", "Scaled dot-product attention", drawn(q=HEADWISE, k=HEADWISE, v=HEADWISE), ("q", "k", "v"),
         (
             _sums_to_zero("dk", "tokens", -2),
-            Invariant("dv", "sum over the tokens of dv, less that of dy,", lambda a, dy, g: (g["dv"] - dy).sum(-2)),
+            Invariant("dv", "sum over the tokens of dv, minus that of dy,", lambda a, dy, g: (g["dv"] - dy).sum(-2)),
         ),
     ),
     Exercise(
-        "split_heads", "Cutting queries, keys and values into heads", drawn(qkv=(B, N, 3 * D)), ("qkv",),
+        "split_heads", "Splitting queries, keys and values into heads", drawn(qkv=(B, N, 3 * D)), ("qkv",),
         incoming="dparts",
     ),
-    Exercise("merge_heads", "Putting heads side by side", drawn(heads=HEADWISE), ("heads",), incoming="dmerged"),
+    Exercise("merge_heads", "Merging the heads", drawn(heads=HEADWISE), ("heads",), incoming="dmerged"),
     Exercise(
         "multi_head_attention", "Multi-head attention",
         drawn(x=TOKENS, W_qkv=(D, 3 * D), b_qkv=(3 * D,), W_out=(D, D), b_out=(D,)),
@@ -165,8 +165,8 @@ EXERCISES = (
         "feed_forward", "Feed-forward", drawn(x=TOKENS, W_1=(D, M), b_1=(M,), W_2=(M, D), b_2=(D,)),
         ("x", "W_1", "b_1", "W_2", "b_2"),
     ),
-    Exercise("pre_norm_block", "A block with the norm first", BLOCK, ("x", "params")),
-    Exercise("post_norm_block", "A block with the norm last", BLOCK, ("x", "params")),
+    Exercise("pre_norm_block", "A pre-norm encoder block", BLOCK, ("x", "params")),
+    Exercise("post_norm_block", "A post-norm encoder block", BLOCK, ("x", "params")),
     Exercise("adamw", "AdamW", _adamw, ("theta", "m", "v"), function="update"),
     Exercise("muon", "Muon", _muon, ("theta", "m"), function="update"),
     Exercise("clipping", "Clipping by global norm", _gradients, ("clipped",), function="clip"),
@@ -174,26 +174,26 @@ EXERCISES = (
 )  # fmt: skip
 
 
-def solved(name: str) -> ModuleType:
-    """The reader's file as it is when it is solved, as a module."""
+def solution_module(name: str) -> ModuleType:
+    """The reader's file with the solution in it, as a module."""
     return load(load_answer(name).source, FOLDER / f"{name}.rot13")
 
 
 def shapes(exercise: Exercise) -> list[str]:
-    """A table of what is given, what is cached and what is asked for, from a real forward."""
+    """A table of what is given, what is cached and what is asked for, with the shapes of an actual forward."""
     arguments = exercise.arguments()
-    rows = [("given", name, leaf) for name, leaf in flat(arguments).items()]
+    rows = [("given", name, leaf) for name, leaf in flatten(arguments).items()]
     if exercise.is_backward:
-        y, cache = jax.eval_shape(solved(exercise.name).forward, *arguments.values())
-        kept = cache._asdict() if hasattr(cache, "_asdict") else {"cache": cache}
-        rows += [("cached", f"cache.{name}", leaf) for name, leaf in flat(kept).items()]
+        y, cache = jax.eval_shape(solution_module(exercise.name).forward, *arguments.values())
+        cached = cache._asdict() if hasattr(cache, "_asdict") else {"cache": cache}
+        rows += [("cached", f"cache.{name}", leaf) for name, leaf in flatten(cached).items()]
         rows += [("comes in", exercise.incoming, y)]
         asked: dict[str, Any] = {f"d{name}": arguments[name] for name in exercise.wanted}
     else:
-        returned = jax.eval_shape(getattr(solved(exercise.name), exercise.function), *arguments.values())
+        returned = jax.eval_shape(getattr(solution_module(exercise.name), exercise.function), *arguments.values())
         values = returned if isinstance(returned, tuple) and len(exercise.wanted) > 1 else (returned,)
         asked = dict(zip(exercise.wanted, values, strict=True))
-    rows += [("asked for", name, leaf) for name, leaf in flat(asked).items()]
+    rows += [("asked for", name, leaf) for name, leaf in flatten(asked).items()]
     width = max(len(name) for _, name, _ in rows)
     sizes = ", ".join(f"{name}={size}" for name, size in SIZES.items())
     lines = [f"{what:<10} {name:<{width}}  {jnp.shape(leaf)}" for what, name, leaf in rows]

@@ -1,8 +1,8 @@
-"""Checking one exercise, from cheap to sharp.
+"""Checking one exercise, in stages from cheap to thorough. The first stage that fails gives the message.
 
-Syntax; exceptions; names, shapes and types; NaN; the known wrong versions of this exercise; linearity in what comes in;
-invariants; a diagnosis from the pattern of the difference; and for what passes all that, every entry and random
-directions against measured derivatives, by the gradient checker of this project. The first that fails tells.
+The stages: syntax; exceptions; names, shapes and types; NaN; the known wrong versions of this exercise; linearity in
+the incoming gradient; invariants; a diagnosis from the pattern of the difference. What passes all of these is compared
+with measured derivatives by the gradient checker of this project, every entry and in random directions.
 """
 
 from collections.abc import Iterator
@@ -16,29 +16,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from exercises.machinery.answers import FOLDER, load_answer
-from exercises.machinery.catalogue import EXERCISES, solved
-from exercises.machinery.exercise import Exercise, close, flat, named_sizes, unflat
-from exercises.machinery.reading import NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.catalogue import EXERCISES, solution_module
+from exercises.machinery.exercise import Exercise, flatten, named_sizes, nearly_equal, unflatten
+from exercises.machinery.runner import NotWrittenError, ReaderError, function_of, load, read, run
 from verify.case import Case, Tensors
 from verify.check import check_case
 from verify.diagnosis import Evidence, diagnose, wrong_shape
 from verify.probe import MULTIPLE
 from verify.results import wrong_lines
 
-SHOWN = 3  # wrong gradients that are told of; the others are named
+SHOWN = 3  # mistakes that are explained; of the others only the gradients are named
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found: `lines` to print."""
+    """The result of a check, and the lines to print."""
 
     state: Literal["passed", "to do", "wrong"]
     lines: tuple[str, ...] = ()
 
 
 def check(exercise: Exercise, path: Path, reveal: bool = False, measured: bool = True) -> Outcome:
-    """Check the reader's file. With `reveal` the true value is shown too; without `measured` the last stage is left
-    out."""
+    """Check the reader's file. `reveal` shows the true value too; `measured=False` skips the last stage."""
     try:
         lines = _Check(exercise, path, reveal).problems(measured)
     except NotWrittenError:
@@ -56,7 +55,7 @@ class _Check:
         self.written = function_of(self.module, exercise.function)
 
     def problems(self, measured: bool) -> list[str]:
-        """What is wrong, as lines to print; nothing if all is well."""
+        """What is wrong, as lines to print; empty if nothing is."""
         for seed in (0,) if self.exercise.is_backward else range(4):
             arguments = self.exercise.arguments(seed)
             lines = self._problems_at(seed, arguments)
@@ -82,17 +81,17 @@ class _Check:
             if name not in problems and not _fine(found[name], right):
                 problems[name] = self._unknown(name, found[name], found)
         if problems:
-            return list(self._told(problems, found))
+            return list(self._report(problems, found))
         return self._not_linear(found) if self.exercise.is_backward else []
 
     def _forward(self, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        """The reader's own forward: it may keep more in the cache, but must compute what it did."""
+        """The reader's forward: it may cache more, but must return the same output as the original."""
         result = run(function_of(self.module, "forward"), inputs, self.source, self.path).returned
-        right, _ = solved(self.exercise.name).forward(*inputs)
-        if not (isinstance(result, tuple) and len(result) == 2 and close(result[0], right)):
+        right, _ = solution_module(self.exercise.name).forward(*inputs)
+        if not (isinstance(result, tuple) and len(result) == 2 and nearly_equal(result[0], right)):
             raise ReaderError(
                 "`forward` no longer returns what it did. Only its cache may change; "
-                f"python -m exercises reset {self.exercise.name} brings the file back, and keeps a copy"
+                f"python -m exercises reset {self.exercise.name} restores the file, and keeps yours"
             )
         return result
 
@@ -104,38 +103,38 @@ class _Check:
             raise ReaderError(f"`{self.exercise.function}` returns nothing: is there a `return`? {asked}")
         values = returned if isinstance(returned, tuple) else (returned,)
         if len(values) != len(names):
-            told = "one thing" if len(values) == 1 else f"{len(values)} things"
-            raise ReaderError(f"line {self.run.last_line}: `{self.exercise.function}` returns {told}; {asked}")
-        found = flat(dict(zip(names, values, strict=True)))
+            count = "one value" if len(values) == 1 else f"{len(values)} values"
+            raise ReaderError(f"line {self.run.last_line}: `{self.exercise.function}` returns {count}; {asked}")
+        found = flatten(dict(zip(names, values, strict=True)))
         missing, extra = self.right.keys() - found.keys(), found.keys() - self.right.keys()
         if missing or extra:
-            problems = [f"there is no {n}" for n in sorted(missing)] + [f"nobody asked for {n}" for n in sorted(extra)]
+            problems = [f"{n} is missing" for n in sorted(missing)] + [f"{n} is not asked for" for n in sorted(extra)]
             raise ReaderError(f"line {self.run.last_line}: {'; '.join(problems)}")
         for name, value in found.items():
             if not np.issubdtype(np.asarray(value).dtype, np.number):
-                raise ReaderError(f"line {self.run.last_line}: {name} is no array of numbers, but {value!r:.60}")
+                raise ReaderError(f"line {self.run.last_line}: {name} is not an array of numbers, but {value!r:.60}")
         return found
 
     def _known(self, found: Tensors) -> dict[str, str]:
-        """The gradients that are those of a known wrong version, with its question."""
+        """The gradients that equal those of a known wrong version, each with its question."""
         problems: dict[str, str] = {}
         for question, wrong in _wrong_versions(self.exercise, self.seed):
             for name, value in wrong.items():
-                if name in found and name not in problems and close(found[name], value):
+                if name in found and name not in problems and nearly_equal(found[name], value):
                     problems[name] = self._invariants(name, found) + question
         return problems
 
     def _unknown(self, name: str, found: Any, gradients: Tensors) -> str:
-        """What is wrong with a gradient that is none of the known wrong versions."""
+        """What is wrong with a gradient that matches no known wrong version."""
         right, value = np.asarray(self.right[name]), np.asarray(found)
         line = self.run.line_of(found)
-        other = next((n for n, gradient in self.right.items() if n != name and close(value, gradient)), None)
+        other = next((n for n, gradient in self.right.items() if n != name and nearly_equal(value, gradient)), None)
         if other is not None:
-            return f"this is {other}, in the place of {name}: in which order are they asked for?"
+            return f"this is {other}, in place of {name}: in which order are they asked for?"
         if value.shape != right.shape:
             return f"line {line}: {_renamed(wrong_shape(value.shape, right.shape))}"
         if value.dtype != right.dtype:
-            return f"line {line}: it is {value.dtype}, where everything is {right.dtype}: was it converted?"
+            return f"line {line}: it is {value.dtype}, and everything else is {right.dtype}: was it converted?"
         if not np.isfinite(value).all():
             line, variable = self.run.first_not_finite()
             return f"line {line}: NaN or infinity first appears here{f', in {variable}' if variable else ''}"
@@ -145,7 +144,7 @@ class _Check:
         return self._invariants(name, gradients) + self._diagnosis(value, right)
 
     def _invariants(self, name: str, gradients: Tensors) -> str:
-        """What should be zero and is not, as a sentence, or nothing."""
+        """A sentence on what should be zero and is not; empty if there is nothing."""
         if self.incoming is None or np.shape(gradients[name]) != np.shape(self.right[name]):
             return ""
         for invariant in self.exercise.invariants:
@@ -156,30 +155,30 @@ class _Check:
         return ""
 
     def _not_linear(self, found: Tensors) -> list[str]:
-        """A backward is linear in what comes in."""
+        """A backward is linear in the incoming gradient: what is wrong if this one is not."""
         multiple = self._again(MULTIPLE * self.incoming)
         off = [
             name
             for name, value in found.items()
-            if np.isfinite(value).all() and not close(np.asarray(multiple[name]) / MULTIPLE, value)
+            if np.isfinite(value).all() and not nearly_equal(np.asarray(multiple[name]) / MULTIPLE, value)
         ]
-        told = f"not linear in {self.exercise.incoming}: how can a slope depend on what is multiplied by it?"
-        return [f"{', '.join(off)}: {told}"] if off else []
+        question = f"not linear in {self.exercise.incoming}: how can a slope depend on what is multiplied by it?"
+        return [f"{', '.join(off)}: {question}"] if off else []
 
     def _again(self, incoming: Any) -> Tensors:
         returned = run(self.written, (self.cache, incoming), self.source, self.path).returned
         return self._gradients(returned)
 
     def _diagnosis(self, value: np.ndarray, right: np.ndarray) -> str:
-        others = {name: np.asarray(array) for name, array in flat(self.arguments).items()}
+        others = {name: np.asarray(array) for name, array in flatten(self.arguments).items()}
         wrong = np.abs(value - right) > 1e-9 * np.abs(right).max(initial=0)
         if self.incoming is not None:
             others[self.exercise.incoming] = others["dy"] = np.asarray(self.incoming)
         sizes = named_sizes(self.arguments)
         return diagnose(Evidence(value, right, wrong, right.shape, sizes, others))
 
-    def _told(self, problems: dict[str, str], found: Tensors) -> Iterator[str]:
-        """Mistakes, each with the gradients that it spoils, an index and the reader's value there."""
+    def _report(self, problems: dict[str, str], found: Tensors) -> Iterator[str]:
+        """The mistakes, each with the gradients that it affects, an index and the reader's value there."""
         by_mistake: dict[str, list[str]] = {}
         for name in self.right:
             if name in problems:
@@ -188,11 +187,11 @@ class _Check:
             yield f"{', '.join(names)}: {problem}"
             yield example(names[0], found[names[0]], self.right[names[0]], self.reveal)
         for names in list(by_mistake.values())[SHOWN:]:
-            yield f"{', '.join(names)}: wrong as well"
+            yield f"{', '.join(names)}: also wrong"
 
     def _measured(self, arguments: dict[str, Any]) -> list[str]:
-        """Every entry, by the gradient checker."""
-        leaves = {name: np.asarray(leaf) for name, leaf in flat(arguments).items()}
+        """What the gradient checker finds wrong; it measures every entry."""
+        leaves = {name: np.asarray(leaf) for name, leaf in flatten(arguments).items()}
         wanted = [name for name in leaves if name.partition("/")[0] in self.exercise.wanted]
         gradients = tuple(
             {name: np.asarray(found[f"d{name}"]) for name in wanted}
@@ -213,17 +212,17 @@ class _Check:
 
 @dataclass(frozen=True)
 class Weighted:
-    """The forward of an exercise, each output times its weight: the sum of the outputs is then `<weights, y>`.
+    """The forward of an exercise with weighted outputs: the sum of the outputs is then `<weights, y>`.
 
-    The checker compiles it. The reader's backward is run before, as it stands, so that it may use NumPy.
+    The checker compiles it. The reader's backward runs beforehand, uncompiled, so it may use NumPy.
     """
 
     exercise: str
 
     def value(self, tensors: Tensors, constants: Tensors) -> jax.Array:
-        exercise = find(self.exercise)
-        arguments = unflat({**tensors, **constants}, exercise.arguments())
-        y, _ = solved(self.exercise).forward(*arguments.values())
+        exercise = find_exercise(self.exercise)
+        arguments = unflatten({**tensors, **constants}, exercise.arguments())
+        y, _ = solution_module(self.exercise).forward(*arguments.values())
         return y * constants["weights"]
 
     def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
@@ -231,7 +230,7 @@ class Weighted:
 
 
 def example(name: str, value: Any, right: Any, reveal: bool) -> str:
-    """The worst place of a wrong gradient and the reader's value there, as a line."""
+    """A line with the worst entry of a wrong gradient and the reader's value there."""
     right, value = np.asarray(right), np.asarray(value)
     if value.shape != right.shape:
         return f"  {name} has shape {value.shape}; asked for is {right.shape}"
@@ -239,10 +238,10 @@ def example(name: str, value: Any, right: Any, reveal: bool) -> str:
     where = np.unravel_index(np.argmax(error), right.shape)
     index = ", ".join(str(int(i)) for i in where)
     true = f"; the true value is {right[where]:.6g}" if reveal else ""
-    return f"  {name}[{index}] is {value[where]:.6g} in yours{true}"
+    return f"  your {name}[{index}] is {value[where]:.6g}{true}"
 
 
-def find(name: str) -> Exercise:
+def find_exercise(name: str) -> Exercise:
     """The exercise of this name."""
     return next(exercise for exercise in EXERCISES if exercise.name == name)
 
@@ -254,7 +253,7 @@ def expected(exercise: Exercise, seed: int) -> Tensors:
 
 @cache
 def _wrong_versions(exercise: Exercise, seed: int) -> list[tuple[str, Tensors]]:
-    """The questions, with what the wrong versions return where that is wrong."""
+    """The question of each wrong version, with the gradients that it gets wrong."""
     right = expected(exercise, seed)
     versions = []
     for mistake in load_answer(exercise.name).mistakes:
@@ -267,20 +266,22 @@ def _results(exercise: Exercise, source: str, seed: int) -> Tensors:
     module = load(source, FOLDER / f"{exercise.name}.rot13")
     inputs: tuple[Any, ...] = tuple(exercise.arguments(seed).values())
     if exercise.is_backward:
-        y, kept = solved(exercise.name).forward(*inputs)
-        inputs = (kept, jnp.asarray(np.random.default_rng(1).normal(size=y.shape)))
+        y, forward_cache = solution_module(exercise.name).forward(*inputs)
+        inputs = (forward_cache, jnp.asarray(np.random.default_rng(1).normal(size=y.shape)))
     returned = getattr(module, exercise.function)(*inputs)
     values = returned if isinstance(returned, tuple) else (returned,)
-    return flat(dict(zip(exercise.returns, values, strict=True)))
+    return flatten(dict(zip(exercise.returns, values, strict=True)))
 
 
 def _fine(found: Any, right: Any) -> bool:
     if right is None or np.asarray(found).dtype != np.asarray(right).dtype or not np.isfinite(found).all():
         return False
     scale = np.abs(np.asarray(right)).max(initial=0)
-    return close(found, right) or (np.shape(found) == np.shape(right) and scale < 1e-12 > np.abs(found).max(initial=0))
+    return nearly_equal(found, right) or (
+        np.shape(found) == np.shape(right) and scale < 1e-12 > np.abs(found).max(initial=0)
+    )
 
 
-def _renamed(told: str) -> str:
-    """The checker speaks of a tensor and its gradient; here the gradient has a name of its own."""
-    return told.replace(" it has shape", " it should have").replace("its gradient has shape", "it has shape")
+def _renamed(message: str) -> str:
+    """The checker's messages name a tensor and its gradient; here the gradient has a name of its own."""
+    return message.replace(" it has shape", " it should have").replace("its gradient has shape", "it has shape")

@@ -1,7 +1,7 @@
-"""An exercise: a forward that is given, a backward that is asked for, and the point to check it at.
+"""An exercise: a forward that is given, a backward that is asked for, and the point at which it is checked.
 
-At that point all sizes differ, no gain is 1 and no shift is 0, and what comes in is random: sums of outputs and of
-squares hide mistakes in layer norm.
+At that point all sizes differ, no gain is 1 and no shift is 0. The incoming gradient is random, because sums of outputs
+or of their squares hide mistakes in layer norm.
 """
 
 import math
@@ -25,9 +25,9 @@ class Invariant:
     """Something that must be zero.
 
     Attributes:
-        tensor: the gradient that it is about.
+        tensor: the gradient that it concerns.
         words: "sum over the features of dx", to be followed by "is 6.8, should be 0".
-        value: from the arguments, what comes in and the gradients to the numbers that must vanish.
+        value: computes the numbers that must be zero from the arguments, the incoming gradient and the gradients.
     """
 
     tensor: str
@@ -35,7 +35,7 @@ class Invariant:
     value: Callable[[Tensors, Any, Tensors], Any]
 
     def broken(self, arguments: Tensors, dy: Any, gradients: Tensors) -> float | None:
-        """The largest deviation, with its sign, or None where there is none to speak of."""
+        """The largest deviation, with its sign, or None if it is negligible."""
         values = np.ravel(np.asarray(self.value(arguments, dy, gradients)))
         worst = float(values[np.argmax(np.abs(values))])
         return worst if abs(worst) > 1e-4 * float(np.abs(gradients[self.tensor]).max()) else None
@@ -46,13 +46,14 @@ class Exercise:
     """One exercise of the catalogue.
 
     Attributes:
-        name: of the file, without `.py`.
-        point: draws the arguments of `forward` (or of `function`), by name and in their order.
-        wanted: the arguments whose gradients are asked for, in the order in which they are returned; of a function
-            other than `backward`, what it returns.
-        invariants: what is known of the gradients without computing them.
-        function: what the reader writes.
-        incoming: what comes in, as the file calls it.
+        name: the name of the file, without `.py`.
+        title: for the list.
+        point: draws the arguments of `forward` (or of `function`), by name and in order.
+        wanted: the arguments whose gradients are asked for, in the order in which they are returned; for a function
+            other than `backward`, the names of what it returns.
+        invariants: what is known about the gradients without computing them.
+        function: the function that the reader writes.
+        incoming: the file's name for the incoming gradient.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Exercise:
         return {name: jax.tree.map(jnp.asarray, tree) for name, tree in drawn.items()}  # in their order
 
 
-def flat(values: dict[str, Tree]) -> Tensors:
+def flatten(values: dict[str, Tree]) -> Tensors:
     """The leaves of trees by name and path: `{"dx": ..., "dparams/norm_1/gamma": ...}`."""
     found = {}
     for name, tree in values.items():
@@ -87,20 +88,20 @@ def flat(values: dict[str, Tree]) -> Tensors:
     return found
 
 
-def unflat(tensors: Tensors, like: dict[str, Tree]) -> dict[str, Tree]:
+def unflatten(tensors: Tensors, like: dict[str, Tree]) -> dict[str, Tree]:
     """Trees as in `like`, with the leaves of `tensors`."""
     return {
-        name: jax.tree.unflatten(jax.tree.structure(tree), [tensors[leaf] for leaf in flat({name: tree})])
+        name: jax.tree.unflatten(jax.tree.structure(tree), [tensors[leaf] for leaf in flatten({name: tree})])
         for name, tree in like.items()
     }
 
 
-def close(a: Any, b: Any) -> bool:
-    """Whether two arrays are the same but for rounding."""
+def nearly_equal(a: Any, b: Any) -> bool:
+    """Whether two arrays are equal up to rounding."""
     a, b = np.asarray(a), np.asarray(b)
     return a.shape == b.shape and bool(np.abs(a - b).max(initial=0) <= 1e-9 * np.abs(b).max(initial=0))
 
 
 def named_sizes(arguments: dict[str, Tree]) -> dict[str, float]:
-    """What a wrong factor may be made of."""
-    return {**SIZES, "rows": math.prod(np.shape(next(iter(flat(arguments).values())))[:-1])}
+    """Sizes by their names, from which the diagnosis explains a wrong factor."""
+    return {**SIZES, "rows": math.prod(np.shape(next(iter(flatten(arguments).values())))[:-1])}

@@ -1,4 +1,4 @@
-"""Faults to find: one line of one backward pass is wrong while a model trains, and the reader says which."""
+"""Faults to find: a model trains with one wrong line in one backward pass, and the reader names the line."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ import numpy as np
 from checks.mutants import ROOT, Mutant, mutants_by_name, planted
 from exercises.machinery.answers import load_answer
 from exercises.machinery.checking import Outcome
-from exercises.machinery.reading import NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.runner import NotWrittenError, ReaderError, function_of, load, read, run
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
@@ -21,11 +21,11 @@ from verify.probe import jit
 
 MODEL = ViT(image_size=(4, 4), patch_size=2, d_model=12, heads=3, layers=2, mlp_dim=7, num_classes=4, pooling="mean")
 STEPS, EVERY = 60, 10
-LEAST = 8  # characters that tell a line from others
+MIN_LENGTH = 8  # characters of a line that are enough to identify it
 
 
 def check_fault(name: str, path: Path, experiment: bool = True) -> Outcome:
-    """Run what the reader wants to see with the fault in place (unless `experiment` is off), then judge the answer."""
+    """Run the reader's experiment with the fault in place (unless `experiment=False`), then judge the answer."""
     try:
         source = read(path)
         module = load(source, path)
@@ -43,7 +43,7 @@ def check_fault(name: str, path: Path, experiment: bool = True) -> Outcome:
 
 
 def fault_lines(name: str, path: Path) -> list[str]:
-    """In place of a table of shapes: what is asked for."""
+    """What is asked for; a fault has no table of shapes."""
     files = sorted(file.stem for file in (ROOT / "model" / "layers").glob("*.py") if file.stem != "__init__")
     return [f"asked for: (file, line), of these files of model/layers/: {', '.join(files)}"]
 
@@ -56,7 +56,7 @@ def mutant_of(name: str) -> Mutant:
 
 
 def lines_of(mutant: Mutant) -> Iterator[tuple[int, str]]:
-    """The lines that the fault changes, with their numbers, in the file as it should be."""
+    """The lines that the fault changes, with their numbers, in the correct file."""
     source = (ROOT / mutant.file).read_text(encoding="utf-8")
     for find, _ in mutant.patches:
         first = source[: source.index(find)].count("\n") + 1
@@ -71,22 +71,22 @@ def _judged(mutant: Mutant, answer: object) -> str:
     if not (ROOT / "model" / "layers" / f"{file}.py").exists():
         return f"there is no model/layers/{file}.py"
     if file != Path(mutant.file).stem:
-        return f"model/layers/{file}.py is as it should be: check that layer alone"
-    told = answer[1].strip() if isinstance(answer[1], str) else answer[1]
+        return f"the fault is not in model/layers/{file}.py: check that layer alone"
+    line = answer[1].strip() if isinstance(answer[1], str) else answer[1]
     for number, text in lines_of(mutant):
-        if told == number or (isinstance(told, str) and len(told) >= LEAST and told in text):
+        if line == number or (isinstance(line, str) and len(line) >= MIN_LENGTH and line in text):
             return ""
     return (
-        f"model/layers/{file}.py is the file. It is another line: which gradient is wrong, and where is it made? "
-        "What one line makes well, the next may use wrongly."
+        f"model/layers/{file}.py is the file, but it is another line: which gradient is wrong, and which line computes "
+        "it? A line may also use a correct value wrongly."
     )
 
 
 def _experiment(name: str, investigate: object, source: str, path: Path) -> tuple[str, ...]:
-    """The losses with and without the fault, and whatever the reader prints."""
+    """The losses with and without the fault, and what the reader's function prints."""
     right = _losses()
     printed = io.StringIO()
-    # Programs that were compiled without the fault must not stand in for those with it, nor the other way round.
+    # A program that was compiled without the fault must not be reused with it, nor the other way round.
     jax.clear_caches()
     try:
         with planted(mutant_of(name)):
@@ -101,7 +101,7 @@ def _experiment(name: str, investigate: object, source: str, path: Path) -> tupl
 
 
 def _losses() -> np.ndarray:
-    """Losses of a small model on a small task: find the quarter of the image that is bright."""
+    """Losses of a small model on a small task: which quarter of the image is bright?"""
     rng = np.random.default_rng(0)
     labels = jnp.asarray(rng.integers(4, size=32))
     images = jnp.asarray(rng.normal(size=(32, 2, 2, 2, 2, 3)) * 0.5)  # (B, row, 2, column, 2, C)
@@ -112,9 +112,9 @@ def _losses() -> np.ndarray:
     state = optimizer.init(params)
 
     def step(params, state):  # type: ignore[no-untyped-def]
-        logits, kept = MODEL.forward(params, images)
-        value, loss_kept = loss.forward(logits, labels)
-        _, grads = MODEL.backward(params, kept, loss.backward(loss_kept))
+        logits, model_cache = MODEL.forward(params, images)
+        value, loss_cache = loss.forward(logits, labels)
+        _, grads = MODEL.backward(params, model_cache, loss.backward(loss_cache))
         return *optimizer.update(params, grads, state), value
 
     compiled, losses = jit(step, small=True), []

@@ -1,4 +1,4 @@
-"""What the reader has done so far, in a small file beside the exercises."""
+"""The reader's progress, in a small file beside the exercises."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ class Progress:
 
     @classmethod
     def load(cls, folder: Path) -> "Progress":
-        """What is in the folder's file, or nothing yet.
+        """Read the progress file of the folder; without one, no progress.
 
         Raises:
-            UserError: the file cannot be understood.
+            UserError: the file is damaged.
         """
         path = folder / NAME
         if not path.exists():
@@ -32,10 +32,10 @@ class Progress:
             held = json.loads(path.read_text(encoding="utf-8"))
             return cls(path, [str(name) for name in held["passed"]], {n: int(k) for n, k in held["hints"].items()})
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{path} is damaged: delete it, and check the exercises again") from None
+            raise UserError(f"{path} is damaged: delete it, then run python -m exercises check") from None
 
     def record(self, name: str, passed: bool) -> None:
-        """Note the result of a check."""
+        """Record the result of a check."""
         if passed != (name in self.passed):
             self.passed = [*self.passed, name] if passed else [n for n in self.passed if n != name]
             self._save()

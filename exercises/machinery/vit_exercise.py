@@ -1,4 +1,4 @@
-"""The last exercise: a small ViT made of the reader's own layers follows the loss of the model in model/."""
+"""The last exercise: a small ViT built from the reader's layers must reproduce the losses of the model in model/."""
 
 import traceback
 from collections.abc import Callable
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from exercises.machinery.answers import FOLDER, load_answer
-from exercises.machinery.catalogue import C, D, solved
-from exercises.machinery.checking import Outcome, check, example, find
-from exercises.machinery.exercise import close, flat
-from exercises.machinery.reading import NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.catalogue import C, D, solution_module
+from exercises.machinery.checking import Outcome, check, example, find_exercise
+from exercises.machinery.exercise import flatten, nearly_equal
+from exercises.machinery.runner import NotWrittenError, ReaderError, function_of, load, read, run
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -38,16 +38,15 @@ def check_vit(path: Path, reveal: bool = False) -> Outcome:
         source = read(path)
         module = load(source, path)
         backward = function_of(module, "backward")
-        missing = [name for name in NEEDED if check(find(name), path.with_name(f"{name}.py"), measured=False).state
-                   != "passed"]  # fmt: skip
+        missing = [name for name in NEEDED if not _passes(name, path.parent)]
         if missing:
-            return Outcome("to do", (f"first these must pass, for they are trained with: {', '.join(missing)}",))
+            return Outcome("to do", (f"the ViT is trained with these, which must pass first: {', '.join(missing)}",))
         own = SimpleNamespace(**{name: _module(path.with_name(f"{name}.py")) for name in NEEDED})
         try:
             return _compared(own, module, backward, source, path, reveal)
         except (NotWrittenError, ReaderError):
             raise
-        except Exception as error:  # of a file that passes its own check, and yet not at these shapes
+        except Exception as error:  # in a file that passes its own check, but fails at these shapes
             raise _failed(error, path.parent) from None
     except NotWrittenError:
         return Outcome("to do", (f"`backward` in {path} is still empty",))
@@ -58,7 +57,7 @@ def check_vit(path: Path, reveal: bool = False) -> Outcome:
 def vit_lines() -> list[str]:
     """The shapes of the parameters, which are those of the gradients."""
     params = to_own(jax.eval_shape(MODEL.init, jax.random.key(0)))
-    return [f"{name:<34} {leaf.shape}" for name, leaf in flat({"params": params}).items()]
+    return [f"{name:<34} {leaf.shape}" for name, leaf in flatten({"params": params}).items()]
 
 
 def _failed(error: Exception, folder: Path) -> ReaderError:
@@ -67,13 +66,16 @@ def _failed(error: Exception, folder: Path) -> ReaderError:
     return ReaderError(f"{where}{type(error).__name__}: {' '.join(str(error).split()):.300}")
 
 
+def _passes(name: str, folder: Path) -> bool:
+    """Whether the reader's file passes its own check, measurements apart."""
+    return check(find_exercise(name), folder / f"{name}.py", measured=False).state == "passed"
+
+
 def _module(path: Path) -> Any:
     return load(read(path), path)
 
 
-def _compared(
-    own: Any, module: Any, backward: Callable[..., Any], source: str, path: Path, reveal: bool
-) -> Outcome:
+def _compared(own: Any, module: Any, backward: Callable[..., Any], source: str, path: Path, reveal: bool) -> Outcome:
     images, targets = task()
     params = to_own(initial())
     state = _zeros(params)
@@ -83,9 +85,9 @@ def _compared(
         output = run(function_of(module, "forward"), (own, params, images), source, path).returned
         if not (isinstance(output, tuple) and len(output) == 2):
             raise ReaderError("`forward` no longer returns (logits, cache): python -m exercises reset vit")
-        logits, kept = output
-        loss, loss_kept = own.cross_entropy.forward(logits, targets)
-        grads = run(backward, (own, kept, own.cross_entropy.backward(loss_kept, 1.0)), source, path).returned
+        logits, vit_cache = output
+        loss, loss_cache = own.cross_entropy.forward(logits, targets)
+        grads = run(backward, (own, vit_cache, own.cross_entropy.backward(loss_cache, 1.0)), source, path).returned
         if step == 0:
             wrong = _differences(grads, reveal)
             if wrong:
@@ -95,44 +97,44 @@ def _compared(
     error = np.abs(np.array(losses) / reference - 1)
     if not error.max() <= TOLERANCE:
         step = int(np.argmax(~(error <= TOLERANCE)))
-        return Outcome("wrong", (f"the loss leaves the reference at step {step}: {losses[step]:.9g} in yours",))
+        return Outcome("wrong", (f"the loss differs from the reference from step {step}: yours is {losses[step]:.9g}",))
     return Outcome("passed", (f"{STEPS} steps, loss {losses[0]:.4f} to {losses[-1]:.4f}; largest difference from the "
                               f"model in model/: {error.max():.0e}",))  # fmt: skip
 
 
 def _differences(grads: Tree, reveal: bool) -> list[str]:
-    """What is wrong with the first gradients: a known mistake if there is one, the names, a value."""
-    right = flat({"grads": expected_gradients()})
-    found = flat({"grads": grads})
-    told = [f"there is no {name}" for name in right.keys() - found.keys()]
-    told += [f"nobody asked for {name}" for name in found.keys() - right.keys()]
-    if told:
-        return sorted(told)[:5]
-    wrong = [name for name in right if not close(found[name], right[name])]
+    """What is wrong with the first gradients: a known mistake if it is one, their names, and a value."""
+    right = flatten({"grads": expected_gradients()})
+    found = flatten({"grads": grads})
+    problems = [f"{name} is missing" for name in right.keys() - found.keys()]
+    problems += [f"{name} is not asked for" for name in found.keys() - right.keys()]
+    if problems:
+        return sorted(problems)[:5]
+    wrong = [name for name in right if not nearly_equal(found[name], right[name])]
     if not wrong:
         return []
     names = f"wrong: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}"
     worst = example(wrong[0], found[wrong[0]], right[wrong[0]], reveal)
     for mistake in load_answer("vit").mistakes:
-        version = flat({"grads": gradients(load(mistake.source, FOLDER / "vit.rot13"))})
-        if all(close(found[name], version[name]) for name in right):
+        version = flatten({"grads": gradients(load(mistake.source, FOLDER / "vit.rot13"))})
+        if all(nearly_equal(found[name], version[name]) for name in right):
             return [mistake.question, names, worst]
     return [names, worst]
 
 
 @cache
 def expected_gradients() -> Tree:
-    """Those of the first step, by the solution."""
-    return gradients(solved("vit"))
+    """The gradients of the first step, by the solution."""
+    return gradients(solution_module("vit"))
 
 
 def gradients(module: Any) -> Tree:
-    """The gradients of the first step by this version of the exercise, with the layers as they are when solved."""
-    own = SimpleNamespace(**{name: solved(name) for name in NEEDED})
+    """The gradients of the first step by this version of the exercise, with the layers of the solutions."""
+    own = SimpleNamespace(**{name: solution_module(name) for name in NEEDED})
     images, targets = task()
-    logits, kept = module.forward(own, to_own(initial()), images)
-    _, loss_kept = own.cross_entropy.forward(logits, targets)
-    return module.backward(own, kept, own.cross_entropy.backward(loss_kept, 1.0))
+    logits, vit_cache = module.forward(own, to_own(initial()), images)
+    _, loss_cache = own.cross_entropy.forward(logits, targets)
+    return module.backward(own, vit_cache, own.cross_entropy.backward(loss_cache, 1.0))
 
 
 def task() -> tuple[jax.Array, jax.Array]:
@@ -142,14 +144,14 @@ def task() -> tuple[jax.Array, jax.Array]:
 
 
 def initial() -> Params:
-    """The parameters of the model before the first step, the head's drawn as well."""
+    """Random parameters for the first step; none are zero or one, not even those of the head and the norms."""
     params = MODEL.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, float) + 0.1 * rng.normal(size=leaf.shape)), params)
 
 
 def to_own(params: Params) -> Tree:
-    """The model's tree of parameters as the exercise names it."""
+    """The parameters of the model in the tree that the exercise uses."""
 
     def block(p: Params) -> Tree:
         attention, feed = p["attention"]["attention"], p["feed_forward"]["feed_forward"]
@@ -176,7 +178,7 @@ def to_own(params: Params) -> Tree:
 
 
 def updated(own: Any, params: Tree, grads: Tree, state: tuple[Tree, Tree], t: int) -> tuple[Tree, tuple[Tree, Tree]]:
-    """One update of every parameter by `own` clipping and AdamW; here everything decays."""
+    """One update of all parameters by the clipping and AdamW of `own`; here weight decay acts on all of them."""
     leaves, tree = jax.tree.flatten(params)
     clipped = jax.tree.leaves(own.clipping.clip(grads))
     moments = (jax.tree.leaves(part) for part in state)
@@ -192,15 +194,15 @@ def _zeros(params: Tree) -> tuple[Tree, Tree]:
 @cache
 def reference_losses() -> np.ndarray:
     """Losses of the model in model/, updated by the solutions of clipping and AdamW."""
-    own = SimpleNamespace(clipping=solved("clipping"), adamw=solved("adamw"))
+    own = SimpleNamespace(clipping=solution_module("clipping"), adamw=solution_module("adamw"))
     images, targets = task()
     loss, params = CrossEntropy(), initial()
     state = _zeros(params)
 
     def first(params):  # type: ignore[no-untyped-def]
-        logits, kept = MODEL.forward(params, images)
-        value, loss_kept = loss.forward(logits, targets)
-        return value, MODEL.backward(params, kept, loss.backward(loss_kept))[1]
+        logits, model_cache = MODEL.forward(params, images)
+        value, loss_cache = loss.forward(logits, targets)
+        return value, MODEL.backward(params, model_cache, loss.backward(loss_cache))[1]
 
     compiled, losses = jit(first, small=True), []
     for step in range(STEPS):

@@ -1,1 +1,1 @@
-"""One file a layer: forward and backward side by side, the derivation in the docstring above them."""
+"""One file per layer: forward and backward side by side, the derivation in the docstring above them."""

@@ -2,27 +2,27 @@
 weighted by how well their keys match the query.
 
 Forward    scores  = (q / sqrt(K)) k^T                                       (MHA.2)
-           weights = softmax(scores), by rows; dropout acts on them in training  (MHA.3)
+           weights = softmax of each row of scores; then dropout, in training  (MHA.3)
            mixed   = weights v                                               (MHA.4)
 Backward   dweights = dmixed v^T,     dv = weights^T dmixed                  (MHA.7)
            dp       = dropout backward of dweights, dscores = softmax backward of dp  (MHA.8)
            dq = dscores k / sqrt(K),  dk = dscores^T (q / sqrt(K))           (MHA.9)
 
-MHA.7 and MHA.9 are the rule for a product of matrices: for Z = A B, dA = dZ B^T and dB = A^T dZ. Without the division
+MHA.7 and MHA.9 are the rule for a matrix product: for Z = A B, dA = dZ B^T and dB = A^T dZ. Without the division
 by sqrt(K) the scores of random q and k would have variance K, and the softmax would start out saturated, where its
 gradient vanishes. MHA.1, MHA.5, MHA.6 and MHA.10 are the projections around it: model/layers/multi_head_attention.py.
 
-Locality self-attention (Lee et al. 2021, arXiv:2112.13492) changes two things, each of them an option:
+Locality self-attention (Lee et al. 2021, arXiv:2112.13492) makes two changes; here each is an option:
 
 Temperature  the factor of q is learned, one number for each head, and starts at 1/sqrt(K):
              scaled_q  = scale q,      scores = scaled_q k^T                 (MHA.11)
              dscaled_q = dscores k,    dq = scale dscaled_q,
              dscale    = sum(dscaled_q * q) over batch, tokens and K         (MHA.12)
-Mask         no token looks at itself: its own score is left out of the softmax  (MHA.13)
+Mask         no token attends to itself: its own score is left out of the softmax  (MHA.13)
 
-The sum in MHA.12 is over all that the one factor of a head is multiplied with. The paper speaks of a temperature, which
-divides the scores; `scale` is one over it, as in its released code. MHA.13 asks for nothing in the backward: where a
-weight is exactly zero, SM.2 makes the gradient of its score exactly zero.
+The sum in MHA.12 runs over everything that a head's scale multiplies. The paper speaks of a temperature, which divides
+the scores; `scale` is its inverse, as in the released code. MHA.13 needs no backward rule: where a weight is exactly
+zero, SM.2 makes the gradient of its score exactly zero.
 
 Shapes     q, k, v, mixed (B, H, N, K); scores, weights (B, H, N, N); scale (H,). There may be fewer queries than keys:
            then q and mixed (B, H, n, K), scores and weights (B, H, n, N)
@@ -53,19 +53,19 @@ class AttentionCache(NamedTuple):
     softmax: SoftmaxCache  # weights before dropout (B, H, N, N)
     dropout: DropoutCache  # mask (B, H, N, N) or None
     weights: jax.Array  # (B, H, N, N) after dropout, for dv
-    q: jax.Array | None  # (B, H, N, K), for dscale; None where the scale is not learned
-    scale: jax.Array | None  # (H,), for dq; None where it is not learned
+    q: jax.Array | None  # (B, H, N, K), for dscale; None if the scale is not learned
+    scale: jax.Array | None  # (H,), for dq; None if it is not learned
 
 
 @dataclass(frozen=True)
 class ScaledDotProductAttention:
     """`mixed, cache = attention.forward(q, k, v)`; `dq, dk, dv, dscale = attention.backward(cache, dmixed)`.
 
-    `dropout` is the rate on the attention weights; `masked_diagonal` keeps each token from looking at itself;
+    `dropout` is the rate on the attention weights; `masked_diagonal` keeps each token from attending to itself;
     `softmax` turns scores into weights.
 
     Raises:
-        ValueError: a masked diagonal leaves a lone token nothing to look at.
+        ValueError: `masked_diagonal` with a single token, which would have nothing to attend to.
     """
 
     dropout: float = 0.0
@@ -75,8 +75,8 @@ class ScaledDotProductAttention:
     def forward(
         self, q: jax.Array, k: jax.Array, v: jax.Array, scale: jax.Array | None = None, key: jax.Array | None = None
     ) -> tuple[jax.Array, AttentionCache]:
-        """`scale` (H,) is the learned factor of the scores; None: it is 1/sqrt(K)."""
-        scaled_q = q * _factor(q, scale)  # here, not on the scores: q is the smaller array
+        """`scale` (H,) is the learned factor of the scores; None: the factor is 1/sqrt(K)."""
+        scaled_q = q * _factor(q, scale)  # applied to q, not to the scores: q is smaller
         scores = scaled_q @ k.swapaxes(-1, -2)  # MHA.2, MHA.11
         if self.masked_diagonal:
             scores = _without_diagonal(scores)  # MHA.13
@@ -89,7 +89,7 @@ class ScaledDotProductAttention:
     def backward(
         self, cache: AttentionCache, dmixed: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
-        """The gradients of q, k, v, and of the scale where it is learned, else None."""
+        """The gradients of q, k, v and the scale; that of the scale is None if it is not learned."""
         dweights = dmixed @ cache.v.swapaxes(-1, -2)
         dv = cache.weights.swapaxes(-1, -2) @ dmixed  # MHA.7
         dp, _ = Dropout(self.dropout).backward({}, cache.dropout, dweights)
@@ -102,7 +102,7 @@ class ScaledDotProductAttention:
 
 
 def _factor(q: jax.Array, scale: jax.Array | None) -> jax.Array | float:
-    """What q is multiplied with: one number, or (H, 1, 1) if it is learned."""
+    """The factor of q: one number, or (H, 1, 1) if it is learned."""
     return 1 / math.sqrt(q.shape[-1]) if scale is None else scale[:, None, None]
 
 
@@ -110,33 +110,33 @@ def _without_diagonal(scores: jax.Array) -> jax.Array:
     """The scores, with MASKED where a token looks at itself. Row i is token i; a single row is that of token 0."""
     rows, columns = scores.shape[-2:]
     if columns < 2:
-        raise ValueError("masked_diagonal leaves a lone token nothing to look at: it needs 2 tokens or more")
+        raise ValueError("masked_diagonal needs 2 tokens or more: a single token has no other to attend to")
     return jnp.where(jnp.eye(rows, columns, dtype=bool), MASKED, scores)
 
 
 def split_heads(merged: jax.Array, heads: int) -> jax.Array:
-    """Cut each token into its heads. `merge_heads` undoes it, so each is the backward of the other."""
+    """Split each token into heads. `merge_heads` is the inverse, so each is the backward of the other."""
     B, N, D = merged.shape
     return merged.reshape(B, N, heads, D // heads).transpose(0, 2, 1, 3)  # (B, N, D) -> (B, N, H, K) -> (B, H, N, K)
 
 
 def merge_heads(heads: jax.Array) -> jax.Array:
-    """Put the heads of each token side by side again."""
+    """Concatenate the heads of each token: the inverse of `split_heads`."""
     B, H, N, K = heads.shape
     return heads.transpose(0, 2, 1, 3).reshape(B, N, H * K)  # (B, H, N, K) -> (B, N, H, K) -> (B, N, D)
 
 
 @dataclass(frozen=True)
 class ProjectedAttention:
-    """What both attentions of this model share: sizes, parts and parameters. Forward and backward are their own.
+    """Base class of the model's two attentions: they share sizes, parts and parameters, not forward and backward.
 
-    `dropout` is the rate on the attention weights; `qkv_bias=False` leaves the bias of the three projections out.
-    `learned_temperature` makes the factor of the scores a parameter `scale`, one number for each head;
-    `masked_diagonal` keeps each token from looking at itself; `softmax` turns scores into weights.
+    `dropout` is the rate on the attention weights; `qkv_bias=False` omits the biases of queries, keys and values.
+    `learned_temperature` makes the factor of the scores a parameter `scale`, one number per head;
+    `masked_diagonal` keeps each token from attending to itself; `softmax` turns scores into weights.
 
     Raises:
-        ValueError: `heads` does not divide `d_model`, a rate is not in [0, 1), or a masked diagonal leaves a lone token
-            nothing to look at.
+        ValueError: `heads` does not divide `d_model`, a rate is not in [0, 1), or `masked_diagonal` with a single
+            token.
     """
 
     d_model: int

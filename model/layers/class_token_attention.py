@@ -1,18 +1,18 @@
-"""Self-attention of which only the class token's output is wanted, as in the last block of a classifier.
+"""Self-attention that computes the output of the class token alone, for the last block of a classifier.
 
 The head reads the class token alone, so only token 0 of the last block's output is used. For that, the last attention
 needs the query of the class token, and the keys and values of all tokens. Nothing else is computed, and what is not
 computed has no gradient. The output is that of model/layers/multi_head_attention.py at token 0. The differences:
 
 Forward    q       = the class token's query, x[:, 0] W_q + b_q;  k, v of all tokens as in MHA.1    (CTA.1)
-           scores, weights, mixed, y as in MHA.2 to MHA.5, with one row in place of N               (CTA.2)
-Backward   dscores and with it dq of every other token would be zero in MHA.8 and MHA.9: left out.
+           scores, weights, mixed, y as in MHA.2 to MHA.5, with one row instead of N                (CTA.2)
+Backward   dscores and dq of every other token would be zero in MHA.8 and MHA.9: not computed.
            dk, dv as there, from one row: an outer product for each head                            (CTA.3)
-           dx      = (dk, dv) (W_k, W_v)^T, and at the class token dq W_q^T besides                 (CTA.4)
+           dx      = (dk, dv) (W_k, W_v)^T, plus dq W_q^T at the class token                        (CTA.4)
            dW_qkv  = (x[:, 0]^T dq | x^T (dk, dv)),  db_qkv = sums of dq, dk, dv                    (CTA.5)
 
-With a learned temperature or a masked diagonal (MHA.11 to MHA.13) nothing is new: `dscale` sums over the one row that
-there is, and the diagonal of a single row, token 0's, is its first column.
+A learned temperature or a masked diagonal (MHA.11 to MHA.13) adds nothing new: `dscale` sums over the single row, and
+the diagonal of that row, which belongs to token 0, is its first column.
 
 This saves about five sixths of the operations of a block: the queries, the output projection and the feed-forward of
 N - 1 of N tokens. No compiler finds that. Whoever derives the gradient knows that the other rows of dy are zero; to a
@@ -20,7 +20,7 @@ compiler they are numbers like any other.
 
 Shapes     x, dx (B, N, D); y, dy (B, 1, D); q (B, H, 1, K); k, v (B, H, N, K); scores, weights (B, H, 1, N)
            parameters as in MultiHeadAttention
-Cache      those of the parts; x, of which the query needs the first token
+Cache      those of the parts; the query's gradient takes x[:, :1] from the cache of the keys and values
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class ClassTokenAttentionCache(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassTokenAttention(ProjectedAttention):
-    """`MultiHeadAttention(...)` with its output at token 0 alone, (B, N, D) -> (B, 1, D); the same parameters."""
+    """The output of `MultiHeadAttention` at token 0 alone, (B, N, D) -> (B, 1, D), with the same parameters."""
 
     def forward(
         self, params: Params, x: jax.Array, key: jax.Array | None = None
@@ -76,6 +76,6 @@ class ClassTokenAttention(ProjectedAttention):
         return Dense(self.d_model, 2 * self.d_model, bias=self.qkv_bias)
 
     def _split_params(self, qkv: Params) -> tuple[Params, Params]:
-        """The queries' third of W_qkv and b_qkv, and the rest."""
+        """The columns of W_qkv and b_qkv for the queries, and those for keys and values."""
         D = self.d_model
         return {n: a[..., :D] for n, a in qkv.items()}, {n: a[..., D:] for n, a in qkv.items()}

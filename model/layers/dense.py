@@ -7,7 +7,7 @@ Backward   dx = dy W^T                                                       (DE
 
 Why: y_j = sum_i x_i W_ij + b_j, so ∂y_j/∂x_i = W_ij and ∂y_j/∂W_ij = x_i. The chain rule sums over everything that the
 variable reaches: x_i reaches every y_j, so dx_i = sum_j dy_j W_ij; W_ij reaches y_j of every token of every image, so
-dW_ij is summed over all of them, and so is db_j. Shapes are a compass: (D_in, D_out) can only come from x^T dy.
+dW_ij is summed over all of them, and so is db_j. Shapes are a guide: (D_in, D_out) can only come from x^T dy.
 
 Shapes     x, dx (..., D_in); y, dy (..., D_out); W, dW (D_in, D_out); b, db (D_out,)
 Cache      x (..., D_in), for DENSE.3
@@ -29,14 +29,14 @@ class DenseCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense:
-    """`y = x W + b` with `W` of shape `(d_in, d_out)`; `bias=False` leaves `b` out.
+    """`y = x W + b` with `W` of shape `(d_in, d_out)`; `bias=False` omits `b`.
 
     `weights="glorot"` draws W uniformly from +-sqrt(6 / (d_in + d_out)), which keeps the variance of activations and of
     gradients about the same through the layer (Glorot and Bengio 2010); `"zeros"` suits a classification head, whose
     first predictions are then uniform and whose first loss is log(C).
 
     Raises:
-        ValueError: `weights` is neither.
+        ValueError: `weights` is neither of these.
     """
 
     d_in: int
@@ -63,7 +63,7 @@ class Dense:
 
     def backward(self, params: Params, cache: DenseCache, dy: jax.Array) -> tuple[jax.Array, Params]:
         dx = dy @ params["W"].T  # DENSE.2
-        # The sum over batch and tokens is the inner dimension of one plain matrix product: on a CPU several times
+        # The sum over batch and tokens is the inner dimension of one matrix product. On a CPU this is several times
         # faster than a contraction over two axes.
         x_rows = cache.x.reshape(-1, self.d_in)  # (..., D_in) -> (rows, D_in)
         dy_rows = dy.reshape(-1, self.d_out)  # (..., D_out) -> (rows, D_out)

@@ -2,10 +2,10 @@
 arXiv:1603.09382): noise in training, nothing in evaluation.
 
 Forward    y  = x * mask,   mask = Bernoulli(1 - rate) / (1 - rate)          (DROP.1)
-Backward   dx = dy * mask,  the very mask of the forward                     (DROP.2)
+Backward   dx = dy * mask,  with the mask of the forward                     (DROP.2)
 
-Dividing by the share that is kept leaves the expected value of y at x, so evaluation needs no correction. Dropout draws
-for every element; drop path draws once for each image and multiplies a whole residual branch by it.
+Dividing by the share that is kept makes the expected value of y equal to x, so evaluation needs no correction. Dropout
+draws for every element; drop path draws once for each image and multiplies a whole residual branch by the result.
 
 Shapes     x, y, dx, dy (B, ...); mask as x for dropout, (B, 1, ..., 1) for drop path
 Cache      mask, or None where nothing was dropped (key=None or rate 0)

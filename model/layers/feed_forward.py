@@ -1,4 +1,4 @@
-"""The feed-forward network of a transformer block: each token on its own through a wide hidden layer.
+"""The feed-forward network of a transformer block: one wide hidden layer, applied to each token separately.
 
 Forward    y = dropout(GELU(x W_1 + b_1)) W_2 + b_2, then dropout            (FF.1)
 Backward   Sequential walks the five layers in reverse; nothing is left to derive here.
@@ -17,7 +17,10 @@ from model.layers.gelu import GELU
 
 @dataclass(frozen=True)
 class FeedForward(Composite):
-    """Two dense layers with a GELU between them and dropout behind each; parameters under `expand` and `project`."""
+    """Two dense layers with a GELU in between; dropout after the GELU and at the end.
+
+    The parameters are under `expand` and `project`.
+    """
 
     d_model: int
     mlp_dim: int

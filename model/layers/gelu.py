@@ -1,4 +1,4 @@
-"""The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415), x times the normal distribution at x.
+"""The Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv:1606.08415): x times the normal CDF at x.
 
 Exact      y = x * Phi(x),   Phi(x) = (1 + erf(x / sqrt(2))) / 2             (GELU.1)
            ∂y/∂x = Phi(x) + x * phi(x),   phi(x) = exp(-x^2 / 2) / sqrt(2 pi)  (GELU.2)
@@ -9,8 +9,8 @@ Backward   dx = dy * ∂y/∂x                                                  
 
 GELU.2 and GELU.4 are the product rule; ∂erf(z)/∂z = 2 exp(-z^2) / sqrt(pi) and ∂tanh(u)/∂u = 1 - tanh(u)^2.
 
-Shapes     x, y, dx, dy all alike, any shape
-Cache      slope = ∂y/∂x: computed in the forward, where the tanh (or erf) is at hand: one array is kept, not two
+Shapes     x, y, dx, dy: the same, any shape
+Cache      slope = ∂y/∂x, computed in the forward, where tanh (or erf) is at hand: one array is kept instead of two
 """
 
 import math
@@ -35,7 +35,7 @@ class GELU:
     """`form="tanh"` is the usual approximation, `form="erf"` the exact function; each has its own exact derivative.
 
     Raises:
-        ValueError: `form` is neither.
+        ValueError: `form` is neither of these.
     """
 
     form: Literal["tanh", "erf"] = "tanh"

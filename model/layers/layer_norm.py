@@ -9,8 +9,8 @@ Backward   dxhat = dy * gamma                                                (LN
 Where LN.4 comes from: x_i reaches every xhat_j of its token, by three paths. Directly: rstd * dxhat_i. Through the
 mean, which moves every xhat_j by -rstd / D: -rstd * mean(dxhat). Through the variance: ∂var/∂x_i = 2 (x_i - mean) / D
 and ∂rstd/∂var = -rstd^3 / 2, so xhat_j moves by -xhat_j * xhat_i * rstd / D: -rstd * xhat_i * mean(dxhat * xhat).
-Seen from above, LN.4 projects: what is left of dxhat has no component along the ones and (but for eps) none along xhat,
-because shifting or scaling x does not change xhat.
+In other words, LN.4 is a projection: what is left of dxhat has no component along the vector of ones and, up to eps,
+none along xhat, because shifting or scaling x does not change xhat.
 
 Shapes     x, y, dx, dy (..., D); gamma, beta (D,)
 Cache      xhat (..., D) and rstd (..., 1): what LN.4 and LN.5 need, so nothing is computed twice

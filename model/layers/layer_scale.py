@@ -5,7 +5,7 @@ Backward   dx     = dy * gamma                                               (LS
            dgamma = sum(dy * x)   over batch and tokens                      (LS.3)
 
 At the end of a branch, gamma starts small, so that a block starts out close to the identity and each channel decides
-how much of the branch it lets in. It is no norm: nothing is subtracted or divided, so one path leads back to x.
+how much of the branch it lets in. It is not a norm: nothing is subtracted or divided, so a single path leads back to x.
 
 Shapes     x, y, dx, dy (..., D); gamma, dgamma (D,)
 Cache      x (..., D), for LS.3
@@ -26,12 +26,12 @@ class LayerScaleCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerScale:
-    """Multiply the last axis, of width `d_model`, by gamma, which is `start` everywhere at first.
+    """Multiply the last axis, of width `d_model`, by gamma, whose elements are all initialized to `start`.
 
-    The paper takes 0.1 up to 18 blocks, 1e-5 up to 24 and 1e-6 beyond: the deeper, the smaller.
+    The paper starts at 0.1 up to 18 blocks, 1e-5 up to 24 and 1e-6 beyond: the deeper, the smaller.
 
     Raises:
-        ValueError: `start` is not above 0.
+        ValueError: `start` is not positive.
     """
 
     d_model: int

@@ -1,11 +1,11 @@
-"""Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762): every token looks at every other, H times over.
+"""Multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762): every token attends to every token, in H heads.
 
-Forward    q, k, v = the three thirds of x W_qkv + b_qkv, cut into H heads of width K    (MHA.1)
+Forward    q, k, v = the three thirds of x W_qkv + b_qkv, split into H heads of width K  (MHA.1)
            mixed   = attention of q, k, v in each head: MHA.2 to MHA.4 in model/layers/attention.py
            y       = merge(mixed) W_out + b_out: heads side by side again    (MHA.5)
-Backward   dmixed   = split(dy W_out^T): merge undone, so the heads come apart as they were  (MHA.6)
+Backward   dmixed   = split(dy W_out^T): the merge undone                    (MHA.6)
            dq, dk, dv = attention backward of dmixed: MHA.7 to MHA.9
-           dx, dW_qkv, db_qkv = dense backward of (dq, dk, dv) put side by side  (MHA.10)
+           dx, dW_qkv, db_qkv = dense backward of (dq, dk, dv), side by side  (MHA.10)
 
 The key bias adds the same number to all scores of a row, which softmax ignores: its gradient is exactly zero.
 
@@ -35,7 +35,7 @@ class MultiHeadAttentionCache(NamedTuple):
 class MultiHeadAttention(ProjectedAttention):
     """Self-attention with `heads` heads over tokens of width `d_model`.
 
-    One product makes queries, keys and values of all heads: one large product is faster than three small ones. The
+    One matrix product computes the queries, keys and values of all heads: it is faster than three smaller ones. The
     options are those of `ProjectedAttention`.
     """
 
@@ -58,7 +58,7 @@ class MultiHeadAttention(ProjectedAttention):
 
 
 def split_qkv(qkv: jax.Array, heads: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Queries, keys and values of each head. `merge_qkv` undoes it, so each is the backward of the other."""
+    """Queries, keys and values of each head. `merge_qkv` is the inverse, so each is the backward of the other."""
     B, N, three_D = qkv.shape
     parts = qkv.reshape(B, N, 3, heads, three_D // (3 * heads))
     q, k, v = parts.transpose(2, 0, 3, 1, 4)  # (B, N, 3, H, K) -> (3, B, H, N, K)
@@ -66,7 +66,7 @@ def split_qkv(qkv: jax.Array, heads: int) -> tuple[jax.Array, jax.Array, jax.Arr
 
 
 def merge_qkv(dq: jax.Array, dk: jax.Array, dv: jax.Array) -> jax.Array:
-    """Put queries, keys and values of all heads side by side again."""
+    """Put queries, keys and values of all heads side by side again: the inverse of `split_qkv`."""
     B, H, N, K = dq.shape
     parts = jnp.stack([dq, dk, dv])  # (3, B, H, N, K)
     return parts.transpose(1, 3, 0, 2, 4).reshape(B, N, 3 * H * K)  # -> (B, N, 3, H, K) -> (B, N, 3D)

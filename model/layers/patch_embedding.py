@@ -1,11 +1,11 @@
-"""Patch embedding (Dosovitskiy et al. 2021, arXiv:2010.11929): an image becomes a row of tokens.
+"""Patch embedding (Dosovitskiy et al. 2021, arXiv:2010.11929): an image becomes a sequence of tokens.
 
 Forward    patches = the image cut into (H/h) x (W/w) patches, each flattened to P = h w C values  (PATCH.1)
            y = norm(patches) W + b, then norm: both norms are optional       (PATCH.2)
-Backward   dense and norm by their own rules; the cut only moves numbers, so its gradient moves them back (PATCH.3)
+Backward   dense and norm by their own rules; cutting only moves numbers, so its backward moves them back (PATCH.3)
 
-A convolution with stride equal to its kernel size computes the same: no pixel is in two patches, so it is one matrix
-product over flattened patches.
+A convolution whose stride is its kernel size computes the same: no pixel is in two patches, so the convolution is one
+matrix product over flattened patches.
 
 Shapes     images (B, H, W, C); patches (B, N, P), N in row-major order of the grid, P ordered (h, w, C); y (B, N, D)
 """
@@ -21,7 +21,7 @@ from model.layers.dense import Dense
 from model.layers.layer_norm import LayerNorm
 
 Size = int | tuple[int, int]
-"""A square's side, or (height, width); pixels."""
+"""In pixels: the side of a square, or (height, width)."""
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -30,7 +30,7 @@ def height_width(size: Size) -> tuple[int, int]:
 
 
 class PatchifyCache(NamedTuple):
-    """Nothing is kept: the way back is known from the sizes."""
+    """Nothing is kept: the configured sizes are enough to undo the cut."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Patchify:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches down and across."""
+        """The number of patches, down and across."""
         (H, W), (h, w) = height_width(self.image_size), height_width(self.patch_size)
         return H // h, W // w
 
@@ -88,7 +88,7 @@ class Patchify:
 
 @dataclass(frozen=True)
 class PatchEmbedding(Composite):
-    """Patches, projected to the model width; layer norm before and after the projection where asked for."""
+    """Patches, projected to the model width, with an optional layer norm before and after the projection."""
 
     image_size: Size
     patch_size: Size

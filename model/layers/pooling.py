@@ -1,4 +1,4 @@
-"""Pooling: from one vector a token to one vector an image.
+"""Pooling: from one vector per token to one vector per image.
 
 Class token   y = x[:, 0]                         dx is dy at the class token, zero elsewhere              (POOL.1)
 Mean          y = mean of the n patch tokens      dx is dy / n at every patch token, zero at a class token  (POOL.2)
@@ -16,12 +16,12 @@ from model.layer import Params
 
 
 class PoolingCache(NamedTuple):
-    """Nothing is kept: taking and averaging have constant derivatives."""
+    """Nothing is kept: selecting and averaging have constant derivatives."""
 
 
 @dataclass(frozen=True)
 class ClassTokenPooling:
-    """The first of `tokens` tokens speaks for the image."""
+    """The first of `tokens` tokens represents the image."""
 
     tokens: int
 
@@ -39,7 +39,7 @@ class ClassTokenPooling:
 
 @dataclass(frozen=True)
 class MeanPooling:
-    """The mean of the patch tokens; a class token in front (`class_token=True`) is left out of it."""
+    """The mean of the patch tokens; a class token in front (`class_token=True`) does not count."""
 
     tokens: int
     class_token: bool = True

@@ -5,17 +5,17 @@ Forward    tokens = [class_token, x_1, ..., x_n]: the same learned vector in fro
            y = tokens + positions: the same table for every image            (POS.2)
 Backward   dpositions   = sum over the batch of dy                           (POS.3)
            dclass_token = sum over the batch of dy[:, 0]                     (POS.4)
-           dx           = dy without the class token's place                 (POS.5)
+           dx           = dy without the class token                         (POS.5)
 
 A copy in the forward is a sum in the backward: one vector feeds all B images, so it collects the gradient of all B.
-Sinusoidal tables are constants without a gradient; the class token, which has no place in the picture, gets zeros.
+Sinusoidal tables are constants without a gradient; the class token, which has no place in the image, gets zeros.
 
 Sinusoid   table[pos, 2i] = sin(pos / 10000^(2i/D)),  table[pos, 2i+1] = cos(same)    (POS.6)
-           1-D: pos is the patch's number. 2-D: D / 2 of the width encode its row, the other D / 2 its column, each by
+           1-D: pos is the index of the patch. 2-D: half of the width encodes its row and half its column, each by
            POS.6 with D / 2 for D.
 
 Shapes     x, dx (B, n, D) with n patches; y, dy (B, N, D), N = n + 1 with a class token, else n
-           class_token (D,); positions (N, D) where learned
+           class_token (D,); positions (N, D) if learned
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class PositionEmbeddingCache(NamedTuple):
 
 @dataclass(frozen=True)
 class PositionEmbedding:
-    """Put a learned class token in front (`class_token=True`) and add positions.
+    """Prepend a learned class token (`class_token=True`) and add positions.
 
     `grid` is the number of patches down and across. `positions` is `"learned"` (a table drawn from N(0, 0.02^2)),
     `"sinusoidal_1d"`, `"sinusoidal_2d"` or `"none"`.

@@ -1,15 +1,15 @@
-"""Shifted patch tokenization (Lee et al. 2021, arXiv:2112.13492): what a patch sees beyond its own edges.
+"""Shifted patch tokenization (Lee et al. 2021, arXiv:2112.13492): each patch also sees beyond its own edges.
 
 Forward    y  = the image and its copies shifted up left, up right, down left and down right by half a patch, all five
-                side by side along the channels; zeros move in at the edges  (SHIFT.1)
+                concatenated along the channels; zeros fill the edges        (SHIFT.1)
 Backward   dx = dy of the image + the dy of each copy, shifted back          (SHIFT.2)
 
 Where SHIFT.2 comes from: a copy is s(x)[i, j] = x[i - a, j - b], or zero where that lies outside. So x[i, j] reaches
-s(x)[i + a, j + b] alone, or nothing where it was pushed out: its gradient is ds[i + a, j + b], or zero, and that is the
-shift by (-a, -b). The image is used five times, so five gradients add.
+s(x)[i + a, j + b] alone, or nothing if that lies outside. Its gradient is ds[i + a, j + b], or zero: the copy's
+gradient shifted by (-a, -b). The image is used five times, so five gradients add.
 
-A patch of y (model/layers/patch_embedding.py) then holds 5 P values: its own place, and what lies half a patch from it
-in four directions. The paper normalizes these before the projection: `PatchEmbedding(..., norm_before=True)`.
+A patch of y (model/layers/patch_embedding.py) then holds 5 P values: its own pixels, and those half a patch away in
+four directions. The paper normalizes these before the projection: `PatchEmbedding(..., norm_before=True)`.
 
 Shapes     x, dx (B, H, W, C); y, dy (B, H, W, 5 C), the channels of one view next to each other
 """
@@ -28,18 +28,18 @@ VIEWS = 5
 
 
 class ShiftedPatchesCache(NamedTuple):
-    """Nothing is kept: the way back is known from the sizes."""
+    """Nothing is kept: the configured size is enough to undo the shifts."""
 
 
 @dataclass(frozen=True)
 class ShiftedPatches:
-    """Put four copies of an image, shifted along the diagonals by half of `patch_size` (rounded down), behind it."""
+    """Append four copies of an image along the channels, shifted diagonally by half of `patch_size` (rounded down)."""
 
     patch_size: Size
 
     @property
     def shifts(self) -> tuple[tuple[int, int], ...]:
-        """Of the four copies: pixels down and to the right."""
+        """The shift of each of the four copies in pixels: down, right."""
         down, right = (side // 2 for side in height_width(self.patch_size))
         return (-down, -right), (-down, right), (down, -right), (down, right)
 
@@ -61,7 +61,7 @@ class ShiftedPatches:
 
 
 def shift(images: jax.Array, down: int, right: int) -> jax.Array:
-    """Images (B, H, W, C) moved by so many pixels, negative ones up and left; what moves in is zero."""
+    """Shift images (B, H, W, C) down and to the right, or up and left if negative; zeros fill the edges."""
     _, H, W, _ = images.shape
     edge_y, edge_x = abs(down), abs(right)
     padded = jnp.pad(images, ((0, 0), (edge_y, edge_y), (edge_x, edge_x), (0, 0)))

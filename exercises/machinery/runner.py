@@ -1,4 +1,4 @@
-"""Running the reader's file: whatever goes wrong in it becomes one message that names the line."""
+"""Running the reader's code: every error in it becomes one message that names the line."""
 
 import sys
 import traceback
@@ -11,20 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 
-# What to ask beside an exception that is raised far more often for one reason than for any other.
+# Questions that are added to exceptions which nearly always have the same cause.
 QUESTIONS = {
-    "incompatible types for matmul": "`.T` turns all axes round. Is it .swapaxes(-1, -2) that is meant, or rows first, "
-    "by .reshape(-1, D)?",
+    "incompatible types for matmul": "`.T` reverses all axes. Do you mean .swapaxes(-1, -2), or .reshape(-1, D) first?",
     "incompatible shapes for broadcasting": "has a sum or a mean lost its axis? keepdims=True keeps it",
 }
 
 
 class ReaderError(Exception):
-    """Something in the reader's file that is to be mended before numbers can be compared."""
+    """An error in the reader's file that prevents a comparison of numbers."""
 
 
 class NotWrittenError(Exception):
-    """The reader has not begun yet."""
+    """The reader has not started this exercise yet."""
 
 
 def read(path: Path) -> str:
@@ -32,22 +31,22 @@ def read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ReaderError(f"{path} is not there: python -m exercises reset {path.stem} brings it back") from None
+        raise ReaderError(f"{path} is missing: python -m exercises reset {path.stem} restores it") from None
     except UnicodeDecodeError:
-        raise ReaderError(f"{path} is no UTF-8 text") from None
+        raise ReaderError(f"{path} is not UTF-8 text") from None
 
 
 def load(source: str, path: Path) -> types.ModuleType:
-    """The module made of `source`. `path` is where it comes from, for messages.
+    """Run `source` as a module. `path` is the file that it comes from, for messages.
 
     Raises:
-        ReaderError: it is no Python, or running it raises something.
+        ReaderError: it is not valid Python, or running it raises an exception.
     """
     try:
         code = compile(source, str(path), "exec")
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        raise ReaderError(f"{_at(path, source, line)}no valid Python: {getattr(error, 'msg', error)}") from None
+        raise ReaderError(f"{_at(path, source, line)}not valid Python: {getattr(error, 'msg', error)}") from None
     module = types.ModuleType(path.stem)
     try:
         exec(code, module.__dict__)
@@ -60,20 +59,22 @@ def function_of(module: types.ModuleType, name: str) -> Callable[..., Any]:
     """A function of the reader's module."""
     function = getattr(module, name, None)
     if not isinstance(function, types.FunctionType):
-        raise ReaderError(f"there is no function `{name}` any more: python -m exercises reset {module.__name__}")
+        raise ReaderError(
+            f"the function `{name}` is missing: python -m exercises reset {module.__name__} restores the file"
+        )
     return function
 
 
 def failed(error: BaseException, source: str, path: Path) -> ReaderError | NotWrittenError:
-    """What an exception out of the reader's code becomes."""
+    """The error to raise for an exception in the reader's code."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, NotImplementedError) and not error.args:
         return NotWrittenError()
-    told = " ".join(str(error).split())
-    told = told if len(told) <= 300 else f"{told[:300]} ..."
-    asked = next((f"\n{question}" for words, question in QUESTIONS.items() if words in told.lower()), "")
+    message = " ".join(str(error).split())
+    message = message if len(message) <= 300 else f"{message[:300]} ..."
+    asked = next((f"\n{question}" for words, question in QUESTIONS.items() if words in message.lower()), "")
     line = frames[-1].lineno if frames else None
-    return ReaderError(f"{_at(path, source, line)}{type(error).__name__}: {told}{asked}")
+    return ReaderError(f"{_at(path, source, line)}{type(error).__name__}: {message}{asked}")
 
 
 def _at(path: Path, source: str, line: int | None) -> str:
@@ -84,27 +85,27 @@ def _at(path: Path, source: str, line: int | None) -> str:
 
 @dataclass
 class Run:
-    """A call of the reader's function: what it returned, and which line gave each of its variables their values."""
+    """A call of the reader's function: what it returned, and which line assigned each value to which variable."""
 
     returned: Any = None
     last_line: int = 0
     assigned: list[tuple[int, str, Any]] = field(default_factory=list)
 
     def line_of(self, value: Any) -> int:
-        """The line that made this very value; that of the `return` if no variable holds it."""
+        """The line that assigned this very object to a variable; if none did, the line of the `return`."""
         return next((line for line, _, held in self.assigned if held is value), self.last_line)
 
     def first_not_finite(self) -> tuple[int, str]:
-        """The first line that makes NaN or infinity, and the variable that it made so."""
+        """The first line that gives NaN or infinity, and the variable that it assigns."""
         return next(((line, name) for line, name, held in self.assigned if _not_finite(held)), (self.last_line, ""))
 
 
 def run(function: Callable[..., Any], arguments: tuple[Any, ...], source: str, path: Path) -> Run:
-    """Call a function of the reader and watch its variables.
+    """Call a function of the reader and record its assignments.
 
     Raises:
-        NotWrittenError: it is still empty.
-        ReaderError: it raises something.
+        NotWrittenError: the function is still empty.
+        ReaderError: the function raises an exception.
     """
     watched, result = function.__code__, Run()
     seen: dict[str, Any] = {}
