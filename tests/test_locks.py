@@ -1,6 +1,7 @@
 """The lock between processes: one holder, who is known; waiting or refusing; gone with its holder."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -98,11 +99,19 @@ def test_a_system_without_locks_is_told_apart(lock: Path, monkeypatch: pytest.Mo
         assert not supported
 
 
-def test_a_full_disk_does_not_prevent_locking(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not os.path.exists("/dev/full"):
-        pytest.skip("needs a device that is always full")
-    with locked(Path("/dev/full"), wait=False) as supported:
+class FileOnFullDisk(io.FileIO):
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_does_not_prevent_locking(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "open", lambda path, mode, buffering: FileOnFullDisk(path, "a+"), raising=False)
+    with locked(lock, wait=False) as supported:
         assert supported
+        assert lock.read_bytes() == b""  # the process id could not be written
+        monkeypatch.undo()
+        with pytest.raises(LockedError), locked(lock, wait=False):
+            pass
 
 
 def test_the_ground_floor_imports_only_the_standard_library_and_tqdm() -> None:
