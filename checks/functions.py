@@ -8,6 +8,7 @@ import jax
 from model import one_page
 from model.layer import Layer
 from model.layers.attention import AttentionCache, ScaledDotProductAttention
+from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
 from model.vit import ViT
 from verify.case import Tensors, named
@@ -89,15 +90,14 @@ class OnePageFunction:
         _, cache = self._forward(tensors, constants)
         self._forward({**tensors, "images": other_input(tensors["images"])}, constants)  # as in LayerFunction
         params, shape = to_params(self.model, tensors), tensors["images"].shape
-        dimages, grads = one_page.vit_backward(params, cache, shape[1] // self._rows, shape, self.model.heads)
+        dimages, grads = one_page.vit_backward(params, cache, self._patch, shape, self.model.heads)
         return {name: dy * gradient for name, gradient in {**named(grads), "images": dimages}.items()}
 
     def _forward(self, tensors: Tensors, constants: Tensors) -> tuple[jax.Array, Any]:
-        params, images = to_params(self.model, tensors), tensors["images"]
-        return one_page.vit_forward(
-            params, images, constants["labels"], images.shape[1] // self._rows, self.model.heads
-        )
+        params = to_params(self.model, tensors)
+        return one_page.vit_forward(params, tensors["images"], constants["labels"], self._patch, self.model.heads)
 
     @property
-    def _rows(self) -> int:
-        return self.model.patch_embedding.patchify.grid[0]
+    def _patch(self) -> int:
+        side, _ = height_width(self.model.patch_size)  # the page knows square patches alone
+        return side
