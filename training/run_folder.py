@@ -140,7 +140,7 @@ class RunFolder:
     def write_config(self, config: Config, note: str | None = None) -> None:
         """Write every option. `note` becomes a comment at the top; without one, an earlier note is kept."""
         if note is not None:
-            comment = f"# {note}\n"
+            comment = "".join(f"# {line}\n" for line in note.splitlines())
         elif self.config_file.exists():
             comment = "".join(
                 takewhile(lambda line: line.startswith("#"), read_utf8(self.config_file).splitlines(True))

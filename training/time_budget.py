@@ -66,10 +66,10 @@ def fix_steps(run: RunFolder, config: Config, dataset: Dataset, device: jax.Devi
             f"train.minutes={minutes:g} is not enough for one step and its evaluation: give at least {1.1 * needed:.2g}"
         )
     note = (
-        f"train.minutes={minutes:g} became train.steps={steps}: {speed.step:.4g} s a step, {speed.evaluation:.3g} s an "
-        f"evaluation, {speed.checkpoint:.2g} s a checkpoint, measured on {describe_device(device)}"
+        f"train.minutes={minutes:g} became train.steps={steps}, measured on {describe_device(device)}:\n"
+        f"{speed.step:.4g} s a step, {speed.evaluation:.3g} s an evaluation, {speed.checkpoint:.2g} s a checkpoint"
     )
-    print(f"{note}, in {time.perf_counter() - began:.0f} s", flush=True)
+    print(f"{note}; in {time.perf_counter() - began:.0f} s", flush=True)
     fixed = with_steps(config, steps)
     run.write_config(fixed, note)
     return fixed

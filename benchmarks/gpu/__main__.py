@@ -1,10 +1,13 @@
 """The day a GPU is there: check, time and train everything on it, unattended.
 
-    python -m benchmarks.gpu --out DIR [--stage check|speed|train|all] [--minutes N] [--archives DIR] [--rehearse]
+    python -m benchmarks.gpu --out DIR [--stage check|speed|train|all]
+                             [--minutes N] [--archives DIR] [--rehearse]
 
-Each part is a process of its own with its own time limit. After each, DIR/results.json and DIR/results.md are written
-anew, so that a part that fails, or a machine that goes away, leaves the results of the others. DIR/<part>/ has the
-output of each. --rehearse runs the same parts at tiny sizes on the CPU. docs/gpu.md says what is expected.
+Each part is a process of its own with its own time limit. After each part
+DIR/results.json and DIR/results.md are written anew, so that a part that fails,
+or a machine that goes away, leaves the results of the others. DIR/<part>/ has
+the output of each. --rehearse runs the same parts at tiny sizes on the CPU.
+docs/gpu.md says what is expected.
 """
 
 import argparse
