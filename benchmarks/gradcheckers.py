@@ -39,7 +39,7 @@ from checks.mutants import load_mutants, planted
 from common.files import replace_text
 from verify.case import Case, Tensors
 from verify.check import Checker
-from verify.probe import jit
+from verify.programs import jit
 
 try:
     import torch

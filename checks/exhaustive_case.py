@@ -8,7 +8,8 @@ from verify.case import Case
 from verify.complex_step import complex_step
 from verify.differences import central_differences, measure_noise
 from verify.measure import Analytic, Part, analytic_gradient, parts_of, set_directions
-from verify.probe import NotAnalyticError, Probe
+from verify.probe import Probe
+from verify.programs import NotAnalyticError
 from verify.results import (
     COMPLEX,
     DIFFERENCES,

@@ -9,7 +9,7 @@ all stages together give the model's own loss.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,7 +31,10 @@ from model.walk import activations, children, leaves
 from verify.case import Case, Tensors
 from verify.errors import CheckError
 from verify.layer import LayerFunction, template, to_params
-from verify.probe import MULTIPLE, SMALL, jit
+from verify.probe import MULTIPLE, SMALL
+from verify.programs import jit
+from verify.random_rounding import randomly_rounded
+from verify.rounding import largest_changes
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Point:
         tensors = {**self.params, "images": self.images}
         return jax.device_get(gradient(tensors, self.constants, jnp.asarray(factor, dtype)))
 
+    def rounding(self) -> Tensors:
+        """By name, how much rounding changes the gradient (see verify/rounding.py)."""
+        tensors, rounded = {**self.params, "images": self.images}, _programs(self.model, self.loss).rounded
+        return largest_changes(self.gradients(), lambda seed: rounded(seed, tensors, self.constants, np.float64(1)))
+
     def value(self) -> float:
         """The loss."""
         tensors = {**self.params, "images": self.images}
@@ -74,6 +82,7 @@ class _Programs(NamedTuple):
 
     value: Any
     gradient: Any
+    rounded: Any  # the gradient, rounded at random; compiled at need
     inputs: Any
 
 
@@ -85,7 +94,8 @@ def _programs(model: ViT, loss: CrossEntropy) -> _Programs:
     def inputs(params: Params, images: jax.Array, key: Any) -> dict[str, tuple[jax.Array, Any]]:
         return {a.path: (a.x, a.key) for a in activations(model, params, images, key)}
 
-    return _Programs(jit(function.value, small), jit(function.gradient, small), jit(inputs, small))
+    rounded = jit(randomly_rounded(function.gradient), small)
+    return _Programs(jit(function.value, small), jit(function.gradient, small), rounded, jit(inputs, small))
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,7 @@ def stage_cases(point: Point) -> Iterator[Case]:
         CheckError: the stages together do not give the loss of the model.
     """
     first, second = point.gradients(), point.gradients(MULTIPLE)
+    rounding = cache(point.rounding)
     tree, inputs = point.tree, point.inputs()
     layers = list(stage_layers(point.model))
     keys = {path: inputs[path][1] for path, _ in layers if point.key is not None}
@@ -161,6 +172,7 @@ def stage_cases(point: Point) -> Iterator[Case]:
             model_sizes(point.model, len(point.images)), qkv_regions(tensors), "ViT",
             classes_inside(point.model) | {"CrossEntropy"},
             ({tensor: first[tensor] for tensor in tensors}, {tensor: second[tensor] for tensor in tensors}),
+            rounding,
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from checks.report import summary
 from model.loss import CrossEntropy
 from model.vit import ViT
 from verify import CheckError, Plan, check_case
-from verify.probe import jit
+from verify.programs import jit
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -54,6 +54,7 @@ class Case:
         contains: the classes of everything inside the target, to tell a wrong class from one that only contains it.
         gradients: if they are known already, those of the sum of the outputs and of `probe.MULTIPLE` times it;
             `function.gradient` is then not called.
+        rounding: beside `gradients`, by name how much rounding changes them (see verify/rounding.py); called at need.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Case:
     target: str = ""
     contains: frozenset[str] = frozenset()
     gradients: tuple[Tensors, Tensors] | None = None
+    rounding: Callable[[], Tensors] | None = None
 
     def random(self, seed: int) -> np.random.Generator:
         """Random numbers that depend on the seed and the name alone."""

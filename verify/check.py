@@ -17,8 +17,9 @@ from verify.complex_step import complex_step
 from verify.diagnosis import Evidence, diagnose
 from verify.differences import central_differences
 from verify.layer import Layer, draw_params, layer_case
-from verify.measure import Analytic, Numeric, Part, Plan, analytic_gradient, measure, parts_of
-from verify.probe import NotAnalyticError, Probe
+from verify.measure import Analytic, Numeric, Part, Plan, analytic_gradient, measure, measure_again, parts_of
+from verify.probe import Probe
+from verify.programs import NotAnalyticError
 from verify.results import (
     COMPLEX,
     DIFFERENCES,
@@ -32,8 +33,9 @@ from verify.results import (
     MethodResult,
     TensorResult,
 )
+from verify.rounding import gradient_rounding
 from verify.taylor import taylor_test
-from verify.verdict import is_zero, judge, tolerance
+from verify.verdict import is_zero, judge, norm, rounding_share, tolerance
 
 
 def check(
@@ -93,6 +95,7 @@ class Checker:
     def __init__(self, case: Case, seed: int, plan: Plan | None = None, cotangent: Any = None) -> None:
         self.case, self.seed, self.plan, self.cotangent = case, seed, plan or Plan(), cotangent
         self._numeric: Numeric | None = None
+        self._rounded: Numeric | None = None  # the same with error bars that know every rounding
 
     @np.errstate(all="ignore")  # overflow shows in the results
     def check(self, fresh: bool = False) -> CaseResult:
@@ -105,7 +108,14 @@ class Checker:
         analytic = analytic_gradient(probe)
         if self._numeric is None:
             self._numeric = measure(probe, parts, analytic, rng, self.plan)
-        judged = [_Judge(probe, part, i, analytic, self._numeric).result() for i, part in enumerate(parts)]
+        numeric = self._numeric
+        judged = _judge_all(probe, parts, analytic, numeric)
+        if any(result.verdict != PASS for result in judged) and not analytic.raised:
+            if self._rounded is None:
+                self._rounded = measure_again(probe, parts, numeric, self.plan)
+            numeric = self._rounded
+            analytic = analytic_gradient(probe, gradient_rounding(probe))
+            judged = _judge_all(probe, parts, analytic, numeric)
         judged += [
             _broken(self.case.name, name, problem)
             for name, problem in analytic.problems.items()
@@ -113,10 +123,10 @@ class Checker:
         ]
         if self.plan.curves:
             for i, result in enumerate(judged[: len(parts)]):
-                result.curve = _curve(probe, self._numeric, i, self.plan.curves)
+                result.curve = _curve(probe, numeric, i, self.plan.curves)
         return CaseResult(
-            self.case.name, self.case.target, self.case.contains, self.seed, judged, self._numeric.noise,
-            time.perf_counter() - start, self._numeric.note,
+            self.case.name, self.case.target, self.case.contains, self.seed, judged, numeric.noise,
+            time.perf_counter() - start, numeric.note,
         )  # fmt: skip
 
     def _undefined(self, parts: list[Part], seconds: float) -> CaseResult:
@@ -133,6 +143,10 @@ class Checker:
         return CaseResult(case.name, case.target, case.contains, self.seed, unknown, 0.0, seconds, reason)
 
 
+def _judge_all(probe: Probe, parts: list[Part], analytic: Analytic, numeric: Numeric) -> list[TensorResult]:
+    return [_Judge(probe, part, i, analytic, numeric).result() for i, part in enumerate(parts)]
+
+
 class _Judge:
     """The verdict on one part, the `number`-th, from its analytic and its numeric gradient."""
 
@@ -144,6 +158,9 @@ class _Judge:
         self.g = analytic.values[part.index]  # the whole gradient, checked or not
         largest = 0.0 if numeric.best is None else float(np.abs(numeric.best).max(initial=0.0))
         self.floor = analytic.floor(part.index, largest, probe.eps)
+        # What is moved has a size, so that the gradients of different tensors can be compared.
+        reach = 0.0 if numeric.best is None else float(np.abs(numeric.best * probe.scale[numeric.index]).max(initial=0))
+        self.limit = rounding_share(probe.eps) * reach / float(probe.scale[part.index].max(initial=0.0) or 1.0)
 
     def result(self) -> TensorResult:
         part, problem = self.part, self.analytic.problems.get(self.part.name)
@@ -162,7 +179,18 @@ class _Judge:
         )
         if result.verdict == WRONG:
             result.diagnosis = self._diagnosis(result.scale)
+        if result.verdict == INCONCLUSIVE:
+            result.diagnosis = self._uncertainty(result)
         return result
+
+    def _uncertainty(self, result: TensorResult) -> str:
+        """Why nothing can be said."""
+        if self.numeric.doubtful[self.rows].any():
+            return "the complex step and the differences contradict each other, and the gradient agrees with the first"
+        bars = [method.bar * result.scale for method in result.methods if method.bar is not None]
+        if not bars:
+            return "no method can tell at this point"
+        return f"error bars of {min(bars):.0e} or more, where the largest gradient is {result.scale:.0e}"
 
     def _coordinates(self) -> Iterator[MethodResult]:
         numeric, rows = self.numeric, self.rows
@@ -171,38 +199,45 @@ class _Judge:
             low, high = numeric.differences.low[rows], numeric.differences.high[rows]
             at_kink = numeric.differences.kinks[rows] & (self.a >= low) & (self.a <= high)
         if numeric.complex is not None:
-            yield self._judge(COMPLEX, numeric.complex.values[rows], numeric.complex.bars(rows), at_kink)
+            bars = numeric.complex.bars(rows)
+            yield self._judge(COMPLEX, numeric.complex.values[rows], bars, bars, at_kink)
         if numeric.differences is not None:
-            yield self._judge(DIFFERENCES, numeric.differences.values[rows], numeric.differences.bars[rows], at_kink)
+            found = numeric.differences
+            yield self._judge(DIFFERENCES, found.values[rows], found.bars[rows], found.rounding[rows], at_kink)
 
-    def _judge(self, method: str, n: np.ndarray, bars: np.ndarray, at_kink: np.ndarray) -> MethodResult:
-        if is_zero(self.a, n, bars, self.floor):
+    def _judge(
+        self, method: str, n: np.ndarray, bars: np.ndarray, rounding: np.ndarray, at_kink: np.ndarray
+    ) -> MethodResult:
+        if is_zero(self.a, n, bars, self.floor, self.limit):
             return MethodResult(method, PASS, note=ZERO)
         largest = np.abs(self.g if len(self.a) < len(self.g) else self.a)
         scale = max(_largest(largest), _largest(n))
-        bars = bars + 4 * self.analytic.spread[self.index].max(initial=0.0)
+        own = 4 * self.analytic.spread[self.index].max(initial=0.0)
+        doubtful = self.numeric.doubtful[self.rows] if method == DIFFERENCES else None
         return judge(
-            method, self.a, n, bars, scale=scale, eps=self.probe.eps, skip=at_kink,
-            where=lambda i: self.part.where(int(self.index[i]), self.probe),
+            method, self.a, n, bars + own, scale=scale, eps=self.probe.eps, rounding=rounding + own, skip=at_kink,
+            doubtful=doubtful, where=lambda i: self.part.where(int(self.index[i]), self.probe),
         )  # fmt: skip
 
     def _directions(self, zero: bool) -> Iterator[MethodResult]:
         v = self.numeric.signs[self.number]
         if not np.isfinite(self.g).all():
             return  # reported with the coordinates
-        slope, size = float(self.g @ v), float(np.linalg.norm(self.g) * np.linalg.norm(v))
+        typical, size = norm(self.g * v), norm(self.g) * norm(v)
+        slope, error = float(self.g @ v), 4 * norm(self.analytic.spread[self.part.index] * v)
         if self.numeric.taylor is not None:
-            test = taylor_test(self.numeric.taylor[self.number], slope, size, self.numeric.noise, self.probe.eps)
-            note = "linear" if test.linear else ""
+            found = self.numeric.taylor[self.number]
+            test = taylor_test(found, slope, size, self.numeric.noise, self.probe.eps, typical=typical, error=error)
+            note = "linear" if test.linear else "lost in rounding" if test.rounding_only else ""
             yield MethodResult(TAYLOR, test.verdict, rates=[float(rate) for rate in test.rates], note=note)
         if self.numeric.along is not None:
             n, bar = self.numeric.along.values[[self.number]], self.numeric.along.bars(np.array([self.number]))
-            bar = bar + 16 * self.probe.eps * size
-            scale = float(np.linalg.norm(self.g * v))
-            if zero and abs(n[0]) <= bar[0] + self.floor * np.linalg.norm(v):
+            bar = bar + 16 * self.probe.eps * size + error
+            if zero and abs(n[0]) <= bar[0] + self.floor * norm(v):
                 yield MethodResult(DIRECTIONS, PASS, note=ZERO)
             else:
-                yield judge(DIRECTIONS, np.array([slope]), n, bar, scale=scale or abs(float(n[0])), eps=self.probe.eps)
+                slopes, scale = np.array([slope]), typical or abs(float(n[0]))
+                yield judge(DIRECTIONS, slopes, n, bar, scale=scale, eps=self.probe.eps, rounding=bar)
 
     def _believed(
         self, coordinates: list[MethodResult], directions: list[MethodResult], kinks: int

@@ -8,13 +8,14 @@ part (|z|, real, a cast, a comparison) give a wrong answer without an error. The
 imaginary part is refused, and if central differences are measured as well, the two must agree.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from verify.probe import UNEVEN, Probe
 
-STEP = 2.0**-80
+STEP = 2.0**-80  # of the typical size of what is moved
+LARGEST = 2.0**-30  # the same, for numbers so small that the usual step would be too near zero
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,17 @@ class ComplexEstimates:
 
     values: np.ndarray  # (m,)
     spread: np.ndarray  # (m,)
+    underflow: np.ndarray  # (m,), the error due to numbers near the smallest that there are
     eps: float
 
     def bars(self, rows: np.ndarray) -> np.ndarray:
         """Error bars of these lines. The spread of one number can be zero by chance; the largest of a tensor is not."""
-        return 16 * self.eps * np.abs(self.values[rows]) + 4 * self.spread[rows].max(initial=0.0)
+        rounding = 16 * self.eps * np.abs(self.values[rows]) + 4 * self.spread[rows].max(initial=0.0)
+        return rounding + self.underflow[rows]
+
+    def with_spread(self, spread: np.ndarray) -> "ComplexEstimates":
+        """The same with a spread of at least `spread` (m,)."""
+        return replace(self, spread=np.maximum(self.spread, spread))
 
 
 def complex_step(
@@ -41,6 +48,14 @@ def complex_step(
     Raises:
         NotAnalyticError: the forward takes no complex numbers, or its output has no imaginary part.
     """
-    values = probe.complex_steps(lines, scale * STEP, w)
-    spread = np.abs(probe.complex_steps(lines, scale * STEP * UNEVEN, w) - values) if again else np.zeros(len(values))
-    return ComplexEstimates(values, spread, probe.eps)
+    h = step_sizes(probe, scale)
+    values = probe.complex_steps(lines, h, w)
+    spread = np.abs(probe.complex_steps(lines, h * UNEVEN, w) - values) if again else np.zeros(len(values))
+    truncation = 16 * (h / scale) ** 2 * np.abs(values)
+    return ComplexEstimates(values, spread, truncation + probe.underflow / h, probe.eps)
+
+
+def step_sizes(probe: Probe, scale: np.ndarray) -> np.ndarray:
+    """The steps h (m,), far above the smallest normal number even where `scale` is not."""
+    safe = np.minimum(LARGEST * scale, probe.tiny * 2.0**100)
+    return np.maximum(np.maximum(STEP * scale, safe), 4 * probe.tiny)

@@ -56,7 +56,7 @@ def central_differences(
     """
     found = _sweep(probe, lines, scale, noise, levels, first)
     for finer in REFINE:
-        wide = found.bars > ENOUGH * _largest(np.abs(found.values), groups)
+        wide = found.bars > ENOUGH * largest_of(np.abs(found.values), groups)
         rough = np.flatnonzero(wide & (found.bars > 2 * found.rounding) | found.kinks)
         if not len(rough):
             break
@@ -84,7 +84,7 @@ def second_opinion(
         found.take(rows, again, deceived | (again.bars < found.bars[rows]))
 
 
-def _largest(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+def largest_of(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """For each line the largest value in its group."""
     groups = np.zeros(len(values), int) if groups is None else groups
     largest = np.zeros(int(groups.max(initial=0)) + 1)
@@ -98,9 +98,11 @@ def measure_noise(probe: Probe, line: int) -> float:
     t = spacing * (np.arange(NOISE_POINTS) - NOISE_POINTS // 2)
     values = probe.differences(np.array([line, line]), np.stack([t, UNEVEN * t]))
     q = NOISE_ORDER
-    squares = np.mean(np.diff(values, q) ** 2, axis=1).max()  # the larger of two: points in step can miss a ripple
-    measured = math.sqrt(math.factorial(q) ** 2 / math.factorial(2 * q) * squares)  # DIFF.4
-    return max(measured, probe.eps / 4 * float(np.max(np.abs(probe.w * probe.output()), initial=0.0)))
+    largest = np.abs(np.diff(values, q)).max() or 1.0  # divided by first: the square of 1e-200 is zero
+    squares = np.mean((np.diff(values, q) / largest) ** 2, axis=1).max()  # of two: points in step can miss a ripple
+    measured = largest * math.sqrt(math.factorial(q) ** 2 / math.factorial(2 * q) * squares)  # DIFF.4
+    least = probe.eps / 4 * float(np.max(np.abs(probe.w * probe.output()), initial=0.0))
+    return max(float(measured), least, probe.underflow)
 
 
 def _sweep(probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, levels: int, first: int) -> Estimates:
@@ -132,7 +134,7 @@ def richardson(quotients: np.ndarray, h: np.ndarray, noise: np.ndarray) -> tuple
             coefficients = c_fine + (c_fine - c_coarse) / (4**q - 1)
             row.append((value, coefficients))
             spread = np.maximum(np.abs(value - fine), np.abs(value - coarse))
-            rounding = 4 * noise * np.sqrt(np.sum((coefficients / h) ** 2, axis=1) / 2)
+            rounding = 4 * noise / h[:, 0] * np.sqrt(np.sum((coefficients * (h[:, :1] / h)) ** 2, axis=1) / 2)
             bar = 2 * spread + rounding  # DIFF.3
             better = bar < bars
             best[better], bars[better], shares[better] = value[better], bar[better], rounding[better]

@@ -10,9 +10,19 @@ import numpy as np
 from verify.case import Region
 from verify.complex_step import ComplexEstimates, complex_step
 from verify.diagnosis import wrong_shape
-from verify.differences import FIRST, LEVELS, Estimates, central_differences, measure_noise, second_opinion
-from verify.probe import MULTIPLE, NotAnalyticError, Probe
+from verify.differences import (
+    FIRST,
+    LEVELS,
+    Estimates,
+    central_differences,
+    largest_of,
+    measure_noise,
+    second_opinion,
+)
+from verify.probe import MULTIPLE, Probe
+from verify.programs import NotAnalyticError
 from verify.results import COMPLEX, DIFFERENCES, TAYLOR
+from verify.rounding import complex_rounding, value_rounding
 from verify.taylor import STEPS
 from verify.verdict import tolerance
 
@@ -73,20 +83,24 @@ class Analytic:
     values: np.ndarray
     spread: np.ndarray
     problems: dict[str, str]  # by tensor, what is wrong even before numbers are compared
+    raised: bool = False  # the backward raised an exception
 
     def floor(self, index: np.ndarray, largest: float, eps: float) -> float:
         """A bound on the rounding errors of gradients that are zero by theory; `largest` is the largest of all."""
         return 10 * float(self.spread[index].max(initial=0.0)) + 4 * eps * largest
 
 
-def analytic_gradient(probe: Probe) -> Analytic:
-    """The gradient, computed twice. It is linear in the cotangent, so that of a multiple differs by rounding only."""
+def analytic_gradient(probe: Probe, rounding: np.ndarray | float = 0.0) -> Analytic:
+    """The gradient, computed twice. It is linear in the cotangent, so that of a multiple differs by rounding only.
+
+    `rounding` (n,) is what is known of its rounding errors otherwise.
+    """
     values, again = np.zeros(probe.n), np.zeros(probe.n)
     try:
         first, second = probe.case.gradients or (probe.gradient(), probe.gradient(MULTIPLE))
     except Exception as error:  # a wrong backward may raise anything
         reason = f"the backward raises {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return Analytic(values, again, dict.fromkeys(probe.names, reason))
+        return Analytic(values, again, dict.fromkeys(probe.names, reason), raised=True)
     problems = {name: problem for name in probe.names if (problem := _problem(first.get(name), probe, name))}
     for name in sorted(first.keys() - set(probe.names)):
         problems[name] = "there is a gradient of this name, but no such tensor"
@@ -95,11 +109,14 @@ def analytic_gradient(probe: Probe) -> Analytic:
             values[probe.span[name]] = np.ravel(first[name])
             again[probe.span[name]] = np.ravel(second[name]) / MULTIPLE
     finite = np.isfinite(values) & np.isfinite(again)
-    spread = np.where(finite, np.abs(values - np.where(finite, again, 0.0)), 0.0)
+    change = np.where(finite, np.abs(values - np.where(finite, again, 0.0)), 0.0)
+    spread = np.maximum(change, rounding)
     largest = np.abs(values[finite]).max(initial=0.0)
     for name in probe.names:
-        off = spread[probe.span[name]].max(initial=0.0)
-        if off > tolerance(DIFFERENCES, probe.eps) * largest:  # far beyond rounding
+        span = probe.span[name]
+        off = change[span].max(initial=0.0)
+        known = 10 * np.max(np.broadcast_to(rounding, (probe.n,))[span], initial=0.0)
+        if off > max(tolerance(DIFFERENCES, probe.eps) * largest, known):  # far beyond rounding
             problems.setdefault(name, _not_linear(off / largest))
     return Analytic(values, spread, problems)
 
@@ -129,6 +146,7 @@ class Numeric:
     index: np.ndarray
     complex: ComplexEstimates | None
     differences: Estimates | None
+    doubtful: np.ndarray  # (m,), where these two contradict each other
     signs: list[np.ndarray]  # for each part, its direction: plus or minus the typical size at each coordinate
     taylor: np.ndarray | None  # (parts, steps), f(x + h v) - f(x)
     along: ComplexEstimates | None  # derivatives along the directions
@@ -147,38 +165,57 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
     index = _choose(parts, analytic, rng, plan.coordinates)
     signs = [probe.scale[part.index] * rng.choice([-1.0, 1.0], size=len(part.index)) for part in parts]
     set_directions(probe, parts, signs, rng)
-    directions = -1 - np.arange(len(parts))
-    noise = measure_noise(probe, -1 - len(parts))
-    steps = along = None
-    note = ""
+    return _measured(probe, parts, index, signs, measure_noise(probe, -1 - len(parts)), plan)
+
+
+def measure_again(probe: Probe, parts: list[Part], first: Numeric, plan: Plan) -> Numeric:
+    """Measure the same with error bars that know every rounding (see verify/rounding.py)."""
+    set_directions(probe, parts, first.signs, np.random.default_rng(0))
+    noise = max(first.noise, value_rounding(probe))
+    return _measured(probe, parts, first.index, first.signs, noise, plan, rounded=True)
+
+
+def _measured(
+    probe: Probe, parts: list[Part], index: np.ndarray, signs: list[np.ndarray], noise: float, plan: Plan, *,
+    rounded: bool = False,
+) -> Numeric:  # fmt: skip
+    directions, lengths = -1 - np.arange(len(parts)), np.ones(len(parts))
+    steps = along = differences = taylor = None
+    doubtful, note = np.zeros(len(index), bool), ""
     if COMPLEX in plan.methods:
         try:
             every = plan.coordinates is None  # for a sample the second step is not worth its time
             steps = complex_step(probe, index, probe.scale[index], again=every)
-            along = complex_step(probe, directions, np.ones(len(parts)), again=every)
+            along = complex_step(probe, directions, lengths, again=every)
+            if rounded:
+                steps = steps.with_spread(complex_rounding(probe, index, probe.scale[index]))
+                along = along.with_spread(complex_rounding(probe, directions, lengths))
         except NotAnalyticError as error:
-            note = f"no complex step: the forward {error}"
-    differences = None
+            steps, note = None, f"no complex step: the forward {error}"
     if DIFFERENCES in plan.methods:
         groups = np.zeros(probe.n, np.int32)
         for number, part in enumerate(parts):
             groups[part.index] = number
         where = (probe, index, probe.scale[index], noise)
         differences = central_differences(*where, levels=plan.levels, first=plan.first, groups=groups[index])
-        doubted = np.arange(len(index)) if steps is None else np.flatnonzero(_contradictions(steps, differences, 1))
+        doubted = np.arange(len(index))
+        if steps is not None:
+            doubted = np.flatnonzero(_contradictions(steps, differences, groups[index], 1))
         share = tolerance(DIFFERENCES, probe.eps)
         second_opinion(differences, doubted, *where, share=share, levels=plan.levels, first=plan.first)
-        dropped = int(_contradictions(steps, differences, 10).sum()) if steps else 0
-        if dropped:
-            steps = along = None
-            note = (
-                f"no complex step: it contradicts the differences at {dropped} of {len(index)} coordinates, so the "
-                "forward silently drops an imaginary part (abs, real, a cast or a comparison)"
-            )
-        elif steps:  # the error bar must reach the better value
-            np.maximum(differences.bars, np.abs(differences.values - steps.values), out=differences.bars)
-    taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1))) if TAYLOR in plan.methods else None
-    return Numeric(index, steps, differences, signs, taylor, along, noise, note)
+        if steps is not None:
+            doubtful = _contradictions(steps, differences, groups[index], 10)
+            if doubtful.any():
+                steps = along = None
+                note = (
+                    f"no complex step: it contradicts the differences at {int(doubtful.sum())} of {len(index)} "
+                    "coordinates, so the forward silently drops an imaginary part (abs, real, a cast or a comparison)"
+                )
+            else:  # the error bar must reach the better value
+                np.maximum(differences.bars, np.abs(differences.values - steps.values), out=differences.bars)
+    if TAYLOR in plan.methods:
+        taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1)))
+    return Numeric(index, steps, differences, doubtful, signs, taylor, along, noise, note)
 
 
 def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, count: int | None) -> np.ndarray:
@@ -202,10 +239,12 @@ def set_directions(probe: Probe, parts: list[Part], signs: list[np.ndarray], rng
     probe.set_directions(table)
 
 
-def _contradictions(steps: ComplexEstimates, differences: Estimates, times: float) -> np.ndarray:
-    """Where the two differ by more than `times` the allowed difference, (m,)."""
+def _contradictions(
+    steps: ComplexEstimates, differences: Estimates, groups: np.ndarray, times: float
+) -> np.ndarray:
+    """Where the two differ by more than `times` their error bars and by a share of the largest in their group, (m,)."""
     usable = np.isfinite(differences.bars) & ~differences.kinks
-    scale = np.abs(differences.values[usable]).max(initial=0.0)
+    scale = largest_of(np.where(usable, np.abs(differences.values), 0.0), groups)
     bars = steps.bars(np.arange(len(steps.values))) + differences.bars
-    allowed = times * (bars + tolerance(DIFFERENCES, steps.eps) * scale)
-    return usable & (np.abs(steps.values - differences.values) > allowed)
+    apart = np.abs(steps.values - differences.values)
+    return usable & (apart > times * bars) & (apart > tolerance(COMPLEX, steps.eps) * scale)

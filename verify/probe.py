@@ -11,8 +11,7 @@ A line is an integer: i >= 0 is the i-th coordinate, -1 - k is the k-th row of t
 """
 
 import warnings
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ import numpy as np
 
 from verify.case import Case, Function, Tensors
 from verify.errors import CheckError, PrecisionError
+from verify.programs import Layout, NotAnalyticError, complex_program, gradient_program, real_program, unpack
 
 STEPS = 8  # points on a line in one call
 LINES = 32  # lines in one call
@@ -28,12 +28,6 @@ SMALL = 1 << 15  # below this many coordinates compiling takes longer than runni
 UNEVEN = 1.3717  # no power of two, so that every number is rounded differently when it is scaled by this
 MULTIPLE = -37.3717  # of the cotangent: large and negative, so that a clip, a maximum or |dy| shows
 MEMORY = 8 << 30  # bytes that a call may use on an accelerator
-
-Layout = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-class NotAnalyticError(Exception):
-    """The forward cannot be evaluated at complex numbers; the message says why."""
 
 
 class Probe:
@@ -49,7 +43,7 @@ class Probe:
         self, case: Case, rng: np.random.Generator, *, w: Any = None, any_float: bool = False, fresh: bool = False
     ) -> None:
         """`fresh` compiles the gradient anew, after a planted mistake has changed the code of equal functions."""
-        self.case = case
+        self.case, self.fresh = case, fresh
         self.names = list(case.tensors)
         self.shapes = {name: np.shape(array) for name, array in case.tensors.items()}
         ends = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes.values())])
@@ -64,7 +58,7 @@ class Probe:
         for name, array in case.tensors.items():
             if not np.isfinite(np.asarray(array)).all():
                 raise CheckError(f"{case.name}: {name} holds NaN or infinity: give a point at which f has a derivative")
-        layout: Layout = tuple(self.shapes.items())
+        layout = self.layout = tuple(self.shapes.items())
         output = _output(case.function, layout, flat, case.constants, any_float)
         self.output_shape = output.shape
         if case.gradients is not None:
@@ -79,18 +73,38 @@ class Probe:
         self._flat, self._constants, self._w = jax.device_put((flat, case.constants, self.w))
         self.set_directions(np.zeros((1, self.n)))
 
-        small = self.n < SMALL
+        small = self.small = self.n < SMALL
         self.at_once = LINES if small else _fitting_lines(self.n)
         self.lines = max(LINES if small else 1, self.at_once)  # in a call
-        self._real = _real_program(case.function, layout, small, self.at_once > 1)
-        self._complex = _complex_program(case.function, layout, small, self.at_once > 1)
-        make = _gradient_program.__wrapped__ if fresh else _gradient_program
+        self._real = real_program(case.function, layout, small, self.at_once > 1)
+        self._complex = complex_program(case.function, layout, small, self.at_once > 1)
+        make = gradient_program.__wrapped__ if fresh else gradient_program
         self._gradient = make(case.function, layout, small)
 
     @property
     def eps(self) -> float:
         """Spacing of the numbers next to 1."""
         return float(np.finfo(self.dtype).eps)
+
+    @property
+    def tiny(self) -> float:
+        """The smallest normal number. The hardware sets what is smaller to zero."""
+        return float(np.finfo(self.dtype).tiny)
+
+    @property
+    def underflow(self) -> float:
+        """The error of `<w, f>` if each output is off by some numbers that are set to zero."""
+        return 16 * self.tiny * float(np.abs(self.w).sum(dtype=np.float64))
+
+    @property
+    def point(self) -> tuple[jax.Array, Tensors, jax.Array]:
+        """The point, the constants and the cotangent, on the device."""
+        return self._flat, self._constants, self._w
+
+    @property
+    def directions(self) -> jax.Array:
+        """The table (k, n) that negative lines refer to."""
+        return self._table
 
     def set_directions(self, table: np.ndarray) -> None:
         """Set the directions (k, n) that negative lines refer to."""
@@ -99,10 +113,10 @@ class Probe:
     def differences(self, lines: np.ndarray, t: np.ndarray) -> np.ndarray:
         """PROBE.1 along `lines` (m,) at `t` (m, s); returns (m, s)."""
         out = np.empty(t.shape)
-        for rows, batch in self._batches(lines):
+        for rows, batch in self.batches(lines):
             for start in range(0, t.shape[1], STEPS):
                 columns = slice(start, min(start + STEPS, t.shape[1]))
-                steps = self._padded(t[rows, columns], (len(batch), STEPS))
+                steps = self.padded(t[rows, columns], (len(batch), STEPS))
                 result, _ = self._real(self._flat, self._constants, self._w, batch, self._table, steps)
                 out[rows, columns] = np.asarray(result)[: rows.stop - rows.start, : columns.stop - columns.start]
         return out
@@ -115,8 +129,8 @@ class Probe:
         """
         out = np.empty(len(lines))
         cotangent = self._w if w is None else jnp.asarray(w, self.dtype)
-        for rows, batch in self._batches(lines):
-            steps = self._padded(t[rows], (len(batch),), fill=1.0)
+        for rows, batch in self.batches(lines):
+            steps = self.padded(t[rows], (len(batch),), fill=1.0)
             out[rows] = self._call_complex(cotangent, batch, steps)[: rows.stop - rows.start]
         if not np.isfinite(out).all():
             raise NotAnalyticError("gives NaN or infinity at complex numbers")
@@ -142,7 +156,7 @@ class Probe:
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise NotAnalyticError(f"takes no complex numbers: {_first_sentence(error)}") from None
 
-    def _batches(self, lines: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    def batches(self, lines: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Batches of one size, so that each program is compiled once."""
         for start in range(0, len(lines), self.lines):
             rows = slice(start, min(start + self.lines, len(lines)))
@@ -150,7 +164,7 @@ class Probe:
             batch[: rows.stop - rows.start] = lines[rows]
             yield rows, batch
 
-    def _padded(self, array: np.ndarray, shape: tuple[int, ...], fill: float = 0.0) -> np.ndarray:
+    def padded(self, array: np.ndarray, shape: tuple[int, ...], fill: float = 0.0) -> np.ndarray:
         full = np.full(shape, fill, self.dtype)
         full[tuple(slice(k) for k in array.shape)] = array
         return full
@@ -190,89 +204,9 @@ def _first_sentence(error: Exception) -> str:
     return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
 
 
-# The programs. Cached by function, so that equal layers at equal shapes share them.
-
-
-def jit(program: Callable[..., Any], small: bool) -> Any:
-    """Compile a program, with few optimizations if it is small: compiling would take longer than running."""
-    plain = small and jax.default_backend() == "cpu"
-    return jax.jit(program, compiler_options=_plain_compiler() if plain else None)
-
-
-@lru_cache(maxsize=1)
-def _plain_compiler() -> dict[str, Any]:
-    """Options that make compiling three to five times as fast; those that this version of XLA knows."""
-    options: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    known = {}
-    for name, value in options.items():
-        try:
-            jax.jit(lambda x: x + 1, compiler_options={name: value})(0.0)
-            known[name] = value
-        except Exception:  # an unknown option; JAX does not say so by a type of its own
-            continue
-    return known
-
-
-def _unpack(flat: jax.Array, layout: Layout) -> Tensors:
-    tensors, start = {}, 0
-    for name, shape in layout:
-        size = int(np.prod(shape))
-        tensors[name] = flat[start : start + size].reshape(shape)
-        start += size
-    return tensors
-
-
-def _direction(line: jax.Array, table: jax.Array) -> jax.Array:
-    n = table.shape[1]
-    unit = (jnp.arange(n) == line).astype(table.dtype)
-    return jnp.where(line < 0, table[jnp.maximum(-1 - line, 0)], unit)
-
-
-def _map(f: Callable[[Any], jax.Array], rows: Any, together: bool) -> jax.Array:
-    """All rows at once (vmap), or one after the other, which saves memory."""
-    return jax.vmap(f)(rows) if together else jax.lax.map(f, rows)
-
-
-@lru_cache(maxsize=256)
-def _real_program(function: Function, layout: Layout, small: bool, together: bool) -> Any:
-    def program(flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> Any:
-        def f(point: jax.Array) -> jax.Array:
-            return function.value(_unpack(point, layout), constants)
-
-        y = f(flat)
-
-        def along(line: tuple[jax.Array, jax.Array]) -> jax.Array:
-            v = _direction(line[0], table)
-            return _map(lambda step: jnp.sum(w * (f(flat + step * v) - y)), line[1], together)
-
-        return _map(along, (lines, t), together), y
-
-    return jit(program, small)
-
-
-@lru_cache(maxsize=256)
-def _complex_program(function: Function, layout: Layout, small: bool, together: bool) -> Any:
-    def program(flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> jax.Array:
-        def derivative(line: tuple[jax.Array, jax.Array]) -> jax.Array:
-            point = flat + 1j * (line[1] * _direction(line[0], table))
-            y = function.value(_unpack(point, layout), constants)
-            if not jnp.issubdtype(y.dtype, jnp.complexfloating):
-                raise NotAnalyticError(f"drops the imaginary part: its output is {y.dtype}")
-            return jnp.sum(w * y.imag) / line[1]
-
-        return _map(derivative, (lines, t), together)
-
-    return jit(program, small)
-
-
-@lru_cache(maxsize=256)
-def _gradient_program(function: Function, layout: Layout, small: bool) -> Any:
-    return jit(lambda flat, constants, dy: function.gradient(_unpack(flat, layout), constants, dy), small)
-
-
 def _output(function: Function, layout: Layout, flat: np.ndarray, constants: Tensors, any_float: bool) -> Any:
     """Shape and type of the output. Raises PrecisionError if anything on the way to it is not float64."""
-    traced = jax.make_jaxpr(lambda x, c: function.value(_unpack(x, layout), c), return_shape=True)
+    traced = jax.make_jaxpr(lambda x, c: function.value(unpack(x, layout), c), return_shape=True)
     jaxpr, output = traced(flat, constants)
     if not isinstance(output, jax.ShapeDtypeStruct):
         raise CheckError(f"the function must return one array, not {type(output).__name__}")

@@ -3,8 +3,10 @@
 A coordinate is wrong if |analytic - numeric| exceeds both its error bar and a small fixed share of
 the largest gradient in the same tensor                                                                (VERDICT.1)
 It is inconclusive if the bar itself exceeds that share, so that agreement within it proves nothing    (VERDICT.2)
+The share is larger, 5e-7 in float64, for the part of the bar that is rounding: where the computation
+itself has no more correct digits than that, agreement to all of them is a pass                        (VERDICT.4)
 If a gradient is zero by theory, there is no largest one to take a share of: both the analytic and the
-numeric gradient must lie below the noise floor                                                        (VERDICT.3)
+numeric gradient must lie below the noise floor, and the floor far below the other gradients           (VERDICT.3)
 
 The share does not depend on the size of the tensor: with a tolerance that grows with it, one wrong element could hide
 among many right ones. An example of VERDICT.3 is the bias of an attention's keys: adding one vector to all keys changes
@@ -15,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from verify.results import DIFFERENCES, INCONCLUSIVE, PASS, WRONG, MethodResult
+from verify.results import COMPLEX, DIFFERENCES, INCONCLUSIVE, PASS, WRONG, MethodResult
 
 
 def tolerance(method: str, eps: float) -> float:
@@ -23,13 +25,21 @@ def tolerance(method: str, eps: float) -> float:
     return float(eps ** (0.575 if method == DIFFERENCES else 0.7))
 
 
+def rounding_share(eps: float) -> float:
+    """The share of VERDICT.4: 5e-7 in float64 (in float32 2e-3)."""
+    return float(eps**0.4)
+
+
 def judge(
     method: str, analytic: np.ndarray, numeric: np.ndarray, bars: np.ndarray, *, scale: float, eps: float,
-    skip: np.ndarray | None = None, where: Callable[[int], tuple[int, ...]] | None = None,
+    rounding: np.ndarray | float = 0.0, skip: np.ndarray | None = None, doubtful: np.ndarray | None = None,
+    where: Callable[[int], tuple[int, ...]] | None = None,
 ) -> MethodResult:  # fmt: skip
-    """VERDICT.1 and VERDICT.2 for the coordinates of one tensor, all (m,); one wrong coordinate makes the tensor wrong.
+    """VERDICT.1, 2 and 4 for the coordinates of one tensor, all (m,); one wrong coordinate makes the tensor wrong.
 
-    `skip` marks coordinates without a derivative; `where(i)` is the index of the i-th coordinate in its tensor.
+    `rounding` is the part of the bars that is due to rounding. `skip` marks coordinates without a derivative,
+    `doubtful` those where another method found something else: the gradient must then agree within the bar, and not
+    only to the share. `where(i)` is the index of the i-th coordinate in its tensor.
     """
     skip = np.zeros(len(analytic), bool) if skip is None else skip
     known = np.isfinite(numeric) & np.isfinite(bars) & ~skip
@@ -38,15 +48,18 @@ def judge(
     bars = np.where(known, bars, np.inf)
     share = tolerance(method, eps) * scale
     wrong = (errors > np.maximum(bars, share)) | ~np.isfinite(analytic)
-    blurred = ~wrong & ~skip & (bars > share)
+    blurred = (bars - rounding > share) | (bars > max(share, rounding_share(eps) * scale))
+    if doubtful is not None:
+        blurred |= doubtful & (errors > np.maximum(4 * bars, tolerance(COMPLEX, eps) * scale))
+    blurred &= ~wrong & ~skip
     i = int(np.argmax(np.where(wrong, errors, -1.0) if wrong.any() else errors))
-    norm = float(np.linalg.norm(numeric[known]))
+    size = norm(numeric[known])
     scale = scale if np.isfinite(scale) else 0.0
     return MethodResult(
         method,
         WRONG if wrong.any() else INCONCLUSIVE if blurred.any() or not known.any() else PASS,
         worst=float(errors[i] / scale) if scale else None,
-        norm=float(np.linalg.norm(errors[known]) / norm) if norm else None,
+        norm=norm(errors[known]) / size if size else None,
         bar=float(bars[known].max() / scale) if scale and known.any() else None,
         where=where(i) if where else None,
         analytic=float(analytic[i]),
@@ -55,6 +68,14 @@ def judge(
     )
 
 
-def is_zero(analytic: np.ndarray, numeric: np.ndarray, bars: np.ndarray, floor: float) -> bool:
-    """VERDICT.3: both gradients are rounding only."""
-    return bool(np.all(np.abs(analytic) <= floor) and np.all(np.abs(numeric) <= np.maximum(floor, bars)))
+def norm(array: np.ndarray) -> float:
+    """The Euclidean norm. Divided by the largest number first: the square of 1e200 is infinite, that of 1e-200 zero."""
+    largest = float(np.abs(array).max(initial=0.0))
+    return largest * float(np.linalg.norm(array / largest)) if largest and np.isfinite(largest) else largest
+
+
+def is_zero(analytic: np.ndarray, numeric: np.ndarray, bars: np.ndarray, floor: float, limit: float) -> bool:
+    """VERDICT.3: both gradients are rounding only, and rounding is small, below `limit`."""
+    noise = max(floor, float(bars.max(initial=0.0)))
+    small = np.all(np.abs(analytic) <= floor) and np.all(np.abs(numeric) <= np.maximum(floor, bars))
+    return bool(small and noise <= limit)

@@ -17,7 +17,7 @@ from exercises.machinery.runner import NotWrittenError, ReaderError, function_of
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
-from verify.probe import jit
+from verify.programs import jit
 
 MODEL = ViT(image_size=(4, 4), patch_size=2, d_model=12, heads=3, layers=2, mlp_dim=7, num_classes=4, pooling="mean")
 STEPS, EVERY = 60, 10

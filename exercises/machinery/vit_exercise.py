@@ -19,7 +19,7 @@ from exercises.machinery.runner import NotWrittenError, ReaderError, function_of
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
-from verify.probe import jit
+from verify.programs import jit
 
 LAYERS = ("patch_embedding", "class_token", "layer_norm", "multi_head_attention", "feed_forward", "mean_pooling",
           "dense_input", "dense_parameters")  # fmt: skip

@@ -1,0 +1,99 @@
+"""The rounding errors of both sides of a check, measured by random rounding (verify/random_rounding.py).
+
+They are measured where a first comparison does not pass: the usual error bars come from the same computation at another
+step or another multiple of the cotangent, which round differently as a rule, but not where a function is saturated.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from verify.case import Function, Tensors
+from verify.complex_step import step_sizes
+from verify.probe import Probe
+from verify.programs import Layout, direction, jit, on_each, unpack
+from verify.random_rounding import randomly_rounded, seeds
+
+
+def gradient_rounding(probe: Probe) -> np.ndarray:
+    """How much rounding changes each number of the analytic gradient, (n,); zero where it has not the right shape."""
+    if probe.case.gradients is not None:
+        changes = probe.case.rounding() if probe.case.rounding is not None else {}
+    else:
+        program = _gradient_program.__wrapped__ if probe.fresh else _gradient_program
+        rounded = program(probe.case.function, probe.layout, probe.small)
+        changes = largest_changes(probe.gradient(), lambda seed: rounded(seed, *probe.point))
+    out = np.zeros(probe.n)
+    for name in probe.names:
+        if name in changes and np.shape(changes[name]) == probe.shapes[name]:
+            out[probe.span[name]] = np.ravel(changes[name])
+    return np.where(np.isfinite(out), out, 0.0)
+
+
+def value_rounding(probe: Probe) -> float:
+    """The standard deviation of the rounding errors of `<w, f>` at the point."""
+    program = _value_program(probe.case.function, probe.layout, probe.small)
+    changes = np.array([float(program(seed, *probe.point)) for seed in seeds()])
+    largest = float(np.abs(changes).max())
+    return largest * float(np.sqrt(np.mean((changes / largest) ** 2))) if np.isfinite(largest) and largest else largest
+
+
+def complex_rounding(probe: Probe, lines: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """How much rounding changes the complex step along `lines` (m,), with `scale` (m,) as there; returns (m,)."""
+    program = _complex_program(probe.case.function, probe.layout, probe.small, probe.at_once > 1)
+    flat, constants, w = probe.point
+    out = np.empty(len(lines))
+    for rows, batch in probe.batches(lines):
+        steps = probe.padded(step_sizes(probe, scale[rows]), (len(batch),), fill=1.0)
+        found = [program(seed, flat, constants, w, batch, probe.directions, steps) for seed in seeds()]
+        out[rows] = np.ptp(np.asarray(found), axis=0)[: rows.stop - rows.start]
+    return np.where(np.isfinite(out), out, np.inf)
+
+
+def largest_changes(exact: Tensors, again: Callable[[np.ndarray], Tensors]) -> Tensors:
+    """By name, the largest |again(seed) - exact| over the seeds, with the shape of each tensor."""
+    changes = {name: np.zeros(np.shape(array)) for name, array in exact.items()}
+    for seed in seeds():
+        for name, array in jax.device_get(again(seed)).items():
+            np.maximum(changes[name], np.abs(np.asarray(array) - np.asarray(exact[name])), out=changes[name])
+    return changes
+
+
+@lru_cache(maxsize=64)
+def _gradient_program(function: Function, layout: Layout, small: bool) -> Any:
+    def gradient(flat: jax.Array, constants: Tensors, dy: jax.Array) -> Tensors:
+        return function.gradient(unpack(flat, layout), constants, dy)
+
+    return jit(randomly_rounded(gradient), small)
+
+
+@lru_cache(maxsize=64)
+def _value_program(function: Function, layout: Layout, small: bool) -> Any:
+    def f(flat: jax.Array, constants: Tensors) -> jax.Array:
+        return function.value(unpack(flat, layout), constants)
+
+    def change(seed: jax.Array, flat: jax.Array, constants: Tensors, w: jax.Array) -> jax.Array:
+        return jnp.sum(w * (randomly_rounded(f)(seed, flat, constants) - f(flat, constants)))
+
+    return jit(change, small)
+
+
+@lru_cache(maxsize=64)
+def _complex_program(function: Function, layout: Layout, small: bool, together: bool) -> Any:
+    def f(flat: jax.Array, constants: Tensors) -> jax.Array:
+        return function.value(unpack(flat, layout), constants)
+
+    def program(
+        seed: jax.Array, flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any
+    ) -> jax.Array:
+        def derivative(line: tuple[jax.Array, jax.Array]) -> jax.Array:
+            point = flat + 1j * (line[1] * direction(line[0], table))
+            return jnp.sum(w * randomly_rounded(f)(seed, point, constants).imag) / line[1]
+
+        return on_each(derivative, (lines, t), together)
+
+    return jit(program, small)
