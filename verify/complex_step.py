@@ -38,9 +38,9 @@ class ComplexEstimates:
 
 
 def complex_step(
-    probe: Probe, lines: np.ndarray, scale: np.ndarray, *, again: bool = True, w: np.ndarray | None = None
+    probe: Probe, lines: np.ndarray, sizes: np.ndarray, *, again: bool = True, w: np.ndarray | None = None
 ) -> ComplexEstimates:
-    """COMPLEX.1 along `lines` (m,) of the probe; `scale` (m,) as for central differences.
+    """COMPLEX.1 along `lines` (m,) of the probe; `sizes` (m,) are the typical sizes of what is moved.
 
     A second step, which is no power of two times the first, rounds everything differently and so measures the rounding
     error; `again=False` leaves it out. `w` replaces the cotangent of the probe.
@@ -48,14 +48,19 @@ def complex_step(
     Raises:
         NotAnalyticError: the forward takes no complex numbers, or its output has no imaginary part.
     """
-    h = step_sizes(probe, scale)
+    h = step_sizes(probe, lines, sizes)
     values = probe.complex_steps(lines, h, w)
     spread = np.abs(probe.complex_steps(lines, h * UNEVEN, w) - values) if again else np.zeros(len(values))
-    truncation = 16 * (h / scale) ** 2 * np.abs(values)
+    truncation = 16 * relative_steps(probe, sizes) ** 2 * np.abs(values)
     return ComplexEstimates(values, spread, truncation + probe.underflow / h, probe.eps)
 
 
-def step_sizes(probe: Probe, scale: np.ndarray) -> np.ndarray:
-    """The steps h (m,), far above the smallest normal number even where `scale` is not."""
-    safe = np.minimum(LARGEST * scale, probe.tiny * 2.0**100)
-    return np.maximum(np.maximum(STEP * scale, safe), 4 * probe.tiny)
+def step_sizes(probe: Probe, lines: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The steps h (m,) along `lines` (m,), of which directions have the size of what they move."""
+    return relative_steps(probe, sizes) * np.where(lines < 0, 1.0, sizes)
+
+
+def relative_steps(probe: Probe, sizes: np.ndarray) -> np.ndarray:
+    """The steps (m,) in units of `sizes`, such that what is moved stays far above the smallest normal number."""
+    safe = np.minimum(LARGEST, probe.tiny * 2.0**100 / sizes)
+    return np.maximum(np.maximum(STEP, safe), 4 * probe.tiny / sizes)

@@ -111,7 +111,7 @@ def _sweep(probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, lev
     plus, minus = d[:, :levels], d[:, levels:]
     quotients = (plus - minus) / (2 * h)  # DIFF.1
     # x + h is rounded as well, and f multiplies this rounding error by its slope.
-    noise_lines = np.hypot(noise, probe.eps * scale * np.abs(quotients).max(axis=1))
+    noise_lines = np.hypot(noise, probe.point_rounding(scale) * np.abs(quotients).max(axis=1))
     values, bars, rounding = richardson(quotients, h, noise_lines)
     kinks, low, high = _kinks(plus, minus, h, noise_lines)
     return Estimates(values, bars, rounding, kinks, low, high)

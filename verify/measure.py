@@ -156,8 +156,11 @@ class Numeric:
     @property
     def best(self) -> np.ndarray | None:
         """The most exact derivatives that were measured, (m,)."""
-        found = self.complex or self.differences
-        return None if found is None else found.values
+        if self.complex is None or self.differences is None:
+            found = self.complex or self.differences
+            return None if found is None else found.values
+        exact = self.complex.bars(np.arange(len(self.index))) <= self.differences.bars
+        return np.where(exact, self.complex.values, self.differences.values)
 
 
 def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.Generator, plan: Plan) -> Numeric:
@@ -179,7 +182,7 @@ def _measured(
     probe: Probe, parts: list[Part], index: np.ndarray, signs: list[np.ndarray], noise: float, plan: Plan, *,
     rounded: bool = False,
 ) -> Numeric:  # fmt: skip
-    directions, lengths = -1 - np.arange(len(parts)), np.ones(len(parts))
+    directions, lengths = -1 - np.arange(len(parts)), np.array([probe.scale[part.index[0]] for part in parts])
     steps = along = differences = taylor = None
     doubtful, note = np.zeros(len(index), bool), ""
     if COMPLEX in plan.methods:
@@ -212,7 +215,8 @@ def _measured(
                     "coordinates, so the forward silently drops an imaginary part (abs, real, a cast or a comparison)"
                 )
             else:  # the error bar must reach the better value
-                np.maximum(differences.bars, np.abs(differences.values - steps.values), out=differences.bars)
+                apart = np.abs(differences.values - steps.values) - steps.bars(np.arange(len(index)))
+                np.maximum(differences.bars, apart, out=differences.bars)
     if TAYLOR in plan.methods:
         taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1)))
     return Numeric(index, steps, differences, doubtful, signs, taylor, along, noise, note)
@@ -239,9 +243,7 @@ def set_directions(probe: Probe, parts: list[Part], signs: list[np.ndarray], rng
     probe.set_directions(table)
 
 
-def _contradictions(
-    steps: ComplexEstimates, differences: Estimates, groups: np.ndarray, times: float
-) -> np.ndarray:
+def _contradictions(steps: ComplexEstimates, differences: Estimates, groups: np.ndarray, times: float) -> np.ndarray:
     """Where the two differ by more than `times` their error bars and by a share of the largest in their group, (m,)."""
     usable = np.isfinite(differences.bars) & ~differences.kinks
     scale = largest_of(np.where(usable, np.abs(differences.values), 0.0), groups)

@@ -58,6 +58,8 @@ class Probe:
         for name, array in case.tensors.items():
             if not np.isfinite(np.asarray(array)).all():
                 raise CheckError(f"{case.name}: {name} holds NaN or infinity: give a point at which f has a derivative")
+            if self.scale[self.span[name]].min(initial=1.0) < self.tiny * 2.0**30:
+                raise CheckError(f"{case.name}: {name} is so near zero that steps from it underflow: scale it up")
         layout = self.layout = tuple(self.shapes.items())
         output = _output(case.function, layout, flat, case.constants, any_float)
         self.output_shape = output.shape
@@ -95,6 +97,10 @@ class Probe:
     def underflow(self) -> float:
         """The error of `<w, f>` if each output is off by some numbers that are set to zero."""
         return 16 * self.tiny * float(np.abs(self.w).sum(dtype=np.float64))
+
+    def point_rounding(self, size: np.ndarray) -> np.ndarray:
+        """The rounding error of x + h v, where x and v are of this size."""
+        return np.maximum(self.eps * size, 16 * self.tiny)
 
     @property
     def point(self) -> tuple[jax.Array, Tensors, jax.Array]:

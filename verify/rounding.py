@@ -42,13 +42,13 @@ def value_rounding(probe: Probe) -> float:
     return largest * float(np.sqrt(np.mean((changes / largest) ** 2))) if np.isfinite(largest) and largest else largest
 
 
-def complex_rounding(probe: Probe, lines: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """How much rounding changes the complex step along `lines` (m,), with `scale` (m,) as there; returns (m,)."""
+def complex_rounding(probe: Probe, lines: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """How much rounding changes the complex step along `lines` (m,), with `sizes` (m,) as there; returns (m,)."""
     program = _complex_program(probe.case.function, probe.layout, probe.small, probe.at_once > 1)
     flat, constants, w = probe.point
-    out = np.empty(len(lines))
+    out, h = np.empty(len(lines)), step_sizes(probe, lines, sizes)
     for rows, batch in probe.batches(lines):
-        steps = probe.padded(step_sizes(probe, scale[rows]), (len(batch),), fill=1.0)
+        steps = probe.padded(h[rows], (len(batch),), fill=1.0)
         found = [program(seed, flat, constants, w, batch, probe.directions, steps) for seed in seeds()]
         out[rows] = np.ptp(np.asarray(found), axis=0)[: rows.stop - rows.start]
     return np.where(np.isfinite(out), out, np.inf)

@@ -58,15 +58,12 @@ class TaylorTest:
 
 
 def taylor_test(
-    differences: np.ndarray, slope: float, size: float, noise: float, eps: float, *, typical: float | None = None,
-    error: float = 0.0,
-) -> TaylorTest:  # fmt: skip
+    differences: np.ndarray, slope: float, typical: float, noise: float, error: float, eps: float
+) -> TaylorTest:
     """TAYLOR.1 from `differences`, F(h) - F(0) at the h of `STEPS`.
 
-    `slope` is `<a, v>`, and `error` its rounding error as far as it is known; `size` is `|a| |v|`, which bounds the
-    rounding of `x + h v`. `typical` is the size of the slope for random signs of v, by default `size`; `noise` is the
-    rounding error of f.
+    `slope` is `<a, v>` and `error` its rounding error; `typical` is the size of the slope for random signs of v.
+    `noise` is the rounding error of the differences.
     """
     remainders = np.abs(differences - STEPS * slope)
-    floors = noise + eps * size * (1 + 4 * STEPS) + error * STEPS
-    return TaylorTest(remainders, floors, size if typical is None else typical, eps)
+    return TaylorTest(remainders, noise + error * STEPS, typical, eps)

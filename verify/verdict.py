@@ -19,6 +19,8 @@ import numpy as np
 
 from verify.results import COMPLEX, DIFFERENCES, INCONCLUSIVE, PASS, WRONG, MethodResult
 
+DOUBT = "contradicts the complex step"
+
 
 def tolerance(method: str, eps: float) -> float:
     """The share of VERDICT.1: in float64 1e-9 for differences and 1e-11 for other methods (in float32 1e-4, 1e-5)."""
@@ -49,9 +51,10 @@ def judge(
     share = tolerance(method, eps) * scale
     wrong = (errors > np.maximum(bars, share)) | ~np.isfinite(analytic)
     blurred = (bars - rounding > share) | (bars > max(share, rounding_share(eps) * scale))
+    doubt = np.zeros(len(errors), bool)
     if doubtful is not None:
-        blurred |= doubtful & (errors > np.maximum(4 * bars, tolerance(COMPLEX, eps) * scale))
-    blurred &= ~wrong & ~skip
+        doubt = doubtful & ~wrong & ~skip & (errors > np.maximum(4 * bars, tolerance(COMPLEX, eps) * scale))
+    blurred = doubt | blurred & ~wrong & ~skip
     i = int(np.argmax(np.where(wrong, errors, -1.0) if wrong.any() else errors))
     size = norm(numeric[known])
     scale = scale if np.isfinite(scale) else 0.0
@@ -65,6 +68,7 @@ def judge(
         analytic=float(analytic[i]),
         numeric=float(numeric[i]),
         bar_there=float(bars[i]),
+        note=DOUBT if doubt.any() else "",
     )
 
 
