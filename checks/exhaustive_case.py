@@ -21,7 +21,8 @@ from verify.results import (
     MethodResult,
     TensorResult,
 )
-from verify.verdict import tolerance
+from verify.rounding import complex_rounding, gradient_rounding, value_rounding
+from verify.verdict import rounding_share, tolerance
 
 CHUNK = 64  # coordinates; the same on every device, since the order of the chunks depends on it
 LEVELS, FIRST = 6, 1  # steps of the sweep where the complex step cannot be used
@@ -77,6 +78,8 @@ class ExhaustiveCase:
     noise: float
     tallies: list[Tally] = field(default_factory=list)
     seconds: float = 0.0  # for one coordinate
+    _own_rounding: np.ndarray | None = None  # (n,), measured at need
+    _value_rounding: float | None = None
 
     @classmethod
     def of(cls, case: Case, seed: int) -> "ExhaustiveCase | None":
@@ -122,9 +125,27 @@ class ExhaustiveCase:
         """Count what was measured at these coordinates."""
         for number in np.unique(self.part_of[index]):
             mine = self.part_of[index] == number
-            a, n, b = self.analytic.values[index[mine]], values[mine], bars[mine]
+            places, n, b = index[mine], values[mine], bars[mine]
+            a = self.analytic.values[places]
             share = max(tolerance(self.method, self.probe.eps) * self._scale(number), self._floor(number))
-            self.tallies[number].add(index[mine], a, n, b, share)
+            doubted = ~(np.abs(a - n) <= np.maximum(b, share))
+            if doubted.any():
+                b[doubted] += self._rounding(number, places[doubted])
+            self.tallies[number].add(places, a, n, b, share)
+
+    def _rounding(self, number: int, places: np.ndarray) -> np.ndarray:
+        """What rounding may change of both gradients of a part at these coordinates (see verify/rounding.py), (m,)."""
+        if self._own_rounding is None:
+            self._own_rounding = gradient_rounding(self.probe)
+        own = 4 * self._own_rounding[self.parts[number].index].max(initial=0.0)
+        sizes = self.probe.scale[places]
+        if self.method == COMPLEX:
+            return own + 4 * complex_rounding(self.probe, places, sizes)
+        if self._value_rounding is None:
+            self._value_rounding = value_rounding(self.probe)
+        noise = max(self.noise, self._value_rounding)
+        found = central_differences(self.probe, places, sizes, noise, levels=LEVELS, first=FIRST)
+        return own + found.rounding
 
     def _scale(self, number: int) -> float:
         """The largest analytic gradient of a part."""
@@ -170,7 +191,9 @@ class ExhaustiveCase:
         if result.zero:
             result.methods = [MethodResult(self.method, PASS, note="zero by theory")]
             return result
-        blurred = tally.largest_bar > tolerance(self.method, self.probe.eps) * scale
+        rounding = self._own_rounding is not None and not tally.wrong
+        share = rounding_share(self.probe.eps) if rounding else tolerance(self.method, self.probe.eps)
+        blurred = tally.largest_bar > share * scale
         result.methods = [
             MethodResult(
                 self.method,
