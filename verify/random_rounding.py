@@ -29,7 +29,7 @@ EXACT = frozenset(
 # Operations that add up many numbers: an error is relative to the terms, not to the sum.
 SUMS = frozenset({"conv_general_dilated", "cumsum", "dot_general", "reduce_sum", "reduce_window_sum", "scatter-add"})
 # Operations that the hardware rounds correctly. What remains are functions such as exp, right to some units.
-CORRECT = SUMS | {"add", "add_any", "convert_element_type", "div", "mul", "sqrt", "square", "sub"}
+CORRECT = frozenset({"add", "add_any", "convert_element_type", "div", "mul", "sqrt", "square", "sub"})
 # Programs inside the program.
 CALLS = frozenset(
     {"checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat", "remat2"}
@@ -76,7 +76,7 @@ def _apply(equation: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
         inputs = [_perturbed(x, seed, 1) for x in inputs]
     found = equation.primitive.bind(*inputs, **equation.params)
     outputs = found if equation.primitive.multiple_results else [found]
-    if name in EXACT:
+    if name in EXACT or name in SUMS:
         return outputs
     return [_perturbed(x, seed, 1 if name in CORRECT else UNITS) for x in outputs]
 
@@ -88,14 +88,12 @@ def _perturbed(x: Any, seed: jax.Array, units: int) -> Any:
         return jax.lax.complex(_perturbed(jnp.real(x), seed, units), _perturbed(jnp.imag(x), seed, units))
     if not jnp.issubdtype(dtype, jnp.floating):
         return x
-    width = 8 * jnp.dtype(dtype).itemsize
-    word = jnp.dtype(f"uint{width}")
-    # The multiplicative hash of Knuth (TAOCP 3, section 6.4), twice: the sign is its highest bit.
-    odd = np.uint64(0x9E3779B97F4A7C15 >> (64 - width) | 1).astype(word)
+    word = jnp.dtype(f"int{8 * jnp.dtype(dtype).itemsize}")
+    # The multiplicative hash of Knuth (TAOCP 3, section 6.4): its highest bit depends on all bits.
+    odd = np.array(0x9E3779B97F4A7C15 >> (64 - 8 * word.itemsize) | 1, np.uint64).astype(word)
     bits = (jax.lax.bitcast_convert_type(jnp.asarray(x, dtype), word) ^ seed.astype(word)) * odd
-    bits = (bits ^ (bits >> np.array(width // 2, word))) * odd
     eps = np.asarray(units * jnp.finfo(dtype).eps, dtype)
-    return x * jnp.where(bits >> np.array(width - 1, word), 1 + eps, 1 - eps).astype(dtype)
+    return x * jnp.where(bits < 0, 1 + eps, 1 - eps).astype(dtype)
 
 
 def _scan(params: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
