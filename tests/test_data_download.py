@@ -18,6 +18,7 @@ import pytest
 from common.errors import DataError
 from data import unpack as unpacking
 from data.download import download
+from data.fetch import web_address
 from data.registry import SOURCES
 from data.source import Archive
 from data.tiny_imagenet import check, load
@@ -39,6 +40,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.break_after: list[int] = []  # bytes after which a response breaks off, one entry a request
         self.statuses: list[int] = []  # answered instead of the content, one entry a request
         self.requests: list[str | None] = []  # the Range header of every request
+        self.replies: list[bytes] = []  # sent as they are, headers and all, one entry a request
 
     @property
     def url(self) -> str:
@@ -51,6 +53,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.server.requests.append(wanted)
+        if self.server.replies:
+            self.wfile.write(self.server.replies.pop(0))
+            self.close_connection = True
+            return
         if self.server.statuses:
             self.send_error(self.server.statuses.pop(0))
             return
@@ -193,6 +199,97 @@ def test_a_range_beyond_the_end_starts_again(server: Server, packed: bytes, tmp_
     assert server.requests == ["bytes=2000-", None]
 
 
+LOGIN = b"<html>please log in"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n" + LOGIN,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n13\r\n" + LOGIN + b"\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n" + LOGIN,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffffffffff\r\n" + LOGIN,
+        b"HTTP/1.1 200 OK\r\nContent-Length: garbage\r\n\r\n" + LOGIN,
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n" + LOGIN,
+        b"HTTP/1.1 302 Found\r\nLocation: http://h\xc3\xa4.invalid:x/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n",
+        b"garbage\r\n\r\n",
+        b"",
+    ],
+    ids=[
+        "page",
+        "chunks",
+        "negative chunk",
+        "endless chunk",
+        "length",
+        "negative",
+        "redirect",
+        "range",
+        "line",
+        "nothing",
+    ],
+)
+def test_no_answer_costs_the_bytes_that_are_there(server: Server, packed: bytes, tmp_path: Path, reply: bytes) -> None:
+    archive = offer(server, packed)
+    part = tmp_path / f"{NAME}.zip.part"
+    part.write_bytes(packed[:3000])
+    server.replies = [reply] * 5
+    with pytest.raises(DataError, match=r"broken off after 3,000 of .*continues from there"):
+        get(archive, tmp_path)
+    assert part.read_bytes() == packed[:3000]
+    assert len(server.requests) == 5, "each failure counts"
+    assert names(tmp_path) == {part.name}
+    get(archive, tmp_path)
+    assert names(tmp_path) == {NAME}
+
+
+def test_a_server_that_begins_anew_replaces_what_is_there_once_it_has_sent_more(
+    server: Server, packed: bytes, tmp_path: Path
+) -> None:
+    archive = offer(server, packed)
+    part = tmp_path / f"{NAME}.zip.part"
+    part.write_bytes(packed[:3000])
+    server.ranges, server.break_after = False, [2000, 4000] + [0] * 5
+    with pytest.raises(DataError, match=r"broken off after 4,000 of"):
+        get(archive, tmp_path)
+    assert part.read_bytes() == packed[:4000]
+
+
+def test_drops_after_a_refused_range_come_to_an_end(server: Server, packed: bytes, tmp_path: Path) -> None:
+    archive = offer(server, packed)
+    (tmp_path / f"{NAME}.zip.part").write_bytes(packed[:3000])
+    server.statuses, server.break_after = [416], [1000] * 50
+    with pytest.raises(DataError, match="broken off after 3,000"):
+        get(archive, tmp_path)
+    assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host:port/x.zip", "http://host:99999/x.zip", "http:///x.zip", "http://[::1/x.zip", "http://\u00e4..b/x.zip",
+     "file:///etc/passwd", "ftp://host/x.zip", "", "x"],
+)  # fmt: skip
+def test_what_is_no_web_address_is_not_tried(packed: bytes, tmp_path: Path, url: str) -> None:
+    archive = Archive(url, 10, "", NAME, check)
+    with pytest.raises(DataError, match=r"not a web address .*--url wants one like"):
+        get(archive, tmp_path)
+
+
+def test_an_address_need_not_be_ascii() -> None:
+    assert web_address("http://b\u00fccher.example:81/\u00e4 b%20c?d=\u00e9") == (
+        "http://xn--bcher-kva.example:81/%C3%A4%20b%20c?d=%C3%A9"
+    )
+
+
+@pytest.mark.parametrize("to", ["x" * 300, "file/inside"], ids=["long", "below a file"])
+def test_a_folder_that_cannot_be_is_told_in_one_line(tmp_path: Path, to: str) -> None:
+    (tmp_path / "file").write_text("")
+    archive = SOURCES["tiny_imagenet"].archive
+    assert archive is not None
+    with pytest.raises(DataError, match=r"cannot be written: .*--to"):
+        get(archive, tmp_path / to)
+
+
 def test_a_server_in_trouble_is_asked_again(server: Server, packed: bytes, tmp_path: Path) -> None:
     archive = offer(server, packed)
     server.statuses = [503, 500]
@@ -212,7 +309,7 @@ def test_no_server_at_all(server: Server, packed: bytes, tmp_path: Path) -> None
     archive = offer(server, packed)._replace(url="http://127.0.0.1:9/x.zip")  # a port where nobody listens
     with pytest.raises(DataError, match=r"broken off after 0 of .*refused.*Check your network"):
         get(archive, tmp_path)
-    with pytest.raises(DataError, match=r"not a web address; --url wants"):
+    with pytest.raises(DataError, match=r"not a web address .*--url wants"):
         get(archive._replace(url="datasets/x.zip"), tmp_path)
 
 
