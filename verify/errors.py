@@ -7,3 +7,8 @@ class CheckError(Exception):
 
 class PrecisionError(CheckError):
     """The function does not compute in float64, so differences of it would show rounding, not mistakes."""
+
+
+WAY_OUT = 'call jax.config.update("jax_enable_x64", True) before making any array, or pass plan=Plan(any_float=True)'
+LEAVE_OUT = "leave the conversion out, or pass plan=Plan(any_float=True)"
+"""What to do where the arrays are not float64, and where the function itself converts them."""
