@@ -137,7 +137,7 @@ def test_a_linear_function_leaves_nothing_over() -> None:
 
 def test_float32_is_refused_unless_asked_for() -> None:
     x = X.astype(np.float32)
-    way_out = r'.*: call jax.config.update\("jax_enable_x64", True\) .*, or pass plan=Plan\(any_float=True\)'
+    way_out = r': use float64 \(with JAX: jax.config.update\("jax_enable_x64", True\).*, or pass plan=Plan\(any_float=T'
     with pytest.raises(PrecisionError, match=r"x is float32.*few correct digits" + way_out):
         check(jnp.sin, x, lambda x, dy: dy * jnp.cos(x))
     result = check(jnp.sin, x, lambda x, dy: dy * jnp.cos(x), plan=Plan(any_float=True))
@@ -147,7 +147,7 @@ def test_float32_is_refused_unless_asked_for() -> None:
 
 def test_jax_in_float32_is_refused() -> None:
     jax.config.update("jax_enable_x64", False)
-    with pytest.raises(PrecisionError, match=r"f: JAX computes in float32: call jax.config.update\("):
+    with pytest.raises(PrecisionError, match=r"f: JAX computes in float32: use float64 \(with JAX: jax.config.up"):
         check(jnp.sin, X, lambda x, dy: dy * jnp.cos(x))
 
 

@@ -79,7 +79,7 @@ class AnyProbe(Probe):
         """Prepare to call the function, which cannot be traced for this `reason`."""
         convert, output = _accepted(case, reason)
         if output.dtype != np.float64 and not options.get("any_float"):
-            raise PrecisionError(f"{case.name}: the output is {output.dtype}: compute in float64, or {WAY_OUT}")
+            raise PrecisionError(f"{case.name}: the output is {output.dtype}: {WAY_OUT}")
         super().__init__(replace(case, function=Outline(output.shape, output.dtype.name)), rng, **options)
         self.case = case
         self.called = Called(self, convert)

@@ -9,6 +9,9 @@ class PrecisionError(CheckError):
     """The function does not compute in float64, so differences of it would show rounding, not mistakes."""
 
 
-WAY_OUT = 'call jax.config.update("jax_enable_x64", True) before making any array, or pass plan=Plan(any_float=True)'
+WAY_OUT = (
+    'use float64 (with JAX: jax.config.update("jax_enable_x64", True) before any array is made), or pass '
+    "plan=Plan(any_float=True)"
+)
 LEAVE_OUT = "leave the conversion out, or pass plan=Plan(any_float=True)"
 """What to do where the arrays are not float64, and where the function itself converts them."""

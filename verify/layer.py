@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from verify.called import to_numpy
 from verify.case import Case, Regions, Tensors, named
 from verify.errors import CheckError
 from verify.inputs import ONE_INPUT, Inputs, is_integer, is_shape, other_input, read_inputs
@@ -104,10 +106,10 @@ def other_key(key: Any) -> Any:
 @cache
 def template(layer: Layer) -> Any:
     """The tree of a layer's parameters, with shapes and types in place of arrays."""
-    try:
+    with suppress(Exception):  # of an `init` that cannot be traced; its own errors come again
         return jax.eval_shape(layer.init, jax.random.key(0))
-    except Exception:  # an `init` that cannot be traced; its own errors come again
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), layer.init(jax.random.key(0)))
+    params = jax.tree.map(to_numpy, layer.init(jax.random.key(0)))
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), params)
 
 
 def to_params(layer: Layer, tensors: Tensors) -> Any:
@@ -119,7 +121,7 @@ def to_params(layer: Layer, tensors: Tensors) -> Any:
 def draw_params(layer: Layer, rng: np.random.Generator) -> Tensors:
     """Parameters by name, float64: the initial values plus noise, since zeros and ones hide mistakes."""
     start = named(layer.init(jax.random.key(int(rng.integers(1 << 31)))))
-    return {name: np.asarray(array, np.float64) + _noise(np.shape(array), rng) for name, array in start.items()}
+    return {name: to_numpy(array).astype(np.float64) + _noise(np.shape(array), rng) for name, array in start.items()}
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -277,7 +277,7 @@ def _output(function: Function, layout: Layout, flat: np.ndarray, constants: Ten
         raise CheckError(f"the function must return one array, not {type(output).__name__}")
     if not any_float:
         if output.dtype != np.float64:
-            raise PrecisionError(f"the output is {output.dtype}: compute in float64, or {WAY_OUT}")
+            raise PrecisionError(f"the output is {output.dtype}: {WAY_OUT}")
         for narrow in _narrowed(jaxpr.jaxpr):
             raise PrecisionError(f"the forward narrows float64 to {narrow}, which hides mistakes: {LEAVE_OUT}")
     return jaxpr, output
