@@ -112,7 +112,9 @@ class CaseResult:
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        rows = [[tensor.name, *_cells(tensor), "; ".join([_verdict(tensor), *_remarks(tensor)])] for tensor in self.tensors]
+        rows = [
+            [tensor.name, *_cells(tensor), "; ".join([_verdict(tensor), *_remarks(tensor)])] for tensor in self.tensors
+        ]
         parts = [f"<p>{html.escape(_title(self))}: <b>{self.verdict}</b></p>", table_html(HEADINGS, rows)]
         details = [self.note, *self._details()] if self.note else self._details()
         return "\n".join([*parts, f"<pre>{html.escape(chr(10).join(details))}</pre>"] if details else parts)
@@ -134,22 +136,23 @@ def combine(verdicts: Iterable[str]) -> str:
 
 WIDTH = 80
 HEADINGS = ("tensor", "shape", "complex", "differ.", "Taylor", "verdict")
-NAME, CASE = 25, 48  # columns of the name of a tensor, and of a case
+NAME, CASE = 25, 50  # columns of the name of a tensor, and of a case
 
 
-def _short(name: str, width: int) -> str:
+def short(name: str, width: int) -> str:
+    """The end of a name that is longer than `width`."""
     return name if len(name) <= width else "..." + name[3 - width :]
 
 
 def _line(name: str, cells: Sequence[str], verdict: str) -> str:
     """A row of the table of tensors."""
     shape, exact, rough, rate = cells
-    return f"  {_short(name, NAME):<{NAME}} {shape:>14} {exact:>7} {rough:>7} {rate:>6}  {verdict}"
+    return f"  {short(name, NAME):<{NAME}} {shape:>14} {exact:>7} {rough:>7} {rate:>6}  {verdict}"
 
 
 def _case_line(name: str, exact: str, rough: str, verdict: str) -> str:
     """A row of the table of cases."""
-    return f"{_short(name, CASE):<{CASE}} {exact:>8} {rough:>8}  {verdict}"
+    return f"{short(name, CASE):<{CASE}} {exact:>7} {rough:>7}  {verdict}"
 
 
 HEADER = _line(HEADINGS[0], HEADINGS[1:-1], HEADINGS[-1])
