@@ -89,7 +89,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--state", metavar="FILE", type=named_file, help="where the exhaustive check saves its state")
     parser.add_argument("--mutants", action="store_true", help="plant known mistakes and see each of them caught")
     parser.add_argument("--precision", action="store_true", help="only compare float32 and bfloat16 with float64")
-    parser.add_argument("--only", metavar="TEXT", default="", help="only the cases (mutants) whose name contains TEXT")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="only the cases (mutants) whose name contains TEXT, or of class TEXT"
+    )
+    parser.add_argument("--verbose", action="store_true", help="a line for each tensor, not only for each case")
     parser.add_argument("--seed", type=int, default=0, help="of every random number (default: %(default)s)")
     parser.add_argument("--batch", type=int, help=f"images in a full-size check (default: {BATCH})")
     parser.add_argument(

@@ -14,8 +14,10 @@ import numpy as np
 from checks.full_size import Point
 from model.precision import Precision
 from verify.case import Tensors
+from verify.results import short, wrapped
 
 TYPES: tuple[Precision, ...] = ("float32", "bfloat16")
+NAME = 36  # columns of a tensor's name; a row fits a terminal of 80
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,8 @@ def _row(name: str, exact: Sequence[np.ndarray], rough: dict[str, list[np.ndarra
 
 def precision_lines(rows: Sequence[PrecisionRow], every: bool) -> list[str]:
     """A table of all tensors, or of the three with the largest error in each type."""
-    lines = [
-        "The gradient in lower precision against float64: error relative to the norm, and 1 - cosine",
-        f"  {'tensor':<50} {'norm':>9}" + "".join(f"{kind:>20}" for kind in TYPES),
-    ]
+    title = "The gradient in lower precision against float64: error relative to the norm, and 1 - cosine"
+    head = f"  {'tensor':<{NAME}} {'norm':>8}" + "".join(f"{kind:>16}" for kind in TYPES)
     shown = list(rows)
     if not every:
         worst = {
@@ -77,8 +77,8 @@ def precision_lines(rows: Sequence[PrecisionRow], every: bool) -> list[str]:
             for row in sorted(rows[:-1], key=lambda row, kind=kind: -(row.errors[kind] or 0))[:3]  # type: ignore[misc]
         }
         shown = [row for row in rows if row.name in worst or row is rows[-1]]
-        lines[0] += " (the worst; all with --precision)"
-    return lines + [_line(row) for row in shown]
+        title += " (the worst; all with --precision)"
+    return [*wrapped([title]), head, *(_line(row) for row in shown)]
 
 
 def _line(row: PrecisionRow) -> str:
@@ -86,5 +86,4 @@ def _line(row: PrecisionRow) -> str:
         "zero by theory" if error is None else f"{error:.1e}  {1 - (row.cosines[kind] or 0):.0e}"
         for kind, error in row.errors.items()
     ]
-    name = row.name if len(row.name) <= 50 else "..." + row.name[-47:]
-    return f"  {name:<50} {row.norm:>9.2e}" + "".join(f"{cell:>20}" for cell in cells)
+    return f"  {short(row.name, NAME):<{NAME}} {row.norm:>8.2e}" + "".join(f"{cell:>16}" for cell in cells)

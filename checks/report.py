@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from checks.exhaustive import Coverage
 from checks.mutants import MutantResult
 from checks.precision import PrecisionRow
-from verify.results import COMPLEX, DIFFERENCES, DIRECTIONS, CaseResult, TensorResult, wrong_lines
+from verify.results import COMPLEX, DIFFERENCES, DIRECTIONS, CaseResult, why_inconclusive, wrong_lines
 
 
 def innermost_wrong(results: Sequence[CaseResult]) -> list[str]:
@@ -35,15 +35,8 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
     for result in results:
         for tensor in result.tensors:
             if tensor.verdict == "inconclusive":
-                lines.append(f"INCONCLUSIVE  {result.name}: {tensor.name}: {_why_inconclusive(tensor)}")
+                lines.append(f"INCONCLUSIVE  {result.name}: {tensor.name}: {why_inconclusive(tensor)}")
     return lines
-
-
-def _why_inconclusive(tensor: TensorResult) -> str:
-    if tensor.diagnosis:
-        return tensor.diagnosis
-    bars = [f"{m.method} to within {m.bar:.0e}" for m in tensor.methods if m.bar is not None]
-    return f"the error bars are too wide to tell ({', '.join(bars) or 'no method could be used'})"
 
 
 def mutant_lines(result: MutantResult) -> list[str]:

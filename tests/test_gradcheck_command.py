@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 import gradcheck
+from checks.cases import all_cases
 from checks.commands import output
 from checks.commands.options import command_line, parse_budget
+from checks.commands.selection import is_selected
 from checks.mutants import load_mutants, planted
 from common.files import replace_text
 from tests.conftest import Ended
 from tests.tiny_runs import start_python
+from verify.results import short
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -44,9 +47,21 @@ def assert_refused(ended: Ended, message: str) -> None:
 def test_a_right_layer_ends_with_0(call: Call) -> None:
     ended = call(gradcheck.main, "--only", "softmax", "--seed", "3", "--device", "cpu")
     assert (ended.code, ended.err) == (0, "")
-    assert re.search(r"^  x +3 x 2 x 7 x 9 +\de-1\d +\de-1\d +2\.00 +\(.*\) +pass$", ended.out, re.MULTILINE)
+    assert re.search(r"^case +complex +differ\. +verdict\nsoftmax +\de-1\d +\de-1\d +pass$", ended.out, re.MULTILINE)
     assert "2 cases, 2 tensors, 756 coordinates: all pass" in ended.out
     assert "seed 3" in ended.out
+
+
+def test_every_line_fits_80_columns_and_a_case_that_passes_is_one(call: Call) -> None:
+    quiet = call(gradcheck.main, "--only", "class token attention", "--device", "cpu").out.splitlines()
+    table = quiet[quiet.index(next(line for line in quiet if line.startswith("case "))) :]
+    assert [line[-4:] for line in table[1:5]] == ["pass", "pass", "pass", ""]
+    verbose = call(gradcheck.main, "--only", "class token attention", "--verbose", "--device", "cpu").out.splitlines()
+    assert "  tensor                             shape complex differ. Taylor  verdict" in verbose
+    keys = verbose.index(next(line for line in verbose if line.startswith("  qkv/b keys ")))
+    assert verbose[keys].split()[2:] == ["12", "zero", "zero", verbose[keys].split()[-2], "pass"]
+    assert re.fullmatch(r"    zero by theory, below \de-\d\d", verbose[keys + 1])
+    assert max(map(len, quiet + verbose)) <= 80
 
 
 @pytest.mark.parametrize("mistake", ["the outer factor p is left out", "dx has its sign flipped"])
@@ -59,9 +74,11 @@ def test_a_wrong_layer_ends_with_1_and_says_where_and_how_to_see_it_again(call: 
         ended = call(gradcheck.main, "--only", "softmax", "--seed", "5", "--device", "cpu")
     probe._gradient_program.cache_clear()
     assert ended.code == 1
-    assert re.search(r"x .* WRONG$", ended.out, re.MULTILINE)
+    assert re.search(r"^softmax .* WRONG$", ended.out, re.MULTILINE)
     assert "WRONG  softmax: x, shape (3, 2, 7, 9)" in ended.out
-    assert re.search(r"complex step: worst at \(.*\): analytic \S+, numeric \S+ \+- \S+", ended.out)
+    assert re.search(r"complex step: worst at \(.*\):\s+analytic\s+\S+,\s+numeric\s+\S+\s+\+-\s+\S+", ended.out)
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "\033" not in ended.out, "colours are for a terminal"
     assert "Look first at Softmax." in ended.out
     assert "again: python gradcheck.py --only softmax --seed 5" in ended.out
 
@@ -79,6 +96,8 @@ def test_the_optimizer_is_checked_against_its_definition(call: Call) -> None:
     ("argv", "message"),
     [
         (("--only", "no such layer"), "no case has this in its name"),
+        (("--only", "layernrm"), "--only layernrm: no case has this in its name; near to it: layer_norm"),
+        (("--mutants", "--only", "sofmax.py"), "has this in its file or its mistake; near to it: softmax.py"),
         (("no_such_preset",), "no_such_preset"),
         (("demo", "baseline"), "baseline: a second preset after demo"),
         (("model.layers=2",), "name the preset that this overrides"),
@@ -117,6 +136,8 @@ def test_bad_input_is_one_line_and_2(call: Call, argv: tuple[str, ...], message:
         ("--precision --mutants", "--mutants and --precision are different checks: choose one"),
         ("demo --exhaustive --mutants", "--exhaustive and --mutants are different checks: choose one"),
         ("--checkpoint r --mutants", "--mutants are planted at tiny shapes"),
+        ("--mutants --verbose", "--verbose prints a line for each tensor"),
+        ("--precision --verbose", "--verbose prints a line for each tensor"),
         ("--mutants --batch 2", "--batch belongs to a full-size check"),
         ("demo --budget 10m", "--budget belongs to --exhaustive: add that"),
         ("--precision --only head", "--precision compares whole gradients"),
@@ -150,6 +171,7 @@ def test_arguments_that_would_have_no_effect_are_2(
         "--precision",
         "demo model.layers=1 --coordinates 5",
         "demo --precision --batch 3",
+        "--only dense --verbose",
         "demo --exhaustive --budget 2h --state s.json",
         "--checkpoint 'runs/a b'",
     ],
@@ -168,11 +190,50 @@ def test_the_largest_seed_is_a_seed(call: Call) -> None:
     assert (ended.code, ended.err) == (0, ""), ended
 
 
-@pytest.mark.parametrize(("only", "found"), [("SoftMax", "softmax   "), ("adamw", "AdamW")])
-def test_capitals_make_no_difference_to_only(call: Call, only: str, found: str) -> None:
+@pytest.mark.parametrize(
+    ("only", "cases"),
+    [
+        ("SoftMax", 2),
+        ("adamw", 3),
+        ("clip_by_global_norm", 3),  # the names of classes and functions, as in `Look first at`
+        ("WarmupCosine", 1),
+        ("PatchEmbedding: x", 0),
+        ("patch_embedding, norms: x", 1),  # as in `WRONG  patch_embedding, norms: x`
+    ],
+)
+def test_only_takes_the_names_that_the_report_prints_in_any_case(call: Call, only: str, cases: int) -> None:
     ended = call(gradcheck.main, "--only", only, "--device", "cpu")
-    assert ended.code == 0
-    assert found in ended.out
+    assert ended.code == (0 if cases else 2), ended
+    assert not cases or f"\n{cases} cases, " in ended.out
+
+
+def test_what_is_to_be_looked_at_first_is_a_name_that_only_takes() -> None:
+    cases = all_cases(0)
+    for case in cases:
+        assert case.name in [c.name for c in cases if is_selected(case.target, c.name, c.target)]
+        assert is_selected(case.name.upper(), case.name)
+        assert is_selected(f"{case.name}: x", case.name)
+        assert is_selected(short(case.name, 20), case.name), "as in the table, where a long name is cut"
+    chosen = [case.name for case in cases if is_selected("LayerNorm", case.name, case.target)]
+    assert chosen == [case.name for case in cases if case.target == "LayerNorm"]
+    assert not any(is_selected("GELU", case.name, case.target) for case in cases if case.target == "Dense")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "red"),
+    [(True, {}, True), (False, {}, False), (True, {"NO_COLOR": "1"}, False), (True, {"TERM": "dumb"}, False)],
+)
+def test_wrong_is_red_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict, red: bool
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: terminal, raising=False)
+    output.show(["softmax  WRONG", "dense  pass"])
+    wrong = "\033[1;31mWRONG\033[0m" if red else "WRONG"
+    assert capsys.readouterr().out == f"softmax  {wrong}\ndense  pass\n"
 
 
 def test_budgets() -> None:
@@ -185,7 +246,7 @@ def test_budgets() -> None:
 def test_a_preset_is_checked_layer_by_layer_and_end_to_end(call: Call, tmp_path: Path) -> None:
     ended = call(gradcheck.main, *SMALL, "--device", "cpu", "--json", "r.json", "--html", "r.html")
     assert (ended.code, ended.err) == (0, ""), ended
-    for name in ("head (Dense)", "encoder/block_0/attention/attention (MultiHeadAttention)", "block_0 to the loss"):
+    for name in ("head (Dense)", "0/attention/attention (MultiHeadAttention)", "block_0 to the loss"):
         assert name in ended.out
     assert re.search(r"all parameters +\S+ +\d\.\de-0[67]", ended.out), "float32 against float64"
     report = json.loads((tmp_path / "r.json").read_text())
@@ -209,7 +270,7 @@ def test_exhaustively_with_a_budget_and_on(call: Call, tmp_path: Path) -> None:
     found = re.search(
         r"coordinates: all pass so far; (\d+) of (\d+) tensors have not been reached yet; "
         r"(\d+) of (\d+) cases not at all",
-        ended.out,
+        " ".join(ended.out.split()),
     )
     assert found, ended.out
     coverage = json.loads((tmp_path / "r.json").read_text())["coverage"]
@@ -295,7 +356,9 @@ def test_precision_alone(call: Call, tmp_path: Path) -> None:
     assert ended.code == 0
     assert re.search(r"qkv/b keys|qkv/b ", ended.out)
     assert "all parameters" in ended.out
-    found = re.search(r"^\d+ gradients, error of all parameters against float64: float32 \d\.\de-0\d", ended.out, re.M)
+    assert max(map(len, ended.out.splitlines())) <= 80
+    out = " ".join(ended.out.split())
+    found = re.search(r"\d+ gradients, error of all parameters against float64: float32 \d\.\de-0\d", out)
     assert found, ended.out
     page = (tmp_path / "p.html").read_text()
     assert found.group() in page
@@ -307,7 +370,7 @@ def test_float32_is_possible_when_asked_for(call: Call) -> None:
     ended = call(gradcheck.main, "--float32", "--only", "dense, images", "--device", "cpu")
     assert ended.code == 0, ended
     assert "float32" in ended.out
-    assert re.search(r"W .*\de-0[678]", ended.out)
+    assert re.search(r"^dense, images +\de-0[678]", ended.out, re.MULTILINE)
 
 
 def test_mutants_are_planted_and_caught(call: Call, tmp_path: Path) -> None:

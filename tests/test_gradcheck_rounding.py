@@ -164,6 +164,28 @@ def test_a_model_trained_to_a_tiny_loss_is_not_called_wrong_and_a_mistake_in_it_
         assert check_case(mistaken, 0, Plan(coordinates=2)).verdict == "wrong"
 
 
+def numpy_loss(x):
+    """Cross entropy of the first label, in NumPy, which cannot be traced."""
+    return np.log(np.exp(np.asarray(x) - x[0]).sum())
+
+
+def numpy_gradient(x, dy):
+    p = np.exp(np.asarray(x) - x[0])
+    p /= p.sum()
+    p[0] -= 1
+    return dy * p
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps == np.finfo(np.float64).eps, reason="no extended precision here")
+@pytest.mark.parametrize(
+    ("margin", "verdict"), [(15, "pass"), (20, "pass"), (30, "inconclusive"), (40, "inconclusive")]
+)
+def test_a_function_that_cannot_be_traced_shows_its_rounding_in_extended_precision(margin, verdict) -> None:
+    x = np.array([margin, 0.0, 0.1])
+    assert check(numpy_loss, x, numpy_gradient).verdict == verdict
+    assert check(numpy_loss, x, wrong(numpy_gradient)).verdict == ("inconclusive" if margin == 40 else "wrong")
+
+
 # The wrong gradient.
 
 

@@ -10,7 +10,8 @@ docs/gradcheck.md explains the methods.
 """
 
 from verify.case import Case
-from verify.check import check, check_case, check_layer
+from verify.check import check_case
+from verify.entry import check, check_layer
 from verify.errors import CheckError, PrecisionError
 from verify.layer import Layer
 from verify.measure import Plan

@@ -1,77 +1,20 @@
-"""Checking one case: every method on every tensor, and a verdict on each.
-
-`check` takes any function and its hand-derived gradient, `check_layer` any object with `init`, `forward` and
-`backward`. Both return a `CaseResult`: `passed`, `verdict` and `tensors` for programs, `str()` for people.
-"""
+"""Checking one case: every method on every tensor, and a verdict on each."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
-from verify.case import Case, PlainFunction, Regions, Tensors, named
+from verify.called import AnyProbe
+from verify.case import Case
 from verify.differences import central_differences
-from verify.judge import broken, judge_all
-from verify.layer import Layer, draw_params, layer_case
+from verify.judge import Judge, broken, judge_all
 from verify.measure import Numeric, Part, Plan, analytic_gradient, measure, measure_again, parts_of
+from verify.misuse import RAISES, leaks_told
 from verify.probe import Probe
-from verify.results import (
-    INCONCLUSIVE,
-    PASS,
-    STRUCTURE,
-    CaseResult,
-    MethodResult,
-    TensorResult,
-)
+from verify.results import INCONCLUSIVE, PASS, STRUCTURE, WRONG, CaseResult, MethodResult, TensorResult
 from verify.rounding import gradient_rounding
-
-
-def check(
-    f: Callable[[Any], jax.Array], x: Any, analytic: Any, *, seed: int = 0, cotangent: Any = None,
-    plan: Plan | None = None, name: str = "f", sizes: dict[str, float] | None = None,
-) -> CaseResult:  # fmt: skip
-    """Check the gradient of `f` at `x`, a float64 array or a tree of them.
-
-    `analytic(x, dy)` returns the gradient of `sum(dy * f(x))` as a tree like `x`; where `f` returns one number,
-    `analytic` may be the gradient itself. `dy` is drawn from the seed unless `cotangent` gives it. `sizes` are numbers
-    that a wrong factor may be made of; the diagnosis names them.
-
-    Raises:
-        PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
-        CheckError: there is nothing to differentiate.
-    """
-
-    def gradient(x: Any, dy: jax.Array) -> Any:
-        if callable(analytic):
-            return analytic(x, dy)
-        if dy.shape != ():
-            raise TypeError("f returns an array: give analytic(x, dy), a function of x and the cotangent")
-        return jax.tree.map(lambda leaf: dy * leaf, analytic)
-
-    case = Case(name, PlainFunction(f, gradient, jax.tree.structure(x)), named(x), sizes=sizes or {})
-    return check_case(case, seed, plan, cotangent=cotangent)
-
-
-def check_layer(
-    layer: Layer, x_shape: tuple[int, ...], seed: int = 0, *, train: bool = False, plan: Plan | None = None,
-    regions: Callable[[Tensors], Regions] | None = None,
-) -> CaseResult:  # fmt: skip
-    """Check a layer's `backward` at random parameters and a random input of shape `x_shape`.
-
-    `layer` is any hashable object with `init(key) -> params`, `forward(params, x, key) -> (y, cache)` and
-    `backward(params, cache, dy) -> (dx, grads)`. The parameters are those of `init` plus noise. With `train` the layer
-    gets a PRNG key, so that dropout acts, with the same mask throughout. `regions(tensors)` names the parts of tensors
-    that are judged separately, as in `{"qkv/b": (("queries", (slice(0, 8),)), ...)}`.
-
-    Raises:
-        PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
-        CheckError: there is nothing to differentiate, or the layer cannot be checked.
-    """
-    rng, name = np.random.default_rng(seed), type(layer).__name__
-    case = layer_case(name, layer, draw_params(layer, rng), x_shape, rng, train=train, regions=regions)
-    return check_case(case, seed, plan)
+from verify.stateful import gradient_not_repeatable, not_repeatable, outdated
 
 
 def check_case(case: Case, seed: int, plan: Plan | None = None, *, cotangent: Any = None) -> CaseResult:
@@ -89,12 +32,16 @@ class Checker:
 
     @np.errstate(all="ignore")  # overflow shows in the results
     def check(self, fresh: bool = False) -> CaseResult:
-        start = time.perf_counter()
+        with leaks_told(self.case.name):
+            return self._check(time.perf_counter(), fresh)
+
+    def _check(self, start: float, fresh: bool) -> CaseResult:
         rng = self.case.random(self.seed)
-        probe = Probe(self.case, rng, w=self.cotangent, any_float=self.plan.any_float, fresh=fresh)
+        probe = AnyProbe(self.case, rng, w=self.cotangent, any_float=self.plan.any_float, fresh=fresh)
         parts = parts_of(probe)
-        if not np.isfinite(probe.output()).all():
-            return self._undefined(parts, time.perf_counter() - start)
+        reason = _undefined(probe) if self._numeric is None else ""
+        if reason:
+            return self._unknown(reason, parts, time.perf_counter() - start)
         analytic = analytic_gradient(probe)
         if self._numeric is None:
             self._numeric = measure(probe, parts, analytic, rng, self.plan)
@@ -111,6 +58,8 @@ class Checker:
             for name, problem in analytic.problems.items()
             if name not in probe.shapes
         ]
+        if not fresh:
+            self._explain(probe, parts, judged, numeric)
         if self.plan.curves:
             for i, result in enumerate(judged[: len(parts)]):
                 result.curve = _curve(probe, numeric, i, self.plan.curves)
@@ -119,9 +68,25 @@ class Checker:
             time.perf_counter() - start, numeric.note,
         )  # fmt: skip
 
-    def _undefined(self, parts: list[Part], seconds: float) -> CaseResult:
-        """The function has no finite value at this point, so nothing can be said of its gradient."""
-        reason = "the output holds NaN or infinity at this point, so it has no derivative to compare with"
+    def _explain(self, probe: AnyProbe, parts: list[Part], judged: list[TensorResult], numeric: Numeric) -> None:
+        """Another diagnosis where what is wrong is not the derivative: the backward draws random numbers, or the layer
+        keeps its input."""
+        wrong = [result for result in judged if result.verdict == WRONG]
+        if self.case.gradients is not None or not wrong or wrong[0].diagnosis.startswith(RAISES):
+            return
+        words = gradient_not_repeatable(probe)
+        for result in wrong if words else ():
+            result.diagnosis = words
+        found = None if words else outdated(probe)
+        if found is None:
+            return
+        analytic, words = found
+        for i, (part, result) in enumerate(zip(parts, judged, strict=False)):
+            if result.verdict == WRONG and Judge(probe, part, i, analytic, numeric).result().verdict != WRONG:
+                result.diagnosis = words
+
+    def _unknown(self, reason: str, parts: list[Part], seconds: float) -> CaseResult:
+        """Nothing can be said of the gradient, for this reason."""
         unknown = [
             TensorResult(
                 self.case.name, part.title, part.shape, len(part.index),
@@ -131,6 +96,13 @@ class Checker:
         ]  # fmt: skip
         case = self.case
         return CaseResult(case.name, case.target, case.contains, self.seed, unknown, 0.0, seconds, reason)
+
+
+def _undefined(probe: AnyProbe) -> str:
+    """Why the function has no derivative to compare with at this point; empty if it may have one."""
+    if not np.isfinite(probe.output()).all():
+        return "the output holds NaN or infinity at this point, so it has no derivative to compare with"
+    return not_repeatable(probe)
 
 
 def _curve(probe: Probe, numeric: Numeric, number: int, count: int) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verify.factors import CLOSE, name_factor
+from verify.products import untransposed
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def diagnose(evidence: Evidence) -> str:
     """One sentence: the kind of mistake and, if it is not everywhere, where it is."""
     always: tuple[Callable[[Evidence], str | None], ...] = (_not_finite, _zero, _not_zero, _factor)
     if_complete = (
-        _transposed, _permuted, _one_of_many, _other_sum, _factor_by_axis, _factor_of_others, _difference_by_axis,
-        _difference_of_others, _rank_one,
+        _transposed, _untransposed, _permuted, _one_of_many, _other_sum, _factor_by_axis, _factor_of_others,
+        _difference_by_axis, _difference_of_others, _rank_one,
     )  # fmt: skip
     for rule in always + (if_complete if evidence.complete else ()):
         found = rule(evidence)
@@ -132,6 +133,10 @@ def _transposed(evidence: Evidence) -> str | None:
             if ratio is not None:
                 return f"transposed: {words}{_times(ratio, evidence)}"
     return None
+
+
+def _untransposed(evidence: Evidence) -> str | None:
+    return untransposed(evidence.analytic, evidence.numeric, evidence.others)
 
 
 def _permuted(evidence: Evidence) -> str | None:

@@ -7,3 +7,11 @@ class CheckError(Exception):
 
 class PrecisionError(CheckError):
     """The function does not compute in float64, so differences of it would show rounding, not mistakes."""
+
+
+WAY_OUT = (
+    'use float64 (with JAX: jax.config.update("jax_enable_x64", True) before any array is made), or pass '
+    "plan=Plan(any_float=True)"
+)
+LEAVE_OUT = "leave the conversion out, or pass plan=Plan(any_float=True)"
+"""What to do where the arrays are not float64, and where the function itself converts them."""

@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from verify.called import to_numpy
 from verify.case import Case, Regions, Tensors, named
 from verify.errors import CheckError
+from verify.inputs import ONE_INPUT, Inputs, is_integer, is_shape, other_input, read_inputs
 
 
 class Layer(Protocol):
@@ -35,26 +38,64 @@ class Layer(Protocol):
 
 @dataclass(frozen=True)
 class LayerFunction:
-    """A layer as a function of its parameters and its input `x`. The constant `key`, if there is one, is its key."""
+    """A layer as a function of its parameters and its inputs. The constant `key`, if there is one, is its key.
+
+    Attributes:
+        inputs: how `forward` takes them.
+        between: whether another forward runs between the forward and its backward.
+    """
 
     layer: Layer
+    inputs: Inputs = ONE_INPUT
+    between: bool = True
 
     def value(self, tensors: Tensors, constants: Tensors) -> jax.Array:
-        y, _ = self.layer.forward(to_params(self.layer, tensors), tensors["x"], constants.get("key"))
+        arguments = self.inputs.arguments(tensors, constants)
+        y, _ = self._forward(to_params(self.layer, tensors), arguments, constants.get("key"))
         return y
 
     def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
-        params, x, key = to_params(self.layer, tensors), tensors["x"], constants.get("key")
-        _, cache = self.layer.forward(params, x, key)
-        # A second forward before the backward: a layer that keeps anything outside its cache now has the wrong values.
-        self.layer.forward(params, other_input(x), other_key(key))
-        dx, grads = self.layer.backward(params, cache, dy)
-        return {**named(grads), "x": dx}
+        params, arguments = to_params(self.layer, tensors), self.inputs.arguments(tensors, constants)
+        key = constants.get("key")
+        _, cache = self._forward(params, arguments, key)
+        if self.between:  # a layer that keeps anything outside its cache now has the wrong values
+            self._forward(params, jax.tree.map(other_input, arguments), other_key(key))
+        dx, grads = self._split(self.layer.backward(params, cache, dy))
+        gradients = {name: dx[name] for name in self.inputs.names if name in tensors}
+        return {**named(grads), **gradients}
+
+    def without_another_forward(self) -> "LayerFunction":
+        """The same, with nothing between a forward and its backward."""
+        return replace(self, between=False)
+
+    def _forward(self, params: Any, arguments: tuple[Any, ...], key: Any) -> tuple[Any, Any]:
+        found = self.inputs.call(self.layer.forward, params, arguments, key)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise CheckError(f"{_title(self.layer)}: forward must return (y, cache), but it returned {_what(found)}")
+        return found
+
+    def _split(self, found: Any) -> tuple[Tensors, Any]:
+        """The gradients of the inputs by name, and those of the parameters, from what `backward` returned."""
+        count = self.inputs.count
+        if isinstance(found, tuple) and len(found) == count + 1 != 2:
+            found = found[:-1], found[-1]  # as in `return dq, dk, dv, grads`
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise CheckError(f"{_title(self.layer)}: backward must return (dx, grads), but it returned {_what(found)}")
+        dx, grads = found
+        return self.inputs.gradients((dx,) if count == 1 else dx, _title(self.layer)), grads
 
 
-def other_input(x: jax.Array) -> jax.Array:
-    """An input that differs from `x`."""
-    return 0.5 - 2 * x
+def _title(layer: Any) -> str:
+    return type(layer).__name__
+
+
+def _what(found: Any) -> str:
+    """What a method returned, in words."""
+    if found is None:
+        return "None: is the return missing?"
+    if hasattr(found, "dtype"):
+        return "one array"
+    return f"a {type(found).__name__}{f' of {len(found)}' if hasattr(found, '__len__') else ''}"
 
 
 def other_key(key: Any) -> Any:
@@ -65,7 +106,10 @@ def other_key(key: Any) -> Any:
 @cache
 def template(layer: Layer) -> Any:
     """The tree of a layer's parameters, with shapes and types in place of arrays."""
-    return jax.eval_shape(layer.init, jax.random.key(0))
+    with suppress(Exception):  # of an `init` that cannot be traced; its own errors come again
+        return jax.eval_shape(layer.init, jax.random.key(0))
+    params = jax.tree.map(to_numpy, layer.init(jax.random.key(0)))
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), params)
 
 
 def to_params(layer: Layer, tensors: Tensors) -> Any:
@@ -77,7 +121,7 @@ def to_params(layer: Layer, tensors: Tensors) -> Any:
 def draw_params(layer: Layer, rng: np.random.Generator) -> Tensors:
     """Parameters by name, float64: the initial values plus noise, since zeros and ones hide mistakes."""
     start = named(layer.init(jax.random.key(int(rng.integers(1 << 31)))))
-    return {name: np.asarray(array, np.float64) + _noise(np.shape(array), rng) for name, array in start.items()}
+    return {name: to_numpy(array).astype(np.float64) + _noise(np.shape(array), rng) for name, array in start.items()}
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -91,28 +135,58 @@ def draw_input(shape: tuple[int, ...], rng: np.random.Generator, spread: float =
 
 
 def layer_case(
-    name: str, layer: Layer, params: Tensors, x: tuple[int, ...] | np.ndarray, rng: np.random.Generator, *,
+    name: str, layer: Layer, params: Tensors, x: Any, rng: np.random.Generator, *,
     train: bool = False, sizes: Mapping[str, float] | None = None, regions: Callable[[Tensors], Regions] | None = None,
     target: str = "", contains: frozenset[str] = frozenset(),
 ) -> Case:  # fmt: skip
     """A layer at the parameters `params` (by name); `x` is an input or the shape of a random one.
 
-    With `train` the layer gets a key, drawn from `rng`. `regions` finds the parts of tensors that are judged separately
-    (see `Case`).
+    Several inputs are a tuple of these, and integers are not differentiated (see `inputs.read_inputs`). With `train`
+    the layer gets a key, drawn from `rng`. `regions` finds the parts of tensors that are judged separately (see
+    `Case`).
 
     Raises:
-        CheckError: the layer is not hashable, or a parameter has the name of the input.
+        CheckError: the layer is not hashable, takes other inputs or no key, or a parameter has the name of an input.
     """
-    if type(layer).__hash__ is None:
-        raise CheckError(f"{name}: the layer is not hashable: a frozen dataclass is, and so is a class without __eq__")
-    if "x" in params:
-        raise CheckError(f"{name}: x is the name of the input: let init return a dict, with other names")
-    tensors: Tensors = {**params, "x": x if isinstance(x, np.ndarray) else draw_input(x, rng)}
-    constants: dict[str, Any] = {"key": jax.random.key(int(rng.integers(1 << 31)))} if train else {}
-    shape = tensors["x"].shape
-    known: dict[str, float] = {"B": shape[0]} | ({"N": shape[1], "D": shape[-1]} if len(shape) == 3 else {})
+    require_hashable(name, layer)
+    inputs, given = read_inputs(name, layer.forward, x)
+    for taken in params.keys() & given.keys():
+        raise CheckError(f"{name}: {taken} is the name of the input: let init return a dict, with other names")
+    if train and inputs.key is None:
+        raise CheckError(f"{name}: train=True passes a PRNG key, but forward takes none: write forward(params, x, key)")
+    arrays = {n: draw_input(tuple(one), rng) if is_shape(one) else np.asarray(one) for n, one in given.items()}
+    tensors: Tensors = {**params, **{n: a for n, a in arrays.items() if not is_integer(a)}}
+    constants: dict[str, Any] = {n: a for n, a in arrays.items() if is_integer(a)}
+    if train:
+        constants["key"] = jax.random.key(int(rng.integers(1 << 31)))
+    shape = next(iter(arrays.values())).shape if arrays else ()
+    known: dict[str, float] = {"B": shape[0]} if shape else {}
+    known |= {"N": shape[1], "D": shape[-1]} if len(shape) == 3 else {}
     known |= {**(sizes or {}), "rows": math.prod(shape[:-1])}
     return Case(
-        name, LayerFunction(layer), tensors, constants, known, regions(tensors) if regions else {},
+        name, LayerFunction(layer, inputs), tensors, constants, known, regions(tensors) if regions else {},
         target or type(layer).__name__, contains,
     )  # fmt: skip
+
+
+def require_hashable(name: str, layer: Any) -> None:
+    """Raise CheckError if `layer` is not hashable, with the reason: equal layers are compiled once."""
+    try:
+        hash(layer)
+    except TypeError as error:
+        if is_dataclass(layer) and not getattr(layer, "__dataclass_params__").frozen:  # noqa: B009 - unknown to mypy
+            words = "it is a dataclass that can be changed: write @dataclass(frozen=True)"
+        elif is_dataclass(layer):
+            words = f"one of its fields is not ({error}): make a list a tuple, and let init return the arrays"
+        else:
+            words = "a frozen dataclass is, and so is a class without __eq__"
+        raise CheckError(f"{name}: the layer is not hashable: {words}") from None
+
+
+def require_layer(layer: Any) -> None:
+    """Raise CheckError unless `layer` is an object with `init`, `forward` and `backward`."""
+    if isinstance(layer, type):
+        raise CheckError(f"{layer.__name__} is a class: give an object of it, as in {layer.__name__}(...)")
+    missing = [name for name in ("init", "forward", "backward") if not callable(getattr(layer, name, None))]
+    if missing:
+        raise CheckError(f"{_title(layer)} has no {' and no '.join(missing)}: a layer has init, forward and backward")

@@ -19,6 +19,8 @@ from verify.differences import (
     measure_noise,
     second_opinion,
 )
+from verify.errors import CheckError
+from verify.misuse import raised
 from verify.probe import MULTIPLE, Probe
 from verify.programs import NotAnalyticError
 from verify.results import COMPLEX, DIFFERENCES, TAYLOR
@@ -98,9 +100,10 @@ def analytic_gradient(probe: Probe, rounding: np.ndarray | float = 0.0) -> Analy
     values, again = np.zeros(probe.n), np.zeros(probe.n)
     try:
         first, second = probe.case.gradients or (probe.gradient(), probe.gradient(MULTIPLE))
+    except CheckError:  # the backward is not what a check takes
+        raise
     except Exception as error:  # a wrong backward may raise anything
-        reason = f"the backward raises {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return Analytic(values, again, dict.fromkeys(probe.names, reason), raised=True)
+        return Analytic(values, again, dict.fromkeys(probe.names, raised(error)), raised=True)
     problems = {name: problem for name in probe.names if (problem := _problem(first.get(name), probe, name))}
     for name in sorted(first.keys() - set(probe.names)):
         problems[name] = "there is a gradient of this name, but no such tensor"

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from verify.case import Case, Function, Tensors
-from verify.errors import CheckError, PrecisionError
+from verify.errors import LEAVE_OUT, WAY_OUT, CheckError, PrecisionError
 from verify.programs import Layout, NotAnalyticError, complex_program, gradient_program, real_program, unpack
 
 STEPS = 8  # points on a line in one call
@@ -61,7 +61,7 @@ class Probe:
             if self.scale[self.span[name]].min(initial=1.0) < self.tiny * 2.0**30:
                 raise CheckError(f"{case.name}: {name} is so near zero that steps from it underflow: scale it up")
         layout = self.layout = tuple(self.shapes.items())
-        output = _output(case.function, layout, flat, case.constants, any_float)
+        self.jaxpr, output = _output(case.function, layout, flat, case.constants, any_float)
         self.output_shape = output.shape
         if case.gradients is not None:
             w = np.ones(output.shape)
@@ -183,12 +183,11 @@ def _float_type(case: Case, any_float: bool) -> np.dtype:
             raise CheckError(f"{case.name}: {name} has type {dtype}; only floating-point tensors have a gradient")
         if dtype != np.float64 and not any_float:
             raise PrecisionError(
-                f"{case.name}: {name} is {dtype}, in which a difference quotient has few correct digits: give float64 "
-                "tensors, or ask for the check in lower precision"
+                f"{case.name}: {name} is {dtype}, in which a difference quotient has few correct digits: {WAY_OUT}"
             )
     x64 = jax.config.read("jax_enable_x64")
     if not x64 and not any_float:
-        raise PrecisionError("JAX computes in float32: set JAX_ENABLE_X64=1, or ask for the check in lower precision")
+        raise PrecisionError(f"{case.name}: JAX computes in float32: {WAY_OUT}")
     return np.result_type(*types.values()) if x64 else np.dtype(np.float32)
 
 
@@ -211,17 +210,17 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _output(function: Function, layout: Layout, flat: np.ndarray, constants: Tensors, any_float: bool) -> Any:
-    """Shape and type of the output. Raises PrecisionError if anything on the way to it is not float64."""
+    """The traced program, and the shape and type of its output. Raises PrecisionError if anything is not float64."""
     traced = jax.make_jaxpr(lambda x, c: function.value(unpack(x, layout), c), return_shape=True)
     jaxpr, output = traced(flat, constants)
     if not isinstance(output, jax.ShapeDtypeStruct):
         raise CheckError(f"the function must return one array, not {type(output).__name__}")
     if not any_float:
         if output.dtype != np.float64:
-            raise PrecisionError(f"the output is {output.dtype}: compute in float64, or ask for lower precision")
+            raise PrecisionError(f"the output is {output.dtype}: {WAY_OUT}")
         for narrow in _narrowed(jaxpr.jaxpr):
-            raise PrecisionError(f"the forward narrows float64 to {narrow} on the way: rounding would hide mistakes")
-    return output
+            raise PrecisionError(f"the forward narrows float64 to {narrow}, which hides mistakes: {LEAVE_OUT}")
+    return jaxpr, output
 
 
 def _narrowed(jaxpr: Any) -> Iterator[str]:

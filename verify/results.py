@@ -1,6 +1,8 @@
-"""What a check found, from one method on one tensor up to a whole case."""
+"""What a check found, from one method on one tensor up to a whole case, and the same as text."""
 
-from collections.abc import Iterable
+import html
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 PASS, WRONG, INCONCLUSIVE = "pass", "wrong", "inconclusive"
@@ -26,7 +28,7 @@ class MethodResult:
     note: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class TensorResult:
     """The verdict on one tensor, or on a region of it."""
 
@@ -43,6 +45,10 @@ class TensorResult:
     diagnosis: str = ""
     curve: list[tuple[float, float]] = field(default_factory=list)  # (step, error) of plain differences
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.shape)) or "1"
+        return f"<TensorResult {self.name}, {shape}: {self.verdict}{f', {self.diagnosis}' if self.diagnosis else ''}>"
+
     @property
     def verdict(self) -> str:
         """`wrong` if any method found a mistake; `pass` if none did and at least one could have."""
@@ -57,7 +63,7 @@ class TensorResult:
         return next((result for result in self.methods if result.method == name), None)
 
 
-@dataclass
+@dataclass(repr=False)
 class CaseResult:
     """The verdicts on one case; `note` says why a method could not be used."""
 
@@ -84,9 +90,40 @@ class CaseResult:
     def wrong(self) -> list[TensorResult]:
         return [tensor for tensor in self.tensors if tensor.verdict == WRONG]
 
+    @property
+    def checked(self) -> int:
+        """How many coordinates were checked one by one."""
+        return sum(tensor.checked for tensor in self.tensors)
+
+    @property
+    def size(self) -> int:
+        """How many coordinates there are."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    def __repr__(self) -> str:
+        tensors = f"{len(self.tensors)} tensor{'' if len(self.tensors) == 1 else 's'}"
+        wrong = f" ({', '.join(tensor.name for tensor in self.wrong)})" if self.wrong else ""
+        return f"<CaseResult {self.name}: {self.verdict}{wrong}, {tensors}, {self.checked:,} coordinates>"
+
     def __str__(self) -> str:
-        """A row for each tensor, then the details of each that is wrong."""
-        return "\n".join([*case_lines(self), *(line for tensor in self.wrong for line in wrong_lines(tensor))])
+        """A table with a row for each tensor, then the details of each that did not pass; 80 columns wide."""
+        title, *rows = case_lines(self)
+        return "\n".join([title, HEADER, *rows, *wrapped(self._details())])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        rows = [
+            [tensor.name, *_cells(tensor), "; ".join([_verdict(tensor), *_remarks(tensor)])] for tensor in self.tensors
+        ]
+        parts = [f"<p>{html.escape(_title(self))}: <b>{self.verdict}</b></p>", table_html(HEADINGS, rows)]
+        details = [self.note, *self._details()] if self.note else self._details()
+        return "\n".join([*parts, f"<pre>{html.escape(chr(10).join(details))}</pre>"] if details else parts)
+
+    def _details(self) -> list[str]:
+        """What there is to say of the tensors that did not pass."""
+        lines = [line for tensor in self.wrong for line in wrong_lines(tensor)]
+        unsure = [tensor for tensor in self.tensors if tensor.verdict == INCONCLUSIVE and tensor.diagnosis != self.note]
+        return lines + [f"INCONCLUSIVE  {self.name}: {tensor.name}: {why_inconclusive(tensor)}" for tensor in unsure]
 
 
 def combine(verdicts: Iterable[str]) -> str:
@@ -95,42 +132,80 @@ def combine(verdicts: Iterable[str]) -> str:
     return WRONG if WRONG in found else PASS if PASS in found else INCONCLUSIVE
 
 
-# As text.
+# As text: no line is longer than a terminal of 80 columns.
 
-HEADER = f"{'tensor':<50} {'shape':>18} {'complex':>9} {'differ.':>9} {'Taylor':>7}  {'worst at':<17} verdict"
-
-
-def case_lines(result: CaseResult) -> list[str]:
-    """One case as rows of a table: largest relative errors of both methods, lowest Taylor rate, where, verdict."""
-    checked, size = sum(t.checked for t in result.tensors), sum(t.size for t in result.tensors)
-    share = f"{checked:,} coordinates" if checked == size else f"{checked:,} of {size:,} coordinates"
-    lines = [f"{result.name}   {share}, {result.seconds:.1f} s"]
-    lines += [f"  {_row(tensor)}" for tensor in result.tensors]
-    if result.note:
-        lines.append(f"    {result.note}")
-    return lines
+WIDTH = 80
+HEADINGS = ("tensor", "shape", "complex", "differ.", "Taylor", "verdict")
+NAME, CASE = 25, 50  # columns of the name of a tensor, and of a case
 
 
-def _row(tensor: TensorResult) -> str:
-    exact = tensor.method(COMPLEX) or tensor.method(DEFINITION)
-    rough = tensor.method(DIFFERENCES)
-    place = next((method for method in (exact, rough) if method is not None and method.where is not None), None)
-    shape = " x ".join(map(str, tensor.shape)) or "1"
-    where = str(place.where).replace(" ", "") if place else ""
-    return (
-        f"{_short(tensor.name, 48):<48} {shape:>18} {_worst(exact):>9} {_worst(rough):>9} {_rate(tensor):>7}  "
-        f"{where:<17} {_verdict(tensor)}"
-    )
-
-
-def _short(name: str, width: int) -> str:
+def short(name: str, width: int) -> str:
+    """The end of a name that is longer than `width`."""
     return name if len(name) <= width else "..." + name[3 - width :]
 
 
-def _worst(method: MethodResult | None) -> str:
-    if method is None:
-        return "-"
-    return "zero" if method.worst is None else f"{method.worst:.0e}" if method.worst else "0"
+def _line(name: str, cells: Sequence[str], verdict: str) -> str:
+    """A row of the table of tensors."""
+    shape, exact, rough, rate = cells
+    return f"  {short(name, NAME):<{NAME}} {shape:>14} {exact:>7} {rough:>7} {rate:>6}  {verdict}"
+
+
+def _case_line(name: str, exact: str, rough: str, verdict: str) -> str:
+    """A row of the table of cases."""
+    return f"{short(name, CASE):<{CASE}} {exact:>7} {rough:>7}  {verdict}"
+
+
+HEADER = _line(HEADINGS[0], HEADINGS[1:-1], HEADINGS[-1])
+CASE_HEADER = _case_line("case", "complex", "differ.", "verdict")
+
+
+def case_line(result: CaseResult) -> str:
+    """One case as a row: the largest relative errors of both methods in any tensor, and the verdict."""
+    exact = [tensor.method(COMPLEX) or tensor.method(DEFINITION) for tensor in result.tensors]
+    rough = [tensor.method(DIFFERENCES) for tensor in result.tensors]
+    verdict = result.verdict if result.passed else result.verdict.upper()
+    return _case_line(result.name, _worst(*exact), _worst(*rough), verdict)
+
+
+def case_lines(result: CaseResult) -> list[str]:
+    """One case as rows of a table: its title; for each tensor the largest relative errors of both methods, the lowest
+    Taylor rate and the verdict; and what there is to remark."""
+    lines = [_title(result)]
+    for tensor in result.tensors:
+        lines.append(_line(tensor.name, _cells(tensor), _verdict(tensor)))
+        lines += [f"    {remark}" for remark in _remarks(tensor)]
+    return lines + (wrapped([f"    {result.note}"]) if result.note else [])
+
+
+def _title(result: CaseResult) -> str:
+    of = "" if result.checked == result.size else f" of {result.size:,}"
+    return f"{result.name}   {result.checked:,}{of} coordinates, {result.seconds:.1f} s"
+
+
+def _cells(tensor: TensorResult) -> tuple[str, str, str, str]:
+    """Shape, errors of the exact method and of differences, and the Taylor rate."""
+    shape = " x ".join(map(str, tensor.shape)) or "1"
+    exact = tensor.method(COMPLEX) or tensor.method(DEFINITION)
+    return (
+        shape if len(shape) <= 14 else shape.replace(" ", ""), _worst(exact), _worst(tensor.method(DIFFERENCES)),
+        _rate(tensor),
+    )  # fmt: skip
+
+
+def _verdict(tensor: TensorResult) -> str:
+    return tensor.verdict if tensor.verdict == PASS else tensor.verdict.upper()
+
+
+def _remarks(tensor: TensorResult) -> list[str]:
+    notes = [f"zero by theory, below {tensor.floor:.0e}"] if tensor.zero and tensor.floor else []
+    return notes + ([f"no derivative at {tensor.kinks}"] if tensor.kinks else [])
+
+
+def _worst(*methods: MethodResult | None) -> str:
+    """The largest error of a method in some tensors."""
+    used = [method for method in methods if method is not None]
+    worst = max((method.worst for method in used if method.worst is not None), default=None)
+    return "-" if not used else "zero" if worst is None else f"{worst:.0e}" if worst else "0"
 
 
 def _rate(tensor: TensorResult) -> str:
@@ -140,24 +215,42 @@ def _rate(tensor: TensorResult) -> str:
     return f"{min(method.rates):.2f}" if method.rates else "linear" if method.note else "?"
 
 
-def _verdict(tensor: TensorResult) -> str:
-    notes = [f"zero by theory, below {tensor.floor:.0e}"] if tensor.zero and tensor.floor else []
-    notes += [f"no derivative at {tensor.kinks}"] if tensor.kinks else []
-    if tensor.verdict != "pass":
-        return tensor.verdict.upper()
-    return f"pass ({'; '.join(notes)})" if notes else "pass"
-
-
 def wrong_lines(tensor: TensorResult) -> list[str]:
     """The details of a wrong gradient: the kind of mistake, and the worst coordinate with both values."""
     lines = [f"WRONG  {tensor.case}: {tensor.name}, shape {tensor.shape}", f"       {tensor.diagnosis}"]
     for method in tensor.methods:
-        if method.verdict == "wrong" and method.numeric is not None:
+        if method.verdict == WRONG and method.numeric is not None:
             at = f"at {method.where}" if method.where is not None else "along a random direction"
             lines.append(
                 f"       {method.method}: worst {at}: analytic {method.analytic:.12g}, numeric {method.numeric:.12g} "
                 f"+- {method.bar_there:.1e}"
             )
-        elif method.verdict == "wrong" and method.method == TAYLOR:
+        elif method.verdict == WRONG and method.method == TAYLOR:
             lines.append(f"       Taylor: the remainder falls with rates {', '.join(f'{r:.2f}' for r in method.rates)}")
     return lines
+
+
+def why_inconclusive(tensor: TensorResult) -> str:
+    """Why nothing can be said of a tensor."""
+    if tensor.diagnosis:
+        return tensor.diagnosis
+    bars = [f"{m.method} to within {m.bar:.0e}" for m in tensor.methods if m.bar is not None]
+    return f"the error bars are too wide to tell ({', '.join(bars) or 'no method could be used'})"
+
+
+def wrapped(lines: Iterable[str]) -> list[str]:
+    """The lines, those that are longer than a terminal broken and indented a little further."""
+    found = []
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        found += textwrap.wrap(
+            line, WIDTH - 1, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
+        ) or [""]  # fmt: skip
+    return found
+
+
+def table_html(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for a page or a notebook."""
+    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
+    body = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    return "\n".join(["<table>", f"<tr>{head}</tr>", *(f"<tr>{cells}</tr>" for cells in body), "</table>"])

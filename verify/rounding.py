@@ -2,6 +2,7 @@
 
 They are measured where a first comparison does not pass: the usual error bars come from the same computation at another
 step or another multiple of the cotangent, which round differently as a rule, but not where a function is saturated.
+Functions that are called, and not traced, are compared with themselves in extended precision (verify/extended.py).
 """
 
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from verify.called import AnyProbe
 from verify.case import Function, Tensors
 from verify.complex_step import step_sizes
+from verify.extended import complex_error, gradient_error, value_error
 from verify.probe import Probe
 from verify.programs import Layout, direction, jit, on_each, unpack
 from verify.random_rounding import randomly_rounded, seeds
@@ -23,6 +26,8 @@ def gradient_rounding(probe: Probe) -> np.ndarray:
     """How much rounding changes each number of the analytic gradient, (n,); zero where it has not the right shape."""
     if probe.case.gradients is not None:
         changes = probe.case.rounding() if probe.case.rounding is not None else {}
+    elif isinstance(probe, AnyProbe) and not probe.gradient_is_traced:
+        changes = gradient_error(probe)
     else:
         program = _gradient_program.__wrapped__ if probe.fresh else _gradient_program
         rounded = program(probe.case.function, probe.layout, probe.small)
@@ -36,6 +41,8 @@ def gradient_rounding(probe: Probe) -> np.ndarray:
 
 def value_rounding(probe: Probe) -> float:
     """The standard deviation of the rounding errors of `<w, f>` at the point."""
+    if isinstance(probe, AnyProbe) and probe.called is not None:
+        return value_error(probe)
     program = _value_program(probe.case.function, probe.layout, probe.small)
     changes = np.array([float(program(seed, *probe.point)) for seed in seeds()])
     largest = float(np.abs(changes).max())
@@ -44,6 +51,8 @@ def value_rounding(probe: Probe) -> float:
 
 def complex_rounding(probe: Probe, lines: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """How much rounding changes the complex step along `lines` (m,), with `sizes` (m,) as there; returns (m,)."""
+    if isinstance(probe, AnyProbe) and probe.called is not None:
+        return complex_error(probe, lines, step_sizes(probe, lines, sizes))
     program = _complex_program(probe.case.function, probe.layout, probe.small, probe.at_once > 1)
     flat, constants, w = probe.point
     out, h = np.empty(len(lines)), step_sizes(probe, lines, sizes)

@@ -21,7 +21,7 @@ from common.files import replace_text
 from common.interrupt import StopRequest, leaving_at_once
 from common.progress import format_seconds
 from training.run_folder import RUNS
-from verify.results import HEADER, WRONG, case_lines
+from verify.results import WRONG
 
 SAVE_SECONDS = 30.0
 
@@ -36,7 +36,8 @@ def run(call: Invocation) -> int:
     signal = _run_until_stopped(call, check, state, workers)
     results = check.results()
     coverage = call.report.coverage = check.coverage()
-    print(HEADER + "\n" + "\n".join(line for result in results for line in case_lines(result)))
+    if results:
+        call.print_each(results)
     code = call.conclude(results)
     print(f"covered {coverage.share}, chosen at random")
     if check.finished:
@@ -50,7 +51,7 @@ def _prepare(call: Invocation, state: Path, workers: int) -> ExhaustiveCheck:
     """Build and compile the cases, resume from the saved state, and say how much there is to do."""
     args, point = call.args, call.point
     assert point is not None
-    cases = [c for c in [*full_size_layer_cases(point), *stage_cases(point)] if call.selected(c.name)]
+    cases = call.selected([*full_size_layer_cases(point), *stage_cases(point)])
     if not cases:
         raise call.no_such_case()
     check = ExhaustiveCheck(cases, args.seed, fingerprint(call, point))

@@ -24,4 +24,4 @@ def _results(call: Invocation, point: Point) -> Iterator[CaseResult]:
     layers = Plan(call.args.coordinates, levels=8, first=-2, curves=curves)
     stages = Plan(call.args.coordinates, levels=8, first=-6, curves=curves)
     for cases, plan in ((full_size_layer_cases(point), layers), (stage_cases(point), stages)):
-        yield from call.check_in_parallel([case for case in cases if call.selected(case.name)], plan)
+        yield from call.check_in_parallel(call.selected(cases), plan)

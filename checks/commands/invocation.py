@@ -5,9 +5,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from checks.commands.options import command_line
+from checks.commands.output import show
+from checks.commands.selection import is_selected, nothing_selected
 from checks.full_size import Point
 from checks.page import Report
 from checks.report import findings, summary, worst_errors
@@ -15,8 +18,19 @@ from common.errors import UserError
 from verify.case import Case
 from verify.check import check_case
 from verify.measure import Plan
-from verify.results import HEADER, INCONCLUSIVE, PASS, WRONG, CaseResult, case_lines
+from verify.results import (
+    CASE_HEADER,
+    HEADER,
+    INCONCLUSIVE,
+    PASS,
+    WRONG,
+    CaseResult,
+    case_line,
+    case_lines,
+    wrapped,
+)
 
+Selectable = TypeVar("Selectable", Case, CaseResult)
 EXIT = {PASS: 0, WRONG: 1, INCONCLUSIVE: 2}
 
 
@@ -28,18 +42,25 @@ class Invocation:
     point: Point | None  # of a full-size check
     report: Report
     start: float  # of the command, by time.perf_counter()
+    names: list[str] = field(default_factory=list)  # of all cases, selected or not
 
     @property
     def seconds(self) -> float:
         """Since the command began."""
         return time.perf_counter() - self.start
 
-    def selected(self, name: str) -> bool:
-        """Whether `name` contains the TEXT of --only; case does not matter."""
-        return self.args.only.casefold() in name.casefold()
+    def selected(self, cases: Iterable[Selectable]) -> list[Selectable]:
+        """The cases (or results) that --only selects. The names of the others are kept for `no_such_case`."""
+        chosen = []
+        for case in cases:
+            self.names += [case.name, case.target]
+            if is_selected(self.args.only, case.name, case.target):
+                chosen.append(case)
+        return chosen
 
     def no_such_case(self) -> UserError:
-        return UserError(f"--only {self.args.only}: no case has this in its name; without it all of them are checked")
+        """The error if --only selects nothing."""
+        return nothing_selected(self.args.only, "case has this in its name", self.names)
 
     def check_in_parallel(self, cases: Iterable[Case], plan: Plan) -> Iterator[CaseResult]:
         """One case on each core, as neither compiling nor computing uses two. Results keep the order of the cases."""
@@ -47,11 +68,16 @@ class Invocation:
             yield from pool.map(lambda case: check_case(case, self.args.seed, plan), cases)
 
     def print_each(self, results: Iterable[CaseResult]) -> list[CaseResult]:
-        """Print results as they come in. Raises UserError if there are none."""
-        print(HEADER, flush=True)
-        found = []
+        """Print results as they come in: a line for each, and with --verbose one for each tensor.
+
+        Raises:
+            UserError: there are none.
+        """
+        found: list[CaseResult] = []
         for result in results:
-            print("\n".join(case_lines(result)), flush=True)
+            if not found:
+                show([HEADER if self.args.verbose else CASE_HEADER])
+            show(case_lines(result) if self.args.verbose else [case_line(result)])
             found.append(result)
         if not found:
             raise self.no_such_case()
@@ -62,7 +88,7 @@ class Invocation:
         report, args = self.report, self.args
         report.results, report.verdict = results, overall_verdict(results)
         report.summary = summary(results, self.seconds, args.seed, report.coverage)
-        print("\n" + "\n".join([*findings(results), worst_errors(results), report.summary]))
+        show(["", *wrapped([*findings(results), worst_errors(results), report.summary])])
         if report.verdict == WRONG:
             first = next(result.name for result in results if result.wrong)
             # No state: the saved one belongs to a check of more than this case.

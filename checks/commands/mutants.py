@@ -4,23 +4,26 @@ import time
 
 from checks.cases import mutant_cases
 from checks.commands.invocation import EXIT, Invocation
+from checks.commands.output import show
+from checks.commands.selection import is_selected, nothing_selected
 from checks.mutants import MutantCheck, MutantResult, load_mutants
 from checks.report import mutant_lines
-from common.errors import UserError
-from verify.results import PASS, WRONG
+from verify.results import PASS, WRONG, wrapped
 
 
 def run(call: Invocation) -> int:
     args, report = call.args, call.report
-    mutants = [mutant for mutant in load_mutants() if call.selected(f"{mutant.file}: {mutant.mistake}")]
+    names = {f"{mutant.file}: {mutant.mistake}": mutant for mutant in load_mutants()}
+    mutants = [mutant for name, mutant in names.items() if is_selected(args.only, name)]
     if not mutants:
-        raise UserError(f"--only {args.only}: no mutant has this in its file or its mistake")
+        near = [part for m in names.values() for part in (m.file.rpartition("/")[2], m.mistake)]
+        raise nothing_selected(args.only, "mutant has this in its file or its mistake", near)
     trial = MutantCheck(mutant_cases(args.seed), args.seed)
     results: list[MutantResult] = []
     start = time.perf_counter()
     for mutant in mutants:
         results.append(trial.check(mutant))
-        print("\n".join(mutant_lines(results[-1])), flush=True)
+        show(wrapped(mutant_lines(results[-1])))
     survived = [result for result in results if result.survived]
     report.mutants, report.results = results, trial.baseline
     wrong = [result.name for result in trial.baseline if not result.passed]
@@ -30,5 +33,5 @@ def run(call: Invocation) -> int:
         f"{len(trial.baseline) - len(wrong)} of {len(trial.baseline)} cases pass. "
         f"{time.perf_counter() - start:.0f} s, seed {args.seed}"
     )
-    print(f"\n{report.summary}")
+    show(["", *wrapped([report.summary])])
     return EXIT[report.verdict]

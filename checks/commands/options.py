@@ -13,18 +13,19 @@ SEEDS = 2**32  # as many as JAX tells apart
 MODES = ("exhaustive", "mutants", "precision")  # flags; at most one of them
 OPTIONS: dict[tuple[str, bool], frozenset[str]] = {
     # (mode, at full size?): the options that belong to it, besides --seed, --device, --json and --html
-    ("", False): frozenset({"only", "float32"}),
-    ("", True): frozenset({"only", "batch", "coordinates"}),
-    ("exhaustive", True): frozenset({"only", "batch", "budget", "state"}),
+    ("", False): frozenset({"only", "verbose", "float32"}),
+    ("", True): frozenset({"only", "verbose", "batch", "coordinates"}),
+    ("exhaustive", True): frozenset({"only", "verbose", "batch", "budget", "state"}),
     ("mutants", False): frozenset({"only"}),
     ("precision", False): frozenset(),
     ("precision", True): frozenset({"batch"}),
 }
-NOT_GIVEN = {"only": "", "float32": False}  # None for all others
+NOT_GIVEN = {"only": "", "verbose": False, "float32": False}  # None for all others
 ADVICE = {  # the message, where a mode or an option is refused
     "exhaustive": "--exhaustive: name a PRESET; at tiny shapes every coordinate is checked anyway",
     "mutants": "--mutants are planted at tiny shapes: leave PRESET and --checkpoint out",
     "only": "--precision compares whole gradients, and only that: leave --only out",
+    "verbose": "--verbose prints a line for each tensor: leave it out with --mutants and --precision",
     "float32": "--float32 goes with the check at tiny shapes; at full size --precision compares it with float64",
     "budget": "--budget belongs to --exhaustive: add that, or leave --budget out",
     "state": "--state belongs to --exhaustive: add that, or leave --state out",
@@ -97,7 +98,7 @@ def command_line(args: argparse.Namespace) -> str:
     words = ["python", "gradcheck.py", *args.arguments]
     for name in ("checkpoint", "budget", "state"):
         words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
-    words += [f"--{name}" for name in (*MODES, "float32") if getattr(args, name)]
+    words += [f"--{name}" for name in (*MODES, "float32", "verbose") if getattr(args, name)]
     words += ["--only", args.only] if args.only else []
     if full_size(args):
         words += ["--batch", str(args.batch)]

@@ -1,14 +1,26 @@
-"""The files that gradcheck.py writes: whether they can be written, and writing the reports."""
+"""What gradcheck.py prints, and the files that it writes: whether they can be written, and writing the reports."""
 
 import argparse
+import os
+import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from checks.page import Report, to_html, to_json
 from common.command import BAD_INPUT
 from common.errors import UserError
 from common.files import replace_text
+
+LOUD = re.compile(r"\b(WRONG|SURVIVED)\b")
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines now; on a terminal that knows colours, what is wrong is red (NO_COLOR turns that off)."""
+    text = "\n".join(lines)
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    print(LOUD.sub("\033[1;31m\\1\033[0m", text) if coloured else text, flush=True)
 
 
 def require_writable(option: str, path: Path) -> None:

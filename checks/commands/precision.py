@@ -2,10 +2,12 @@
 
 from checks.cases import tiny_model
 from checks.commands.invocation import Invocation
+from checks.commands.output import show
 from checks.full_size import random_point
 from checks.precision import compare_precisions, precision_lines
 from checks.report import precision_summary
 from model.loss import CrossEntropy
+from verify.results import wrapped
 
 TINY_BATCH = 3
 
@@ -17,5 +19,5 @@ def run(call: Invocation) -> int:
     print("\n".join(precision_lines(report.precision, every=True)))
     report.verdict = "compared"  # lower precision has no threshold to meet
     report.summary = precision_summary(report.precision, call.seconds, seed)
-    print(f"\n{report.summary}")
+    show(["", *wrapped([report.summary])])
     return 0

@@ -18,8 +18,8 @@ def run(call: Invocation) -> int:
 
 def _results(call: Invocation) -> Iterator[CaseResult]:
     args = call.args
-    cases = [case for case in all_cases(args.seed) if call.selected(case.name)]
+    cases = call.selected(all_cases(args.seed))
     if args.float32:
         cases = [replace(case, tensors={n: a.astype(np.float32) for n, a in case.tensors.items()}) for case in cases]
     yield from call.check_in_parallel(cases, Plan(any_float=args.float32, curves=46 if args.html else 0))
-    yield from (result for result in definition_results(args.seed) if call.selected(result.name))
+    yield from call.selected(definition_results(args.seed))

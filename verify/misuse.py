@@ -1,0 +1,116 @@
+"""Mistakes in the use of the checker, in words of their own: they are no mistakes in a derivative."""
+
+import inspect
+import linecache
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from verify.errors import CheckError
+
+LIBRARIES = ("jax", "jaxlib", "numpy", "torch")  # an exception that comes from there is blamed on the line that called
+RAISES = "the backward raises"
+
+
+def require_one_argument(f: Callable[..., Any], name: str) -> None:
+    """Raise CheckError unless `f` can be called as f(x)."""
+    if not callable(f):
+        raise CheckError(f"{name} is a {type(f).__name__}, not a function: write check(f, x, analytic)")
+    found = _count(f, 1)
+    if found is not None:
+        raise CheckError(
+            f"{name} takes {found}, but is called as f(x): put the arrays into one tree, as in "
+            "check(lambda t: f(*t), (a, b), analytic)"
+        )
+
+
+def require_two_arguments(analytic: Callable[..., Any]) -> None:
+    """Raise CheckError unless `analytic` can be called as analytic(x, dy)."""
+    found = _count(analytic, 2)
+    if found is not None:
+        raise CheckError(
+            f"analytic takes {found}, but is called as analytic(x, dy): dy is the cotangent of the output, and what it "
+            "returns is the gradient of sum(dy * f(x)), like x"
+        )
+
+
+def require_returned(gradient: Any) -> Any:
+    """What `analytic` returned. Raise CheckError if it is nothing."""
+    if gradient is None:
+        raise CheckError("analytic returned None: is the return missing?")
+    return gradient
+
+
+def _count(function: Callable[..., Any], wanted: int) -> str | None:
+    """How many arguments a function takes, in words, if it cannot be called with `wanted` of them."""
+    inputs = getattr(function, "nin", None)  # of NumPy's functions, whose further arguments are outputs
+    if isinstance(inputs, int):
+        return None if inputs == wanted else _arguments(inputs)
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # a function that does not tell
+        return None
+    try:
+        signature.bind(*[None] * wanted)
+        return None
+    except TypeError:
+        parameters = signature.parameters.values()
+        keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+        if keywords:
+            return f"the keyword{'s' if len(keywords) > 1 else ''} {', '.join(keywords)}"
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        required = [p for p in positional if p.default is p.empty]
+        return _arguments(len(required) if len(required) > wanted else len(positional))
+
+
+def _arguments(count: int) -> str:
+    return "1 argument" if count == 1 else f"{count} arguments"
+
+
+def raised(error: Exception) -> str:
+    """An exception in a backward, with the place in the reader's file at which it was raised."""
+    if isinstance(error, jax.errors.UnexpectedTracerError):
+        return LEAK
+    words = str(error).strip().partition("\n")[0]
+    at = place(error)
+    return f"{RAISES} {type(error).__name__}: {words}{f' ({at})' if at else ''}"
+
+
+def place(error: BaseException) -> str:
+    """File and line of the last frame that is neither of the checker nor of a library, as in `layer.py, line 12`."""
+    homes = [Path(__file__).parent, *(Path(home) for name in LIBRARIES for home in _homes(name))]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(home) for home in homes)
+        and (os.path.exists(frame.filename) or frame.filename in linecache.cache or frame.filename.endswith(".py"))
+    ]
+    if not frames:
+        return ""
+    file, here = frames[-1].filename, os.getcwd() + os.sep
+    return f"{file.removeprefix(here)}, line {frames[-1].lineno}"
+
+
+def _homes(name: str) -> list[str]:
+    return list(getattr(sys.modules.get(name), "__path__", []))
+
+
+LEAK = (
+    "an array from one call is used in another: keep nothing on self or in a global, but return it in the cache, or "
+    "pass it in"
+)
+
+
+@contextmanager
+def leaks_told(name: str) -> Iterator[None]:
+    """A context in which JAX's error about an array that outlives its call becomes one sentence."""
+    try:
+        yield
+    except jax.errors.UnexpectedTracerError as error:
+        raise CheckError(f"{name}: {LEAK}") from error
