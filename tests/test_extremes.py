@@ -1,7 +1,6 @@
 """Numbers at the ends of the range: what float32, float64 and bfloat16 can represent comes out right, and is no NaN."""
 
 import math
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -111,9 +110,9 @@ def test_layer_norm_of_nearly_equal_numbers_is_right_to_six_digits(spread: float
 
 
 @pytest.fixture(params=["float32", "float64"])
-def ruled_out(request: pytest.FixtureRequest) -> Iterator[jax.Array]:
+def ruled_out(request: pytest.FixtureRequest) -> jax.Array:
     """Logits (2, 3) of two classes that are equally probable and one that is ruled out."""
-    yield jnp.array([[0.0, 0.0, -jnp.inf], [5.0, -jnp.inf, 5.0]], request.param)
+    return jnp.array([[0.0, 0.0, -jnp.inf], [5.0, -jnp.inf, 5.0]], request.param)
 
 
 @pytest.mark.parametrize("labels", [[0, 2], [[1.0, 0, 0], [0, 0, 1]], [[0.5, 0.5, 0], [0.3, 0, 0.7]]], ids=str)
