@@ -62,7 +62,7 @@ def decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) -
         with warnings.catch_warnings(action="ignore"), _open(content) as image:
             upright = _upright(image)
             if (upright.height, upright.width) == size:
-                problem = damage(content, _pixels(image), _decoded)
+                problem = damage(content, _decoded)
                 if problem:
                     raise ValueError(problem)
                 return _pixels(upright)

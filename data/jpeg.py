@@ -26,9 +26,16 @@ MARKER, RESTART = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]"), re.compile(rb"\xff[
 SPARE = 4  # bytes left over that are no damage: some cameras write them
 ZEROS = bytes(16)  # left by a copy that skipped a part; no image has so many, except where zero bits end a block
 BLOCK = 64  # coefficients
-NO_CODE = 256 * 2 * BLOCK  # in a table: no code begins with these bits
-SLAB = 1 << 15  # bytes of codes that are prepared at once
-LONGEST = 2 * 2 * BLOCK  # bytes of a block: codes and values of at most 16 bits each
+NO_CODE = 255  # in a table: no code begins with these bits
+LONGEST = 4 * BLOCK  # bytes of a block: codes and values of at most 16 bits each
+
+
+class Table(NamedTuple):
+    """A Huffman table. Its codes are numbered in the order of their length."""
+
+    first: np.ndarray  # uint8 (2^16,): for each value of the next 16 bits, the code that they begin with, or NO_CODE
+    bits: list[int]  # for each code, its length and that of the value behind it
+    coefficients: list[int]  # for each code, how many coefficients it stands for; BLOCK: all that are left
 
 
 class Scan(NamedTuple):
@@ -39,14 +46,14 @@ class Scan(NamedTuple):
     blocks: tuple[tuple[str, str], ...]  # the names of the Huffman tables of each block of a unit; none: cannot be read
     units: int  # how many units there are
     interval: int  # units between two restart markers; 0: there are none
-    tables: dict[str, list[int]]
+    tables: dict[str, Table]
 
 
-def damage(content: bytes, pixels: np.ndarray, decode: Callable[[bytes], np.ndarray]) -> str:
-    """What is wrong with a JPEG file that was decoded to `pixels`; empty if nothing is.
+def damage(content: bytes, decode: Callable[[bytes], np.ndarray]) -> str:
+    """What is wrong with the content of a JPEG file; empty if nothing is.
 
-    Progressive files are judged by a trial alone, for which `decode` decodes another file: codes that are appended must
-    not change any pixel. If they do, codes were missing.
+    Progressive files are judged by a trial alone, for which `decode` decodes the content of a file: codes that are
+    appended must not change any pixel. If they do, codes were missing.
     """
     try:
         scans = list(_scans(content))
@@ -56,13 +63,14 @@ def damage(content: bytes, pixels: np.ndarray, decode: Callable[[bytes], np.ndar
     for scan in scans:
         if not scan.blocks:
             longer = content[: scan.end] + b"\xff\x00" * BLOCK + content[scan.end :]
-            problems.append("" if np.array_equal(decode(longer), pixels) else "a part of its pixels is missing")
+            same = np.array_equal(decode(longer), decode(content))
+            problems.append("" if same else "a part of its pixels is missing")
     return next(filter(None, problems), "")
 
 
 def _scans(content: bytes) -> Iterator[Scan]:
     """The scans before the end-of-image marker. Raises ValueError if that is missing."""
-    tables: dict[str, list[int]] = {}
+    tables: dict[str, Table] = {}
     frame, interval, sequential, place = b"", 0, False, 2
     while found := MARKER.search(content, place):
         marker, place = found[0][-1], found.end()
@@ -104,7 +112,7 @@ def _ceil(number: int, divisor: int) -> int:
     return -(-number // divisor)
 
 
-def _tables(segment: bytes) -> Iterator[tuple[str, list[int]]]:
+def _tables(segment: bytes) -> Iterator[tuple[str, Table]]:
     """The Huffman tables of a segment with their names, as in `ac1`."""
     place = 0
     while place < len(segment):
@@ -115,62 +123,65 @@ def _tables(segment: bytes) -> Iterator[tuple[str, list[int]]]:
 
 
 @lru_cache(maxsize=16)  # most files have the same four
-def _table(counts: bytes, symbols: bytes, dc: bool) -> list[int]:
-    """For each value of the next 16 bits: 256 times the coefficients that its code stands for, plus the number of bits
-    of the code and of the value behind it."""
-    steps: list[int] = []
-    position = 0
+def _table(counts: bytes, symbols: bytes, dc: bool) -> Table:
+    first, bits, coefficients = np.full(1 << 16, NO_CODE, np.uint8), [0] * 256, [2 * BLOCK] * 256
+    number = begin = 0
     for length, count in enumerate(counts, start=1):
-        for symbol in symbols[position : position + count]:
-            zeros, bits = (0, symbol) if dc else (symbol >> 4, symbol & 15)
-            coefficients = BLOCK if symbol == 0 and not dc else zeros + 1
-            steps += [256 * coefficients + length + bits] * (1 << 16 - length)
-        position += count
-    return steps + [NO_CODE] * ((1 << 16) - len(steps))
+        for symbol in symbols[number : number + count]:
+            zeros, size = (0, symbol) if dc else (symbol >> 4, symbol & 15)
+            first[begin : begin + (1 << 16 - length)] = number
+            bits[number] = length + size
+            coefficients[number] = BLOCK if symbol == 0 and not dc else zeros + 1
+            number, begin = number + 1, begin + (1 << 16 - length)
+    return Table(first, bits, coefficients)
 
 
 def _read(codes: bytes, scan: Scan) -> str:
     """What is wrong with the codes of a scan; empty if nothing is."""
-    tables = [(scan.tables[dc], scan.tables[ac]) for dc, ac in scan.blocks]
-    if ZEROS in codes and any(ac[0] // 256 < BLOCK for _, ac in tables):
-        return "a part of its pixels was overwritten with zeros"
+    if ZEROS in codes:
+        tables = (scan.tables[ac] for _, ac in scan.blocks)
+        if any(table.coefficients[table.first[0]] < BLOCK for table in tables):
+            return "a part of its pixels was overwritten with zeros"
     parts, interval = RESTART.split(codes), scan.interval or scan.units
     if len(parts) != _ceil(scan.units, interval):
         return "a restart marker is missing, or there is one too many"
-    units = (min(interval, scan.units - i * interval) for i in range(len(parts)))
-    plain = (part.replace(b"\xff\x00", b"\xff") for part in parts)  # FF among the codes is followed by 00
-    problems = (_read_part(part, tables * count) for part, count in zip(plain, units, strict=True))
-    return next(filter(None, problems), "")
+    for i, part in enumerate(parts):
+        plain = part.replace(b"\xff\x00", b"\xff")  # FF among the codes is followed by 00
+        problem = _read_part(plain, min(interval, scan.units - i * interval), scan)
+        if problem:
+            return problem
+    return ""
 
 
-def _read_part(codes: bytes, blocks: list[tuple[list[int], list[int]]]) -> str:
+def _read_part(codes: bytes, units: int, scan: Scan) -> str:
     """The same for the codes between two restart markers."""
-    first, place, ahead = 0, 0, _next_bits(codes, 0)
-    left = 8 * len(codes)  # bits from byte `first` on; `place` is a bit after it
-    for dc, ac in blocks:
-        if place >= 8 * SLAB:
-            first, left, place = first + place // 8, left - place // 8 * 8, place % 8
-            ahead = _next_bits(codes, first)
-        if place >= left:
+    following = _next_bits(codes)
+    tables = {name: scan.tables[name] for pair in scan.blocks for name in pair}
+    codes_at = {
+        name: table.first[following].tobytes() for name, table in tables.items()
+    }  # by the bit that they begin at
+    unit = [(codes_at[dc], tables[dc], codes_at[ac], tables[ac]) for dc, ac in scan.blocks]
+    place, end = 0, 8 * len(codes)
+    for dc_at, dc, ac_at, ac in unit * units:
+        if place >= end:
             return "a part of its pixels is missing"
-        step = dc[ahead[place]]
-        place, coefficients = place + (step & 255), step >> 8
+        code = dc_at[place]
+        place, coefficients = place + dc.bits[code], dc.coefficients[code]
+        bits, steps, step = ac.bits, ac.coefficients, coefficients
         while coefficients < BLOCK:
-            step = ac[ahead[place]]
-            place += step & 255
-            coefficients += step >> 8
-        if step >= NO_CODE or (coefficients > BLOCK and step >> 8 < BLOCK):
+            code = ac_at[place]
+            place += bits[code]
+            step = steps[code]
+            coefficients += step
+        if step > BLOCK or (coefficients > BLOCK and step < BLOCK):
             return "a part of its pixels was overwritten"
-    if place > left:
+    if place > end:
         return "a part of its pixels is missing"
-    return "it holds more than its pixels" if left - place >= 8 * (SPARE + 1) else ""
+    return "it holds more than its pixels" if end - place >= 8 * (SPARE + 1) else ""
 
 
-def _next_bits(codes: bytes, first: int) -> list[int]:
-    """The 16 bits that follow each bit from byte `first` on, for SLAB bytes and a block more; ones follow the last."""
-    slab = codes[first : first + SLAB + LONGEST] + b"\xff" * (LONGEST + 2)
-    ahead = np.frombuffer(slab, np.uint8).astype(np.uint32)
+def _next_bits(codes: bytes) -> np.ndarray:
+    """The 16 bits that follow each bit, uint16 (bits + a block,); the last codes are followed by ones."""
+    ahead = np.frombuffer(codes + b"\xff" * (LONGEST + 2), np.uint8).astype(np.uint32)
     three = ahead[:-2] << 16 | ahead[1:-1] << 8 | ahead[2:]
-    shifts = np.arange(8, 0, -1, dtype=np.uint32)
-    result: list[int] = (three[:, None] >> shifts & 0xFFFF).ravel().tolist()
-    return result
+    return (three[:, None] >> np.arange(8, 0, -1, dtype=np.uint32)).astype(np.uint16).ravel()

@@ -12,7 +12,6 @@ from PIL import Image, ImageOps
 
 from common.errors import DataError
 from data.decode import decode, image_size
-from data.jpeg import SLAB
 from data.tiny_imagenet import load
 from tests.tiny_data import write_data_set
 
@@ -73,16 +72,6 @@ def test_bytes_left_over_by_a_camera_are_no_damage() -> None:
     _, end = codes(content)
     decoded(content[:end] + b"\x00\x00" + content[end:])
     decoded(content[:end] + b"\xff\xff\xff" + content[end:] + b"and more behind the end")
-
-
-def test_large_files_are_read_in_pieces() -> None:
-    size = (512, 640)
-    content = encoded(picture(0, size=size, smooth=False), quality=95)
-    start, end = codes(content)
-    assert end - start > 3 * SLAB
-    decoded(content, size)
-    with pytest.raises(DataError, match="not an intact JPEG"):
-        decoded(content[: end - 3000] + content[end:], size)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "progressive"])
