@@ -175,7 +175,7 @@ class RunFolder:
     def read_classes(self) -> Classes:
         """Raises UserError if the file is missing or damaged."""
         try:
-            values = json.loads(self.classes_file.read_text(encoding="utf-8"))
+            values = json.loads(self.classes_file.read_text(encoding="utf-8-sig"))
             return Classes(
                 class_ids=tuple(values["wnids"]),
                 class_names=tuple(values["names"]),
