@@ -1,12 +1,12 @@
 """The metrics of a run, `metrics.csv`: a row per evaluation, for a spreadsheet, a plot or `tail -f`."""
 
 import codecs
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import UserError
 from common.files import replace_text
+from common.filesystems import flush
 
 
 class MetricsRow(NamedTuple):
@@ -45,7 +45,7 @@ def append_row(path: Path, row: MetricsRow) -> None:
         file.truncate(len(whole))  # drop a line that a crash cut short
         file.write((line if whole else HEADER + line).encode())
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno(), path)
 
 
 def truncate_rows(path: Path, step: int) -> None:
