@@ -38,7 +38,14 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
             )
         source.generate(folder, workers=config.workers, quiet=quiet)
     dataset = source.load(folder, config.cache_folder, config.workers, quiet)
-    return hold_out(first_classes(dataset, config.classes), config.holdout)
+    chosen = hold_out(first_classes(dataset, config.classes), config.holdout)
+    if not len(chosen.val.labels):
+        which = "" if config.classes is None else f" of the first {config.classes} classes (data.classes)"
+        raise DataError(
+            f"{folder}: there are no validation images{which}; choose more classes, or validate on training images "
+            "with data.holdout=0.1"
+        )
+    return chosen
 
 
 def describe_validation(config: DataConfig, dataset: Dataset) -> str:
