@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
             f"{config.data.folder}: its classes are not those of {run.path}; name the data it was trained on with "
             "data.root=DIR"
         )
-    check_fit(config.model, dataset)
+    check_fit(config.model, dataset, run.path)
     if dataset.fingerprint != classes.fingerprint:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(config.data, dataset)
@@ -123,7 +123,13 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
     # The most frequent first. Equal counts are in the order of the classes, so that the list is deterministic.
     order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
     pairs = [
-        {"label": classes.class_names[i], "predicted": classes.class_names[j], "images": int(mistakes[i, j])}
+        {
+            "label_wnid": classes.class_ids[i],
+            "label": classes.class_names[i],
+            "predicted_wnid": classes.class_ids[j],
+            "predicted": classes.class_names[j],
+            "images": int(mistakes[i, j]),
+        }
         for i, j in (divmod(int(flat), count) for flat in order)
     ]
     return {

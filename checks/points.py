@@ -45,7 +45,7 @@ def trained_point(folder: str, overrides: Sequence[str], seed: int, batch: int) 
     trained = load_trained(RunFolder.open(folder), overrides, places, any_precision=True)
     config, classes = trained.config, trained.classes
     dataset = load_dataset(config.data)
-    check_fit(config.model, dataset)
+    check_fit(config.model, dataset, trained.run.path)
     described = describe_validation(config.data, dataset)
     if batch > len(dataset.val.labels):
         raise UserError(f"--batch {batch}: there are {described}")

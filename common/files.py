@@ -10,6 +10,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from common.filesystems import FOLDERS, UNSUPPORTED, flush, warn_not_flushed, warn_once
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
@@ -35,7 +37,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             # Before the rename: otherwise a power failure could leave an empty file under the final name.
-            os.fsync(file.fileno())
+            flush(file.fileno(), path)
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -53,12 +55,19 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Flush a file, or the directory entries of a folder, to the disk."""
+    """Flush a file, or the directory entries of a folder, to the disk; warn where the file system cannot do that."""
     if os.name == "nt" and path.is_dir():  # folders cannot be opened there
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    unsupported = FOLDERS if path.is_dir() else UNSUPPORTED
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in unsupported:
+            raise
+        warn_not_flushed(path)
+        return
+    try:
+        flush(descriptor, path, unsupported)
     finally:
         os.close(descriptor)
 
@@ -80,7 +89,7 @@ def locked(path: Path, waiting: str = "", *, wait: bool = True) -> Iterator[bool
     behind blocks nobody.
 
     Yields:
-        True; or False, without a lock, where the operating system or the file system does not support locks.
+        True; or False, after a warning and without a lock, where the operating system or the file system has no locks.
 
     Raises:
         LockedError: another process holds the lock, and `wait` is False.
@@ -98,6 +107,7 @@ def locked(path: Path, waiting: str = "", *, wait: bool = True) -> Iterator[bool
 def _lock(file: FileIO, path: Path, waiting: str, wait: bool) -> bool:
     """Lock the open file, as described at `locked`. False: locks are not supported."""
     if fcntl is None:
+        _warn_unlocked(path)
         return False
     try:
         try:
@@ -109,8 +119,13 @@ def _lock(file: FileIO, path: Path, waiting: str, wait: bool) -> bool:
                 print(waiting, file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:  # some network file systems
+        _warn_unlocked(path)
         return False
     return True
+
+
+def _warn_unlocked(path: Path) -> None:
+    warn_once(path.parent, "lock files", "let only one process at a time write there")
 
 
 def _holder(file: FileIO) -> int | None:
@@ -125,10 +140,21 @@ def partial_folder(final: Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=final.name + PARTIAL, dir=final.parent))
     try:
-        folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private; the result should have the usual permissions
+        with _unless_unsupported():
+            folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private; the result should have the usual permissions
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _unless_unsupported() -> Iterator[None]:
+    """Ignore that the file system cannot do something that is not essential."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
 
 
 def remove_stale_partials(final: Path) -> None:

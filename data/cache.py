@@ -7,7 +7,6 @@ flushed to the disk and renamed, so a folder with the final name is complete.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -22,12 +21,13 @@ import numpy as np
 from common import files
 from common.cores import available_cores
 from common.errors import DataError
+from common.filesystems import UNSUPPORTED, warn_once
 from common.progress import progress_bar
 from data import workers
 from data.dataset import Dataset, Listing, Split
 from data.decode import cannot_write_cache, image_size
 
-FORMAT = 1  # increase when the meaning of a build's files changes
+FORMAT = 2  # increase when the meaning of a build's files changes
 CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
 SPLITS = ("train", "val")
 KEYS = {"stamp", "source", "fingerprint", "wnids", "names", "mean", "std"}  # of about.json
@@ -86,7 +86,7 @@ def open_build(folder: Path, stamp: str) -> Build | None:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         if about["stamp"] != stamp or not about.keys() >= KEYS:
             return None
-        images = {split: np.load(folder / f"{split}_images.npy", mmap_mode="r") for split in SPLITS}
+        images = {split: _mapped(folder / f"{split}_images.npy") for split in SPLITS}
         labels = {split: np.load(folder / f"{split}_labels.npy") for split in SPLITS}
         if any(len(images[split]) != len(labels[split]) for split in SPLITS):
             return None
@@ -98,6 +98,22 @@ def open_build(folder: Path, stamp: str) -> Build | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError):  # what json and np.load raise for damaged files
         return None
     return Build(images, labels, about)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """A .npy file as a read-only memory map, or in memory where the file system has no maps."""
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r")
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        mapped = np.load(path)  # raises the same error if it was not about the map
+        mapped.flags.writeable = False
+        warn_once(
+            path.parent, "map files into memory",
+            "the images are read into memory as a whole; data.cache=DIR names another folder",
+        )  # fmt: skip
+    return mapped
 
 
 def write_build(root: Path, cache: Path, stamp: str, listing: Listing, jobs: int, quiet: bool) -> Build:
@@ -214,7 +230,7 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> int:
             try:
                 os.posix_fallocate(file.fileno(), 0, start + math.prod(shape))
             except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not supported by the file system
+                if error.errno not in UNSUPPORTED:
                     raise
     return start
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common import files
 from common.errors import DataError
+from data.jpeg import damage
 
 
 def decode_chunk(task: dict[str, Any]) -> dict[str, Any]:
@@ -52,34 +54,70 @@ def decode_chunk(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) -> np.ndarray:
-    """One image: the bytes of a file -> uint8 (H, W, 3). Greyscale becomes three equal channels.
+    """One image: the bytes of a file -> uint8 (H, W, 3), turned upright if EXIF says that the camera was not.
 
-    Raises DataError for anything but an intact JPEG of `size` = (H, W).
+    Greyscale becomes three equal channels. Raises DataError for anything but an intact JPEG of `size` = (H, W).
     """
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            height, width = image.height, image.width
-            if (height, width) == size:
-                _require_end_marker(content)
-                return np.asarray(image.convert("RGB"))
+        with warnings.catch_warnings(action="ignore"), _open(content) as image:
+            upright = _upright(image)
+            if (upright.height, upright.width) == size:
+                problem = damage(content, _decoded)
+                if problem:
+                    raise ValueError(problem)
+                return _pixels(upright)
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
     except Exception as error:  # Pillow raises many types for damaged files, SyntaxError among them
         raise DataError(
-            f"{path}: not an intact JPEG image ({_describe(error)}). "
-            "Replace it, or remove it from the data set."
+            f"{path}: not an intact JPEG image ({_describe(error)}). Replace it, or remove it from the data set."
         ) from error
     raise DataError(
-        f"{path}: {width}x{height} pixels, while {first_file} has {size[1]}x{size[0]}; "
+        f"{path}: {upright.width}x{upright.height} pixels, while {first_file} has {size[1]}x{size[0]}; "
         "all images must have the same size. Resize it, or remove it from the data set."
     )
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of a JPEG file. Raises DataError if it is none."""
+    """Height and width of a JPEG file, upright. Raises DataError if it is none."""
+    content = _read(path)
     try:
-        with Image.open(io.BytesIO(_read(path)), formats=("JPEG",)) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings(action="ignore"), _open(content) as image:
+            upright = _upright(image)
+            return upright.height, upright.width
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except Exception as error:
         raise DataError(f"{path}: not a JPEG image ({_describe(error)}). Replace it.") from error
+
+
+def _open(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=("JPEG",))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+def _decoded(content: bytes) -> np.ndarray:
+    with _open(content) as image:
+        return _pixels(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as EXIF says that it is to be seen. Raises what Pillow raises if its pixels cannot be decoded."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block raises many types, and says nothing about the pixels
+        return image
+
+
+def _too_large(path: Path) -> DataError:
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    return DataError(
+        f"{path}: more than {limit:,} pixels, which is too many. Resize the images, or remove it from the data set."
+    )
 
 
 def cannot_write_cache(cache: Path, error: OSError) -> DataError:
@@ -98,18 +136,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {files.reason(error)}. Fix the file or its permissions.") from error
-
-
-def _require_end_marker(content: bytes) -> None:
-    """Raises ValueError for a JPEG whose end is missing.
-
-    Pillow refuses a truncated JPEG, but accepts one whose tail was overwritten with zeros, as in an interrupted copy,
-    and fills the missing part with grey. The compressed pixels follow the last start-of-scan marker (FFDA), and within
-    them a byte FF is never followed by D9. An end-of-image marker (FFD9) after it therefore proves that they are
-    complete.
-    """
-    if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise ValueError("its end is missing")
 
 
 def _describe(error: Exception) -> str:

@@ -11,7 +11,7 @@ them and computes the statistics and the fingerprint:
 
     SOURCE = Source(folder="datasets/flowers", load=load)
 
-`stamp` is a string that changes whenever a file of the data set does: `stamp` of data/layout.py hashes the names, sizes
+`stamp` is a string that changes whenever a file of the data set does: `stamp` of data/scan.py hashes the names, sizes
 and times of all files. With the same stamp the cache is used as it is.
 Everything after loading (class selection, holdout, loader, augmentation) works on any `Dataset`. The configuration and
 `python -m data.download` take their names from the registry. Only the comment of `data.name` in configs.yml, which

@@ -8,6 +8,7 @@ from pathlib import Path
 from data import layout
 from data.cache import cached_dataset
 from data.dataset import Dataset
+from data.scan import scan, stamp
 from data.source import Archive, Source
 
 
@@ -24,12 +25,12 @@ def load(
     says what to do.
     """
     folder = Path(root)
-    scan = layout.scan(folder)
+    scanned = scan(folder)
     return cached_dataset(
         folder,
         Path(cache) if cache is not None else None,
-        layout.stamp(scan),
-        lambda: layout.listing(scan),
+        stamp(scanned),
+        lambda: layout.listing(scanned),
         workers,
         quiet,
     )
@@ -37,7 +38,7 @@ def load(
 
 def check(root: Path) -> None:
     """Raises DataError unless `root` holds a complete data set. No image is decoded."""
-    layout.listing(layout.scan(root))
+    layout.listing(scan(root))
 
 
 SOURCE = Source(

@@ -8,7 +8,9 @@ Backward   dz     = (p * sum_c t - t) / B                                    (CE
 Where CE.4 comes from: ∂log p_c / ∂z_i = delta_ci - p_i, so dz_i = -1/B sum_c t_c (delta_ci - p_i)
 = (p_i sum_c t_c - t_i) / B, and the targets of a probability distribution sum to 1: p - t. Softmax and logarithm, each
 with a delicate derivative, collapse to a subtraction. Because the logarithm is taken inside (CE.1), logits of 1e4 are
-safe: the argument of exp is never above 0, and the sum in the logarithm is at least 1.
+safe: the argument of exp is never above 0, and the sum in the logarithm is at least 1. A logit of minus infinity rules
+its class out: p is 0 there. If the target t is 0 as well, t log p counts as 0, its limit; otherwise the loss is
+infinite.
 
 Shapes     z (logits), p, t, dz (B, C); labels (B,) integers or (B, C) probabilities; loss ()
 Cache      p and t, both (B, C)
@@ -42,7 +44,7 @@ class CrossEntropy:
 
     def forward(self, logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, CrossEntropyCache]:
         log_p, targets = self._log_p(logits), self._targets(logits, labels)
-        loss = -(targets * log_p).sum() / len(logits)  # CE.3
+        loss = -_product(targets, log_p).sum() / len(logits)  # CE.3
         return loss, CrossEntropyCache(jnp.exp(log_p), targets)
 
     def backward(self, cache: CrossEntropyCache) -> jax.Array:
@@ -51,7 +53,7 @@ class CrossEntropy:
 
     def each(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """The loss of each image, (B,): an evaluation needs it to leave out the padding of its last batch."""
-        return -(self._targets(logits, labels) * self._log_p(logits)).sum(axis=-1)
+        return -_product(self._targets(logits, labels), self._log_p(logits)).sum(axis=-1)
 
     def _log_p(self, logits: jax.Array) -> jax.Array:
         shifted = logits - logits.max(axis=-1, keepdims=True)
@@ -72,3 +74,8 @@ class CrossEntropy:
                 f"labels must be ({B},) integers or ({B}, {C}) probabilities, got {labels.shape} {labels.dtype}"
             )
         return (1 - self.label_smoothing) * targets + self.label_smoothing / C  # CE.2
+
+
+def _product(targets: jax.Array, log_p: jax.Array) -> jax.Array:
+    """t log p, and 0 where t is 0, even if log p is minus infinity: 0 times that would be NaN."""
+    return jnp.where(targets == 0, 0, targets * log_p)

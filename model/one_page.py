@@ -2,8 +2,7 @@
 
 `vit_forward` computes the loss of a batch and keeps what the backward pass needs. `vit_backward` goes through the same
 lines from the last to the first. Both take the parameters of a `ViT` (model/vit.py) with default options, and give the
-same loss and the same gradients. `ViT` is composed of layers, each with options and a derivation in its own file. This
-file has no classes and no options. Read it from top to bottom: every line has its shape and its tag.
+same results. `ViT` is composed of layers with options; here are none. Every line has its shape and its tag.
 
 Sizes   B images, n patches of P values, N = n + 1 tokens of width D, H heads of width K = D / H, M hidden, C classes
 Names   dz is the gradient of the loss with respect to z, and has the shape of z; every use of z contributes to it
@@ -102,6 +101,7 @@ def dense_backward(layer: Any, x: jax.Array, dy: jax.Array) -> tuple[jax.Array, 
 
 def layer_norm(layer: Any, x: jax.Array) -> tuple[jax.Array, Any]:
     centred = x - x.mean(axis=-1, keepdims=True)  # (..., D)
+    centred = centred - centred.mean(axis=-1, keepdims=True)  # (..., D), without the rounding error of the first mean
     rstd = 1 / jnp.sqrt((centred * centred).mean(axis=-1, keepdims=True) + EPS)  # (..., 1)
     return layer["gamma"] * centred * rstd + layer["beta"], (centred * rstd, rstd)  #                 LN.1, LN.2
 
@@ -124,9 +124,9 @@ def softmax_backward(p: jax.Array, dp: jax.Array) -> jax.Array:
 
 
 def gelu(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    c, a = math.sqrt(2 / math.pi), 0.044715
-    t = jnp.tanh(c * (x + a * x * x * x))
-    return x * (1 + t) / 2, (1 + t) / 2 + x * (1 - t * t) / 2 * c * (1 + 3 * a * x * x)  #            GELU.3, GELU.4
+    c, a, near = math.sqrt(2 / math.pi), 0.044715, jnp.minimum(jnp.maximum(x, -40), 40)  # beyond, s is 0 or 1
+    s = 1 / (1 + jnp.exp(-2 * c * (near + a * near * near * near)))  # (1 + tanh u) / 2
+    return jnp.maximum(x, near) * s, s + 2 * near * s * (1 - s) * c * (1 + 3 * a * near * near)  #    GELU.3, GELU.4
 
 
 def split_heads(merged: jax.Array, H: int) -> jax.Array:

@@ -36,6 +36,7 @@ import jax.numpy as jnp
 
 from optim import Params
 from optim.adamw import AdamW, AdamWState, decays
+from optim.clip import power_of_two
 
 HIDDEN = "encoder"
 """The branch of the parameters whose weight matrices Muon updates."""
@@ -123,7 +124,8 @@ def newton_schulz(U: jax.Array, steps: int) -> jax.Array:
     """Bring all singular values of matrices (..., rows, columns) close to 1: MUON.3, then MUON.4 `steps` times."""
     if U.shape[-2] > U.shape[-1]:
         return newton_schulz(U.swapaxes(-1, -2), steps).swapaxes(-1, -2)
-    norm = jnp.sqrt((U * U).sum(axis=(-1, -2), keepdims=True))
+    unit = power_of_two(jnp.abs(U).max(axis=(-1, -2), keepdims=True))  # as in CLIP.1
+    norm = unit * jnp.sqrt(((U / unit) ** 2).sum(axis=(-1, -2), keepdims=True))
     X = U / jnp.maximum(norm, EPS)  # MUON.3
     a, b, c = COEFFICIENTS
     for _ in range(steps):

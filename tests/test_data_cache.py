@@ -17,9 +17,9 @@ import pytest
 from common import files
 from common.errors import DataError
 from data import cache as caching
-from data import layout
 from data.dataset import Dataset, Listing
 from data.decode import decode_chunk
+from data.scan import File, Scan, stamp
 from data.tiny_imagenet import load
 from tests.tiny_data import jpeg, write_data_set
 
@@ -348,9 +348,9 @@ def test_without_locks_the_slower_of_two_builds_gives_way(root: Path, monkeypatc
 
 def test_caches_and_runs_of_before_are_recognised() -> None:
     """Stamp and fingerprint are compared with what earlier versions wrote: neither may change for the same files."""
-    files_of_class = [layout.File("a.JPEG", 700, 5), layout.File("b.JPEG", 800, 6)]
-    scanned = layout.Scan(Path("anywhere"), {"wnids.txt": b"n01\n"}, {"n01": files_of_class}, files_of_class[:1])
-    assert layout.stamp(scanned) == "4821e254c6374c62ef12f54cf20b3315ef94bbfa860c57b5cc94dd0a50c60de7"
+    files_of_class = [File("a.JPEG", 700, 5), File("b.JPEG", 800, 6)]
+    scanned = Scan(Path("anywhere"), {"wnids.txt": b"n01\n"}, {"n01": files_of_class}, files_of_class[:1])
+    assert stamp(scanned) == "4821e254c6374c62ef12f54cf20b3315ef94bbfa860c57b5cc94dd0a50c60de7"
     listing = Listing(("n01",), ("ant",), ["train/a.JPEG", "train/b.JPEG"], [0, 0], ["val/a.JPEG"], [0])
     fingerprint = caching._fingerprint(listing, [{"sha256": "ab" * 32}, {"sha256": "cd" * 32}])
     assert fingerprint == "22a04f2d951d7120f514cfb27130efc6028548e542a39a421cf6334972581468"

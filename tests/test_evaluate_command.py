@@ -104,6 +104,14 @@ def test_a_report_by_hand() -> None:
     assert lines[lines.index("most confused") + 1].strip() == "2 x  bee, taken for ant"
 
 
+def test_two_classes_of_one_name_are_told_apart_in_the_report() -> None:
+    result = evaluate.Evaluation(2, 1.5, 0.0, 1.0, evaluate.np.array([0, 1]), evaluate.np.array([1, 2]))
+    classes = evaluate.Classes(("n0", "n1", "n2"), ("crane", "crane", "ant"), (0.5,), (0.2,), "")
+    confused = evaluate.make_report(result, classes)["confused"]
+    assert [(pair["label_wnid"], pair["predicted_wnid"]) for pair in confused] == [("n0", "n1"), ("n1", "n2")]
+    assert [(pair["label"], pair["predicted"]) for pair in confused] == [("crane", "crane"), ("crane", "ant")]
+
+
 # Which run, which checkpoint.
 
 
@@ -211,7 +219,8 @@ def test_data_that_the_model_does_not_fit(call: Call, copy: Path, tmp_path: Path
     (copy / "classes.json").write_text(json.dumps(classes | {"wnids": WNIDS, "names": NAMES}))
     ended = call(evaluate.main, copy, f"data.root={other}", "data.workers=1")
     assert ended.code == 2
-    assert "model.num_classes=12, but the data have 3 classes" in ended.err
+    assert "model.num_classes=12, but the data have 3 classes: name the data" in ended.err
+    assert f"{copy} was trained on with data.root=DIR" in ended.err
 
 
 def test_other_images_of_the_same_classes_are_mentioned(call: Call, copy: Path) -> None:

@@ -1,11 +1,17 @@
 """The first so many classes: their images, all of them, and no other."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from common.errors import DataError
 from data.subset import first_classes
+from tests.tiny_data import write_data_set
 from tests.tiny_runs import random_dataset
+from training.config import load_config
+from training.setup import load_dataset
 
 
 def test_the_first_classes_alone() -> None:
@@ -28,3 +34,17 @@ def test_all_classes_are_the_data_set_itself() -> None:
 def test_more_classes_than_there_are() -> None:
     with pytest.raises(DataError, match=r"^data\.classes=6: there are only 5 classes; choose fewer"):
         first_classes(random_dataset(classes=5), 6)
+
+
+def test_classes_without_validation_images(tmp_path: Path) -> None:
+    root = write_data_set(tmp_path / "tiny", val=5)
+    lines = (root / "val/val_annotations.txt").read_text().splitlines(keepends=True)
+    (root / "val/val_annotations.txt").write_text("".join(line for line in lines if "n02" in line))
+    for path in (root / "val/images").iterdir():
+        if not any(path.name in line for line in lines if "n02" in line):
+            path.unlink()
+    config = replace(load_config("tiny_imagenet").data, root=str(root), workers=1)
+    assert len(load_dataset(config, quiet=True).val.labels) == 1
+    with pytest.raises(DataError, match=r"no validation images of the first 2 classes.*data\.holdout=0\.1$"):
+        load_dataset(replace(config, classes=2), quiet=True)
+    assert len(load_dataset(replace(config, classes=2, holdout=0.25), quiet=True).val.labels) == 2

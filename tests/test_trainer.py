@@ -429,10 +429,18 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
         ("model.num_classes=6", r"model\.num_classes=6, but the data have 5 classes: set model\.num_classes=5"),
         ("model.num_classes=4", r"model\.num_classes=4, but the data have 5 classes: set model\.num_classes=5"),
         ("model.image_size=16", r"model\.image_size=16 .* are 8x8 with 3 channels: set model\.image_size=\[8,8\]"),
-        ("model.channels=1", r"model\.channels=1, but the images of the data are 8x8 with 3 channels"),
+        ("model.channels=1", r"model\.channels=1, .* data are 8x8 with 3 channels: set model\.channels=3$"),
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_refused(option: str, told: str) -> None:
     check_fit(load_config("baseline", list(OPTIONS)).model, random_dataset())
     with pytest.raises(ConfigError, match=told):
         check_fit(load_config("baseline", [*OPTIONS, option]).model, random_dataset())
+    with pytest.raises(ConfigError, match=r": name the data that runs/mine was trained on with data\.root=DIR$"):
+        check_fit(load_config("baseline", [*OPTIONS, option]).model, random_dataset(), Path("runs/mine"))
+
+
+def test_all_that_does_not_fit_the_images_is_set_at_once() -> None:
+    model = load_config("baseline", [*OPTIONS, "model.image_size=16", "model.channels=1"]).model
+    with pytest.raises(ConfigError, match=r": set model\.image_size=\[8,8\] model\.channels=3$"):
+        check_fit(model, random_dataset())

@@ -1,11 +1,12 @@
 """The metrics of a run, `metrics.csv`: a row per evaluation, for a spreadsheet, a plot or `tail -f`."""
 
-import os
+import codecs
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import UserError
 from common.files import replace_text
+from common.filesystems import flush
 
 
 class MetricsRow(NamedTuple):
@@ -39,12 +40,12 @@ def append_row(path: Path, row: MetricsRow) -> None:
         file.seek(0)
         content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
-        if whole and not whole.startswith(HEADER.encode()):
+        if whole and not whole.removeprefix(codecs.BOM_UTF8).startswith(HEADER.encode()):
             raise UserError(f"{path}: its columns are not {HEADER.strip()}; move it away and run again")
         file.truncate(len(whole))  # drop a line that a crash cut short
         file.write((line if whole else HEADER + line).encode())
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno(), path)
 
 
 def truncate_rows(path: Path, step: int) -> None:
@@ -71,7 +72,7 @@ def read_rows(path: Path) -> list[MetricsRow]:
 
 
 def _lines_and_rows(path: Path) -> list[tuple[str, MetricsRow]]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
     if lines and lines[0] == OLD_HEADER:

@@ -122,14 +122,14 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Be the only process that writes to this folder, until the block or the process ends.
 
+        Where the file system has no locks, the user is warned to take care of that.
+
         Raises:
-            UserError: another training writes here, or the file system has no locks.
+            UserError: another training writes here.
             OSError: the folder cannot be written.
         """
         try:
-            with locked(self.path / LOCK, wait=False) as supported:
-                if not supported:
-                    raise UserError(f"{self.path}: this file system has no locks; choose another folder")
+            with locked(self.path / LOCK, wait=False):
                 yield
         except LockedError as error:
             raise UserError(
@@ -175,7 +175,7 @@ class RunFolder:
     def read_classes(self) -> Classes:
         """Raises UserError if the file is missing or damaged."""
         try:
-            values = json.loads(self.classes_file.read_text(encoding="utf-8"))
+            values = json.loads(self.classes_file.read_text(encoding="utf-8-sig"))
             return Classes(
                 class_ids=tuple(values["wnids"]),
                 class_names=tuple(values["names"]),

@@ -1,5 +1,7 @@
 """From a configuration to what it configures: data set, optimizer, training step."""
 
+from pathlib import Path
+
 from common.errors import ConfigError, DataError
 from data.dataset import Dataset
 from data.holdout import hold_out
@@ -36,7 +38,14 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
             )
         source.generate(folder, workers=config.workers, quiet=quiet)
     dataset = source.load(folder, config.cache_folder, config.workers, quiet)
-    return hold_out(first_classes(dataset, config.classes), config.holdout)
+    chosen = hold_out(first_classes(dataset, config.classes), config.holdout)
+    if not len(chosen.val.labels):
+        which = "" if config.classes is None else f" of the first {config.classes} classes (data.classes)"
+        raise DataError(
+            f"{folder}: there are no validation images{which}; choose more classes, or validate on training images "
+            "with data.holdout=0.1"
+        )
+    return chosen
 
 
 def describe_validation(config: DataConfig, dataset: Dataset) -> str:
@@ -46,22 +55,30 @@ def describe_validation(config: DataConfig, dataset: Dataset) -> str:
     return held_out if config.holdout else f"{count} validation images"
 
 
-def check_fit(model: ViT, dataset: Dataset) -> None:
-    """Raises ConfigError if the model expects another number of classes or another image size than the data have."""
+def check_fit(model: ViT, dataset: Dataset, run: Path | None = None) -> None:
+    """Raises ConfigError if the model expects another number of classes or another image size than the data have.
+
+    `run` is the folder of a run if the model is trained: then the advice is not to change the model, but to name the
+    data of the run.
+    """
     classes = len(dataset.class_ids)
     if model.num_classes != classes:
         raise ConfigError(
             f"model.num_classes={model.num_classes}, but the data have {classes} classes: "
-            f"set model.num_classes={classes}"
+            + _advice([f"model.num_classes={classes}"], run)
         )
-    size = dataset.train.images.shape[1:]
-    expected = (*height_width(model.image_size), model.channels)
-    if size != expected:
-        height, width, channels = size
+    height, width, channels = dataset.train.images.shape[1:]
+    changes = [f"model.image_size=[{height},{width}]"] if height_width(model.image_size) != (height, width) else []
+    changes += [f"model.channels={channels}"] if model.channels != channels else []
+    if changes:
         raise ConfigError(
             f"model.image_size={model.image_size} and model.channels={model.channels}, but the images of the data are "
-            f"{height}x{width} with {channels} channels: set model.image_size=[{height},{width}]"
+            f"{height}x{width} with {channels} channels: {_advice(changes, run)}"
         )
+
+
+def _advice(changes: list[str], run: Path | None) -> str:
+    return f"set {' '.join(changes)}" if run is None else f"name the data that {run} was trained on with data.root=DIR"
 
 
 def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:

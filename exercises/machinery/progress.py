@@ -29,7 +29,7 @@ class Progress:
         if not path.exists():
             return cls(path)
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = json.loads(path.read_text(encoding="utf-8-sig"))
             return cls(path, [str(name) for name in held["passed"]], {n: int(k) for n, k in held["hints"].items()})
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path} is damaged: delete it, then run python -m exercises check") from None

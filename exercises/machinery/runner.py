@@ -29,7 +29,7 @@ class NotWrittenError(Exception):
 def read(path: Path) -> str:
     """The text of a reader's file."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
     except FileNotFoundError:
         raise ReaderError(f"{path} is missing: python -m exercises reset {path.stem} restores it") from None
     except UnicodeDecodeError:

@@ -9,8 +9,12 @@ Backward   dx = dy * ∂y/∂x                                                  
 
 GELU.2 and GELU.4 are the product rule; ∂erf(z)/∂z = 2 exp(-z^2) / sqrt(pi) and ∂tanh(u)/∂u = 1 - tanh(u)^2.
 
+Far left, erf and tanh are so close to -1 that 1 + erf and 1 + tanh have few correct digits, then none. So the code
+computes the same functions without this sum: Phi(x) = erfc(-x / sqrt(2)) / 2 by the complementary error function, and
+(1 + t) / 2 = s = 1 / (1 + exp(-2 u)), the sigmoid of 2 u. GELU.4 is then s + 2 x s (1 - s) c (1 + 3 a x^2).
+
 Shapes     x, y, dx, dy: the same, any shape
-Cache      slope = ∂y/∂x, computed in the forward, where tanh (or erf) is at hand: one array is kept instead of two
+Cache      slope = ∂y/∂x, computed in the forward, where s (or Phi) is at hand: one array is kept instead of two
 """
 
 import math
@@ -24,6 +28,8 @@ from model.layer import Params
 
 CUBIC = 0.044715
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+FAR = 40.0
+"""Beyond -FAR and FAR, Phi and s are 0 and 1 to the last bit of any type, while x^2 may overflow."""
 
 
 class GELUCache(NamedTuple):
@@ -56,15 +62,22 @@ class GELU:
 
 
 def _tanh_form(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    square = x * x  # not x**2 and x**3: a general power costs a logarithm and an exponential
-    t = jnp.tanh(SQRT_2_OVER_PI * x * (1 + CUBIC * square))
-    half = 0.5 * (1 + t)
-    y = x * half  # GELU.3
-    slope = half + 0.5 * x * (1 - t * t) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * square)  # GELU.4
+    near = _near(x)
+    square = near * near  # not x**2 and x**3: a general power costs a logarithm and an exponential
+    s = 1 / (1 + jnp.exp(-2 * SQRT_2_OVER_PI * near * (1 + CUBIC * square)))
+    y = jnp.maximum(x, near) * s  # GELU.3
+    slope = s + 2 * near * s * (1 - s) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * square)  # GELU.4
     return y, slope
 
 
 def _erf_form(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    Phi = 0.5 * (1 + jax.lax.erf(x * math.sqrt(0.5)))
-    phi = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return x * Phi, Phi + x * phi  # GELU.1, GELU.2
+    near = _near(x)
+    z = -near * math.sqrt(0.5)
+    Phi = 0.5 * jax.lax.erfc(z)
+    phi = jnp.exp(-z * z) / math.sqrt(2 * math.pi)
+    return jnp.maximum(x, near) * Phi, Phi + near * phi  # GELU.1, GELU.2
+
+
+def _near(x: jax.Array) -> jax.Array:
+    """x, but no further from 0 than FAR. Not by `jnp.clip`, which refuses complex numbers, as a check may use."""
+    return jnp.minimum(jnp.maximum(x, -FAR), FAR)
