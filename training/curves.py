@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from common.command import run_command
 from common.errors import UserError
 from common.files import replacing
+from common.paths import named_path, require_writable
 from training.metrics import MetricsRow
 from training.run_folder import RunFolder
 from training.sweep import Sweep, is_sweep
@@ -50,8 +51,12 @@ def main(argv: Sequence[str]) -> int:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.curves", description="Draw learning curves.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run's folder, or a sweep's: all its runs")
-    parser.add_argument("--out", required=True, metavar="FILE", type=Path, help=f"the picture: {', '.join(FORMATS)}")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", type=named_path, help="a run's folder, or a sweep's: all its runs"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", type=named_path, help=f"the picture: {', '.join(FORMATS)}"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_intermixed_args(argv)
 
@@ -60,8 +65,7 @@ def check_file(path: Path) -> None:
     """Raises UserError if no picture can be written to `path`."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"--out {path}: the end of its name says the format: choose from {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {path}: there is no folder {path.parent}; make it first")
+    require_writable("--out", path)
 
 
 def read_curves(paths: Sequence[Path]) -> list[Curve]:

@@ -36,7 +36,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    name: Annotated[str, Check(f"one of {', '.join(SOURCES)}", lambda name: name in SOURCES)]
+    name: Annotated[str, Check(f"one of {', '.join(SOURCES)}", lambda name: name in SOURCES, tuple(SOURCES))]
     root: Name | None
     cache: Name | None
     workers: Count | None

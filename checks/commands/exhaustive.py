@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from checks.commands.invocation import Invocation
 from checks.commands.options import parse_budget
-from checks.commands.output import require_writable
 from checks.exhaustive import ExhaustiveCheck
 from checks.full_size import Point, full_size_layer_cases, stage_cases
 from checks.mutants import ROOT
 from common.files import replace_text
 from common.interrupt import StopRequest, leaving_at_once
+from common.paths import require_writable
 from common.progress import format_seconds
 from training.run_folder import RUNS
 from verify.results import HEADER, WRONG, case_lines

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.paths import named_path
 
 SEEDS = 2**32  # as many as JAX tells apart
 
@@ -65,13 +66,13 @@ def _bad_value(args: argparse.Namespace) -> str | None:
 def named_file(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("name a file; this is empty")
-    return Path(text)
+    return named_path(text)
 
 
 def named_folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("name the folder of a run; this is empty")
-    return text
+    return str(named_path(text))
 
 
 def with_negative_budget(argv: Sequence[str]) -> list[str]:
@@ -95,7 +96,7 @@ def parse_budget(text: str) -> float:
 def command_line(args: argparse.Namespace) -> str:
     """The command that repeats the check."""
     words = ["python", "gradcheck.py", *args.arguments]
-    for name in ("checkpoint", "budget", "state"):
+    for name in ("config", "checkpoint", "budget", "state"):
         words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
     words += [f"--{name}" for name in (*MODES, "float32") if getattr(args, name)]
     words += ["--only", args.only] if args.only else []
