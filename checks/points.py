@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,7 @@ from training.config import load_config
 from training.presets import preset_names
 from training.run_folder import RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
+from training.size import check_size
 from training.trained import load_trained
 from verify.case import named
 
@@ -35,6 +36,7 @@ def load_point(args: argparse.Namespace) -> Point | None:
         names = ", ".join(preset_names(args.config))
         raise UserError(f"{overrides[0]}: name the preset that this overrides, one of {names}")
     config = load_config(preset, overrides, args.config)
+    check_size(asdict(config.model), images=args.batch)
     return random_point(in_full_precision(config.model), config.loss, args.seed, args.batch)
 
 

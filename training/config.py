@@ -21,6 +21,7 @@ from training.aliases import options_called
 from training.fields import as_written, nearest
 from training.options import LENGTHS, DataConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
+from training.size import check_size
 from training.yaml_text import parse_yaml
 
 Values = dict[str, dict[str, Any]]  # section -> key -> value
@@ -172,6 +173,7 @@ def _merge(base: Values, over: Values) -> Values:
 
 
 def _build(preset: str, values: Values, source: str) -> Config:
+    check_size(values["model"])  # the layers of a model might be too many to be made
     sections = {}
     for name, cls in SECTIONS.items():
         try:

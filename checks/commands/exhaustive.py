@@ -70,7 +70,7 @@ def _run_until_stopped(call: Invocation, check: ExhaustiveCheck, state: Path, wo
         print("the start took all of the budget: only the least is checked, a chunk of coordinates")
     sys.stdout.flush()
     first, saved = check.position, time.perf_counter()
-    with StopRequest() as stop:
+    with StopRequest("what has begun is computed, and the state is saved") as stop:
         with tqdm(total=check.coordinates, initial=check.done, unit=" coordinates", disable=None) as bar:
 
             def over() -> bool:
