@@ -63,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
     check_memory(config, device)
     if run:
         run.require_checkpoint()
+    else:
+        RunFolder.require_new(args.run)
     dataset = load_dataset(config.data, draw=run is None)
     check_data(config, dataset, run)
     run = run or RunFolder.create(config.preset, args.run)

@@ -60,7 +60,7 @@ def test_what_cannot_be_drawn(call: Call, finished: Path, sweep: Sweep, tmp_path
     waiting.path.mkdir()
     (waiting.path / "config.yml").write_text((finished / "config.yml").read_text())
     for arguments, message in (
-        (["nowhere"], "^error: nowhere: there is no such folder"),
+        (["nowhere"], "^error: /.*/nowhere: there is no such folder"),
         ([tmp_path], "not the folder of a run"),
         ([waiting.path], "nothing to draw, as no epoch has ended yet"),
         ([finished] * 29, "^error: 29 runs: at most 28 can be told apart"),

@@ -82,26 +82,37 @@ class RunFolder:
         Raises:
             UserError: `path` is not empty, or is a file, or the folder cannot be created.
         """
-        folder = runs if path is None else Path(path)
+        cls.require_new(path, runs)
+        if path is None:
+            return cls(_make_dated(runs, preset))
+        Path(path).mkdir(parents=True, exist_ok=True)
+        return cls(Path(path))
+
+    @classmethod
+    def require_new(cls, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> None:
+        """Raises UserError where `create` does. Nothing is left behind, so it can be asked before long work."""
+        run = cls(runs if path is None else Path(path))
+        if run.path.exists() and not run.path.is_dir():
+            raise UserError(f"{run.path}: a file; choose a new folder for the run")
+        missing = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
         try:
-            if path is None:
-                return cls(_make_dated(runs, preset))
-            if folder.exists() and not folder.is_dir():
-                raise UserError(f"{folder}: a file; choose a new folder for the run")
-            folder.mkdir(parents=True, exist_ok=True)
+            run.path.mkdir(parents=True, exist_ok=True)
+            present = [] if path is None else [entry.name for entry in run.path.iterdir()]
         except OSError as error:
             raise UserError(
-                f"{folder}: this folder cannot be made here ({reason(error)}); choose another one with --run DIR"
+                f"{run.path}: this folder cannot be made here ({reason(error)}); choose another one with --run DIR"
             ) from error
-        run = cls(folder)
-        if run.config_file.exists():
+        finally:
+            for folder in missing:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        if run.config_file.name in present:
             raise UserError(
-                f"{folder}: holds a run already; continue it with `--resume {quote(str(folder))}`, or choose another "
-                "folder"
+                f"{run.path}: holds a run already; continue it with `--resume {quote(str(run.path))}`, or choose "
+                "another folder"
             )
-        if any(entry.name != LOCK for entry in folder.iterdir()):
-            raise UserError(f"{folder}: not empty; choose a new folder for the run")
-        return run
+        if any(name != LOCK for name in present):
+            raise UserError(f"{run.path}: not empty; choose a new folder for the run")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":

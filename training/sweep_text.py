@@ -32,7 +32,7 @@ def format_text(
     columns = columns_of(entries, top5)
     titles = {column.name: column.title for column in columns}
     lines = [(entry.values, formatted(columns, entry) | {"state": _state(entry)[0]}) for entry in entries]
-    text = _fit(names, lines, titles | {"state": "state"}, width)
+    text = _fit("run", names, lines, titles | {"state": "state"}, width)
     for entry in entries:
         state, why = _state(entry)
         if why:
@@ -43,7 +43,7 @@ def format_text(
         lines = [(values, {"seeds": str(len(group))} | mean_cells(group, measured)) for values, group in means]
         titles = {"seeds": "seeds"} | {column.name: column.title for column in measured}
         text += "\nMean and standard deviation over the seeds that are finished:\n\n"
-        text += _fit(without_seed(keys, names), lines, titles, width)
+        text += _fit("setting", without_seed(keys, names), lines, titles, width)
     return text
 
 
@@ -53,18 +53,19 @@ def _state(entry: Entry) -> tuple[str, str]:
     return state, why
 
 
-def _fit(names: Sequence[str], lines: list[tuple[tuple[str, ...], Cells]], titles: Cells, width: int) -> str:
-    """The table of all columns, or else one with numbers in place of the values, or else one of fewer columns."""
+def _fit(what: str, names: Sequence[str], lines: list[tuple[tuple[str, ...], Cells]], titles: Cells, width: int) -> str:
+    """The table of all columns, or else one with numbers in place of the values, or else one of fewer columns; `what`
+    says what is numbered."""
     table = _table(list(names), [list(values) for values, _ in lines], [cells for _, cells in lines], titles)
     if _width(table) <= width:
         return table
     legend = "".join(
-        _wrapped(f"run {number}: {_described(names, values)}", width) for number, (values, _) in enumerate(lines, 1)
+        _wrapped(f"{what} {number}: {_described(names, values)}", width) for number, (values, _) in enumerate(lines, 1)
     )
     numbers = [[str(number)] for number in range(1, len(lines) + 1)]
     for name in ("", *DISPENSABLE):
         titles = {column: title for column, title in titles.items() if column != name}
-        table = _table(["run"], numbers, [cells for _, cells in lines], titles)
+        table = _table([what], numbers, [cells for _, cells in lines], titles)
         if _width(table) <= width:
             break
     return f"{legend}\n{table}"

@@ -39,6 +39,8 @@ from training.setup import build_step, steps_per_epoch
 from training.step import StepMetrics, TrainingStep, TrainState
 from training.stops import DivergedError, Stopped, stop_if_asked
 
+# What happens before a training that is asked to stop does so.
+STEP_FIRST, EVALUATION_FIRST = "the step is finished and saved", "the evaluation is finished and saved"
 MAX_PENDING = 2  # dispatches that may run while the next is prepared; their metrics are read when they are done
 
 
@@ -150,7 +152,7 @@ class Trainer:
 
     def _train_epoch(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
         """Steps to the end of the epoch, or of the run."""
-        stop.first = "the step is finished and saved"
+        stop.first = STEP_FIRST
         progress, plan = self.progress, self.plan
         epoch, done = divmod(progress.step, plan.steps_per_epoch)
         end = plan.epoch_end(progress.step)
@@ -214,7 +216,7 @@ class Trainer:
 
     def _end_epoch(self, stop: StopRequest) -> None:
         """Save, evaluate, append a row to the metrics, and keep the parameters if they are the best so far."""
-        stop.first = "the evaluation is finished and saved"
+        stop.first = EVALUATION_FIRST
         self.save()
         began = time.perf_counter()
         raw = self.evaluator(self.state.params)
@@ -227,6 +229,7 @@ class Trainer:
         self._keep_if_best(average or raw)
         self.progress = self.progress.at_next_epoch()
         self._write()
+        stop.first = STEP_FIRST
         print(describe_epoch(row, self.plan, self.config.model.num_classes), flush=True)
         if self.progress.step < self.plan.total_steps:
             stop_if_asked(stop, self.progress.step)
