@@ -19,7 +19,9 @@ import numpy as np
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
+from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
+from common.progress import announced
 from training.arguments import CommandParser
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
@@ -56,9 +58,12 @@ def main(argv: Sequence[str]) -> int:
     if dataset.fingerprint != classes.fingerprint:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(config.data, dataset)
-    print(f"{trained.description}\non {images}, {describe_device(device)}\n", flush=True)
+    print(f"{trained.description}\non {images}, {describe_device(device)}")
     evaluation_step = EvaluationStep(trained.model, classes.mean, classes.std)
-    result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(trained.params)
+    evaluator = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)
+    with leaving_at_once("interrupted"), announced("compiling"):
+        in_thread(lambda: evaluator.probe(trained.params))
+    result = evaluator(trained.params)
     report = make_report(result, classes) | {
         "run": str(run.path),
         "checkpoint": trained.checkpoint.name,
@@ -66,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         "step": trained.step,
         "holdout": config.data.holdout,
     }
-    print(format_report(report))
+    print(f"\n{format_report(report)}")
     if args.json:
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return 0

@@ -75,7 +75,7 @@ def command(args: argparse.Namespace) -> Callable[[Invocation], int]:
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = preset_parser(
         "gradcheck.py",
-        "Check every hand-derived gradient of this project against derivatives that are measured.",
+        "Check every hand-derived gradient against derivatives that are measured.",
         default="every layer at tiny shapes",
     )
     parser.add_argument(

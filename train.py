@@ -30,7 +30,7 @@ from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
 from training.huge_pages import restart_with_huge_pages
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, load_dataset, steps_per_epoch
+from training.setup import check_fit, check_padding, load_dataset, steps_per_epoch
 from training.size import check_size
 from training.stops import DivergedError, Stopped
 from training.summary import format_summary, summarize
@@ -159,7 +159,7 @@ def sweep(args: argparse.Namespace) -> int:
 
 def preset_of(args: argparse.Namespace) -> tuple[str, list[str]]:
     """The preset, the recommended one if none is named, and the overrides."""
-    preset, overrides = preset_and_overrides(args.arguments)
+    preset, overrides = preset_and_overrides(args)
     return preset or DEFAULT_PRESET, overrides
 
 
@@ -175,6 +175,7 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
     if resumed and resumed.classes_file.exists() and resumed.read_classes() != describe_classes(dataset):
         raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
     check_fit(config.model, dataset)
+    check_padding(config.augment, dataset)
     epoch = steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
     if config.train.minutes is None:
         config.train.total_steps(epoch)  # refuses more than can be counted

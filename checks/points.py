@@ -31,7 +31,7 @@ def load_point(args: argparse.Namespace) -> Point | None:
         return trained_point(args.checkpoint, args.arguments, args.seed, args.batch)
     if not args.arguments:
         return None
-    preset, overrides = preset_and_overrides(args.arguments)
+    preset, overrides = preset_and_overrides(args)
     if preset is None:
         names = ", ".join(preset_names(args.config))
         raise UserError(f"{overrides[0]}: name the preset that this overrides, one of {names}")

@@ -17,6 +17,12 @@ AT_ONCE = "Ctrl-C again leaves at once, with what was saved before"
 Result = TypeVar("Result")
 
 
+def in_thread(work: Callable[[], Result]) -> Result:
+    """The result of `work`, which is called in a thread, so that signals are handled meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(work).result()
+
+
 class StopRequest:
     """A context in which the first SIGINT or SIGTERM sets `signal`, and prints what happens before the process stops.
 
@@ -49,8 +55,7 @@ class StopRequest:
         """
         before, self.first, self._may_exit = self.first, "the compilation ends first", True
         try:
-            with ThreadPoolExecutor(max_workers=1) as pool:
-                return pool.submit(work).result()
+            return in_thread(work)
         finally:
             self.first, self._may_exit = before, False
 

@@ -171,6 +171,8 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("optim.warmup=1.5", "at least 0 and below 1"),
         ("optim.beta2=1", "at least 0 and below 1"),
         ("optim.eps=0", "above 0"),
+        ("optim.newton_schulz_steps=1000000000", "from 1 to 100"),
+        ("train.steps=10000000000", "from 1 to 2147483647"),
         ("optim.max_grad_norm=0", "above 0 or null"),
         ("optim.max_grad_norm=", "above 0 or null"),
         ("optim.schedule=linear", "one of constant, cosine"),
@@ -231,6 +233,7 @@ def test_names_that_do_not_exist(override: str, told: str) -> None:
         ("model.dropout=1.5", "model"),
         ("model.class_token=false", "model"),
         ("loss.label_smoothing=1", "loss"),
+        ("augment.rand_augment_ops=1000000000", "augment"),
     ],
 )
 def test_values_that_do_not_fit_together(override: str, section: str) -> None:

@@ -84,13 +84,15 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def preset_and_overrides(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The preset, which is the argument without `=`, if there is one, and the overrides.
+def preset_and_overrides(args: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """The preset that the arguments of a `preset_parser` name, if they do, and the overrides.
 
     Raises:
-        UserError: there are two presets.
+        UserError: there are two presets, or a file of presets and none.
     """
-    presets = [argument for argument in arguments if "=" not in argument]
+    presets = [argument for argument in args.arguments if "=" not in argument]
     if len(presets) > 1:
         raise UserError(f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value")
-    return presets[0] if presets else None, [argument for argument in arguments if "=" in argument]
+    if args.config and not presets:
+        raise UserError(f"--config {args.config}: name a preset: {', '.join(preset_names(args.config))}")
+    return presets[0] if presets else None, [argument for argument in args.arguments if "=" in argument]

@@ -26,11 +26,13 @@ FORMATS = (".png", ".svg", ".pdf")
 # The palette of Okabe and Ito, which colour-blind readers can tell apart, without its yellow, which is too light.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = ("", "o", "s", "^")  # the next one when the colours are used up
+POINT = "D"  # in place of the first one where a curve has a single point: a line of one point is invisible
 
 Style = dict[str, Any]  # of a matplotlib line
-TRAINING: Style = {"linestyle": "--", "linewidth": 1}
-VALIDATION: Style = {"linestyle": "-", "linewidth": 1.8}
-AVERAGE: Style = {"linestyle": ":", "linewidth": 1.8}
+# A single point has no line: then the filling of the marker tells the kinds apart.
+TRAINING: Style = {"linestyle": "--", "linewidth": 1, "fillstyle": "none"}
+VALIDATION: Style = {"linestyle": "-", "linewidth": 1.8, "fillstyle": "full"}
+AVERAGE: Style = {"linestyle": ":", "linewidth": 1.8, "fillstyle": "bottom"}
 
 
 class Curve(NamedTuple):
@@ -110,8 +112,8 @@ def draw(curves: Sequence[Curve]) -> Any:
     for index, (label, rows) in enumerate(curves):
         marker, colour = divmod(index, len(COLOURS))
         style: Style = {"color": COLOURS[colour], "marker": MARKERS[marker], "markersize": 4}
-        if len(rows) == 1:  # a line of one point is invisible
-            style["marker"] = MARKERS[marker] or "."
+        if len(rows) == 1:
+            style |= {"marker": MARKERS[marker] or POINT, "markersize": 7}
         _plot(left, rows, "train_loss", style | TRAINING)
         _plot(left, rows, "val_loss", style | VALIDATION)
         _plot(right, rows, "val_top1", style | VALIDATION, scale=100)
@@ -120,10 +122,13 @@ def draw(curves: Sequence[Curve]) -> Any:
     kinds = [("training", TRAINING), ("validation", VALIDATION)]
     if any(row.ema_top1 is not None for curve in curves for row in curve.rows):
         kinds.append(("validation, moving average", AVERAGE))
-    left.legend(handles=[Line2D([], [], color="grey", label=label, **style) for label, style in kinds])
+    points: Style = {"marker": POINT} if any(len(curve.rows) == 1 for curve in curves) else {}
+    left.legend(handles=[Line2D([], [], color="grey", label=label, **style, **points) for label, style in kinds])
     for axes, what in ((left, "loss (nats)"), (right, "top-1 on validation (%)")):
         axes.set(xlabel="passes over the training images", ylabel=what)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if all(len(curve.rows) == 1 for curve in curves):
+            axes.set_xlim(0, 2)  # and not from 0.95 to 1.05
         axes.grid(color="0.9")
     figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3), frameon=False)
     return figure

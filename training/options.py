@@ -25,6 +25,9 @@ MOST_STEPS = 2**31 - 1
 Steps = Annotated[int, Check(f"a whole number from 1 to {MOST_STEPS}", lambda value: 1 <= value <= MOST_STEPS)]
 
 
+Iterations = Annotated[int, Check("a whole number from 1 to 100", lambda value: 1 <= value <= 100)]  # each is compiled
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     name: Literal["adamw", "muon"]
@@ -39,7 +42,7 @@ class OptimConfig:
     max_grad_norm: Positive | None
     ema: Share | None
     momentum: Share
-    newton_schulz_steps: Count
+    newton_schulz_steps: Iterations
 
 
 @dataclass(frozen=True)

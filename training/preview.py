@@ -25,7 +25,7 @@ from data.loader import epoch_rows
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.device import choose_device
-from training.setup import load_dataset
+from training.setup import check_padding, load_dataset
 
 DEFAULT_PRESET = "tiny_imagenet"
 SCALE = 2  # enlargement of each image
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(args.preset, args.overrides, args.config)
     choose_device(args.device)
     dataset = load_dataset(config.data)
+    check_padding(config.augment, dataset)
     count = args.rows * args.columns
     if count > len(dataset.train.labels):
         raise UserError(
@@ -71,7 +72,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--seed {args.seed}: must be from 0 to 4294967295")
     if args.out.suffix.lower() != ".png":
         parser.error(f"--out {args.out}: a PNG is written; choose a name that ends in .png")
-    preset, args.overrides = preset_and_overrides(args.arguments)
+    preset, args.overrides = preset_and_overrides(args)
     args.preset = preset or DEFAULT_PRESET
     args.overrides = [argument for argument in args.arguments if "=" in argument]
     return args

@@ -1,6 +1,9 @@
 """From a configuration to what it configures: data set, optimizer, training step."""
 
+import shlex
+
 from common.errors import ConfigError, DataError
+from data.augment import Augmentation
 from data.dataset import Dataset
 from data.holdout import hold_out
 from data.registry import SOURCES
@@ -34,7 +37,7 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
         if not draw:
             raise DataError(
                 f"{folder}: there is no such folder; name it with data.root=DIR, or generate the data again with "
-                f"`python -m data.{config.name} --to {folder}`"
+                f"`python -m data.{config.name} --to {shlex.quote(str(folder))}`"
             )
         source.generate(folder, workers=config.workers, quiet=quiet)
     dataset = source.load(folder, config.cache_folder, config.workers, quiet)
@@ -63,6 +66,15 @@ def check_fit(model: ViT, dataset: Dataset) -> None:
         raise ConfigError(
             f"model.image_size={model.image_size} and model.channels={model.channels}, but the images of the data are "
             f"{height}x{width} with {channels} channels: set model.image_size=[{height},{width}]"
+        )
+
+
+def check_padding(augment: Augmentation, dataset: Dataset) -> None:
+    """Raises ConfigError if a crop could miss the image."""
+    side = min(dataset.train.images.shape[1:3])
+    if augment.crop_padding >= side:
+        raise ConfigError(
+            f"augment.crop_padding={augment.crop_padding}: a crop could miss the image: choose less than {side}"
         )
 
 

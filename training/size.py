@@ -71,6 +71,7 @@ def check_size(model: Mapping[str, Any], copies: int = 1, images: int = 1, memor
     if needed > memory:
         given = " ".join(f"model.{name}={_short(model[name])}" for name in max(parts).options)
         what = "such a model" if copies == 1 else "training such a model"
+        what += f" with {images} images at once" if images > 1 else ""
         raise ConfigError(
             f"{given}: {what} takes {format_bytes(needed)} of memory or more, and there are {format_bytes(memory)}: "
             "choose smaller sizes"

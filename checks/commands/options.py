@@ -55,6 +55,8 @@ def full_size(args: argparse.Namespace) -> bool:
 
 
 def _bad_value(args: argparse.Namespace) -> str | None:
+    if args.config and (args.checkpoint or not args.arguments):
+        return "--config holds presets: name one of them, or leave --config out"
     if any(number is not None and number < 1 for number in (args.batch, args.coordinates)):
         return "--batch and --coordinates: at least 1"
     if not 0 <= args.seed < SEEDS:
