@@ -1,31 +1,40 @@
-"""One training step of this engine against autodiff and other frameworks on the same model.
+"""One training step of this engine against autodiff and other frameworks.
 
-    python -m benchmarks.step [PRESET] [section.key=value ...] [--device cpu|gpu] [--dtype float32|bfloat16]
-                              [--only NAME,...] [--rounds N] [--scaling] [--json FILE]
+    python -m benchmarks.step [PRESET] [section.key=value ...]
+                              [--config FILE] [--device cpu|gpu]
+                              [--dtype float32|bfloat16] [--only NAME,...]
+                              [--rounds N] [--scaling] [--json FILE]
 
-All do the same work on the same batch from the same parameters: forward, cross entropy, backward, AdamW, without
-augmentation. The losses of the first steps must agree, which shows that the work is the same. Each contestant has its
-own process, and they take turns (A B C A B C ...), so that a machine whose speed drifts is fair to all. The other
-frameworks are optional: `pip install -r requirements-bench.txt`.
+All train the same model, and do the same work on the same batch from the same
+parameters: forward, cross entropy, backward, AdamW, without augmentation. The
+losses of the first steps must agree, which shows that the work is the same.
+Each contestant has its own process, and they take turns (A B C A B C ...), so
+that a machine whose speed drifts is fair to all. The other frameworks are
+optional: `pip install -r requirements-bench.txt`.
 
 median ... slowest   seconds per step
 spread               (slowest - fastest) / median
-ratio                the engine's median over this one's: below 1 the engine is faster
-floor                the median over the time of the matrix products that a step cannot do without, at the speed of a
-                     large product measured in the same rounds
-compile              seconds to lower and compile the step at a first start; for torch.compile, the first forward and
-                     backward pass
+ratio                the engine's median over this one's: below 1 the engine is
+                     faster
+floor                the median over the time of the matrix products that a step
+                     cannot do without, at the speed of a large product measured
+                     in the same rounds
+compile              seconds to lower and compile the step at a first start; for
+                     torch.compile, the first forward and backward pass
 temp MiB             temporary memory of the compiled step, according to XLA
-peak MiB             peak memory during the steps: of the process on a CPU, of the device on a GPU
+peak MiB             peak memory during the steps: of the process on a CPU, of
+                     the device on a GPU
 forward, images/s    seconds for the logits of the batch
 
-With --scaling, the engine against the conventional step at other numbers of tokens, images and layers.
+With --scaling, the engine against the conventional step at other numbers of
+tokens, images and layers.
 """
 
 import argparse
 import json
 import statistics
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -69,7 +78,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    about = "\n".join(f"  {name:17} {entry.about}" for name, entry in CONTESTANTS.items())
+    lines = [f"  {name:17} {entry.about}" for name, entry in CONTESTANTS.items()]
+    about = "\n".join(textwrap.fill(line, 80, subsequent_indent=" " * 20) for line in lines)
     parser = CommandParser(
         prog="python -m benchmarks.step",
         description=__doc__,

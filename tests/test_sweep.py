@@ -196,7 +196,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(
         ended = call(train.main, *arguments)
     monkeypatch.setattr(Trainer, "_read_metrics", read_metrics)
     assert ended.code == 143
-    assert ended.out.endswith(f"stopped; go on with: python train.py --resume {folder}\n")
+    assert ended.out.endswith(f"stopped; go on with:\npython train.py --resume {folder}\n")
     assert "\nrun 2 of 3, about 0:0" in ended.out  # and how long all of them take
     assert states(folder) == [FINISHED, "unfinished", "waiting"]
     done = RunFolder(folder / "checkpoint_every=3").last.stat().st_mtime_ns
@@ -382,7 +382,7 @@ def test_ctrl_c_saves_the_run_and_the_sweep_goes_on_later(
         out, err = process.communicate(timeout=300)
     assert process.returncode == 130, out + err
     assert "stopping: the step is finished and saved" in err
-    assert f"stopped; go on with: python train.py --resume {folder}\n" in out
+    assert f"stopped; go on with:\npython train.py --resume {folder}\n" in out
     assert states(folder) == ["unfinished", "waiting"]
     assert call(train.main, "--resume", folder, "--device", "cpu").code == 0
     assert_same_outcome(folder / "seed=3", finished)

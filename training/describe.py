@@ -13,11 +13,11 @@ def describe(trainer: Trainer, brief: bool) -> None:
     """Print what will be trained, before the first step."""
     config, dataset, plan = trainer.config, trainer.dataset, trainer.plan
     rows = summarize(config.model, depth=1)
-    classes = len(dataset.class_ids)
+    images, classes = len(dataset.train.labels), len(dataset.class_ids)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
     print(f"data    {config.data.folder}")
-    print(f"        {len(dataset.train.labels):,} training images of {classes} classes")
-    print(f"        evaluated on {describe_validation(config.data, dataset)}; chance: {1 / classes:.2%} top-1")
+    print(f"        {images:,} training images of {classes} classes; chance: {1 / classes:.2%} top-1")
+    print(f"        evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs")
     for line in advice(config.model):
         print(f"        {line}")

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     cells = make_cells(config, dataset, count, args.seed, args.originals)
     with replacing(args.out) as file:
         draw_grid(cells, args.columns).save(file, format="PNG")
-    print(f"{args.out}: {count} training images of {config.data.folder} as the preset {config.preset} shows them")
+    print(f"{args.out}: {count} training images as the preset {config.preset} shows them")
     return 0
 
 

@@ -43,9 +43,9 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
     _warn_of_changes(sweep)
     failures: dict[RunFolder, str] = {}
     combinations = sweep.combinations()
-    waiting = [number for number, values in enumerate(combinations, 1) if not _is_finished(sweep.run(values))]
-    durations = _seconds_of_finished(sweep)
     with RunFolder(sweep.folder).lock(), Launcher() as launcher:
+        waiting = [number for number, values in enumerate(combinations, 1) if not _is_finished(sweep.run(values))]
+        durations = _seconds_of_finished(sweep)
         for position, number in enumerate(waiting):
             values = combinations[number - 1]
             run = sweep.run(values)
@@ -63,10 +63,10 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
             else:
                 durations.append(time.monotonic() - began)
             _write_tables(sweep, failures)
-    print(f"\n{_write_tables(sweep, failures)}\ntable.md and table.csv have all columns, in {sweep.folder}")
+    print(f"\n{_write_tables(sweep, failures)}\nall columns: {sweep.folder}/table.md, table.csv")
     again = f"python train.py --resume {shlex.quote(str(sweep.folder))}"
     if launcher.signal is not None:
-        print(f"stopped; go on with: {again}")
+        print(f"stopped; go on with:\n{again}")
         return 128 + launcher.signal
     if failures:
         print(f"{len(failures)} of {len(combinations)} runs failed; try these again with:\n{again}")
