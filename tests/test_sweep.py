@@ -197,7 +197,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(
     monkeypatch.setattr(Trainer, "_read_metrics", read_metrics)
     assert ended.code == 143
     assert ended.out.endswith(f"stopped; go on with:\npython train.py --resume {folder}\n")
-    assert "\nrun 2 of 3, about 0:0" in ended.out  # and how long all of them take
+    assert re.search(r"^run 2 of 3, about \d+:\d\d left: checkpoint_every=4$", ended.out, re.MULTILINE)
     assert states(folder) == [FINISHED, "unfinished", "waiting"]
     done = RunFolder(folder / "checkpoint_every=3").last.stat().st_mtime_ns
 
@@ -228,6 +228,17 @@ def test_a_sweep_keeps_the_presets_that_it_began_with(call: Call, tmp_path: Path
         assert load_config("mine", ["train.seed=010"], file).train.batch_size == 128
     sweep = Sweep.open(tmp_path / "sweep")
     assert [load_config("mine", sweep.options(v), sweep.config).train.seed for v in sweep.combinations()] == [10, 8]
+
+
+def test_the_time_left_is_that_of_the_runs_that_are_left(tmp_path: Path) -> None:
+    """Three of 90 s on average. The line wraps between the options."""
+    sweep = Sweep.create("demo", [], ["optim.learning_rate=1e-3,1e-4", "train.seed=0,1"], tmp_path / "sweep")
+    values = sweep.combinations()[1]
+    lines = sweep_runner._heading(sweep, values, "run 2 of 4", [60.0, 120.0], [2, 3, 4]).splitlines()
+    assert lines == ["run 2 of 4, about 4:30 left: learning_rate=1e-3 seed=1"]
+    assert sweep_runner._heading(sweep, values, "run 2 of 4", [], [2, 3, 4]) == "run 2 of 4: learning_rate=1e-3 seed=1"
+    long = Sweep.create("demo", [], ["data.root=/" + "a" * 60], tmp_path / "long")
+    assert len(sweep_runner._heading(long, long.combinations()[0], "run 1 of 1", [], [1]).splitlines()) == 2
 
 
 def states(folder: Path) -> list[str]:
