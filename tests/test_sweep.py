@@ -237,7 +237,7 @@ def test_the_time_left_is_that_of_the_runs_that_are_left(tmp_path: Path) -> None
     lines = sweep_runner._heading(sweep, values, "run 2 of 4", [60.0, 120.0], [2, 3, 4]).splitlines()
     assert lines == ["run 2 of 4, about 4:30 left: learning_rate=1e-3 seed=1"]
     assert sweep_runner._heading(sweep, values, "run 2 of 4", [], [2, 3, 4]) == "run 2 of 4: learning_rate=1e-3 seed=1"
-    long = Sweep.create("demo", [], ["data.root=/" + "a" * 60], tmp_path / "long")
+    long = Sweep.create("demo", [], ["data.root=/" + "a" * 70], tmp_path / "long")
     assert len(sweep_runner._heading(long, long.combinations()[0], "run 1 of 1", [], [1]).splitlines()) == 2
 
 
