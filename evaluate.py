@@ -10,8 +10,8 @@ python evaluate.py RUN data.holdout=0           the official validation images, 
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,13 @@ import numpy as np
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
+from common.interrupt import in_thread, leaving_at_once
+from common.paths import named_path, require_writable
+from common.progress import announced
+from training.arguments import CommandParser
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
+from training.metrics import shows_top5
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
 from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
@@ -29,12 +34,13 @@ from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
 OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout")
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
+NAME_WIDTH = 29
 
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    if args.json and not args.json.parent.is_dir():  # before the evaluation, not after it
-        raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")
+    if args.json:  # before the evaluation, not after it
+        require_writable("--json", args.json)
     run = RunFolder.open(args.run) if args.run else RunFolder.newest()
     device = choose_device(args.device)
     keep_compiled_programs()
@@ -52,9 +58,12 @@ def main(argv: Sequence[str]) -> int:
     if dataset.fingerprint != classes.fingerprint:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(config.data, dataset)
-    print(f"{trained.description} on {images}, {describe_device(device)}")
+    print(f"{trained.description}\non {images}, {describe_device(device)}")
     evaluation_step = EvaluationStep(trained.model, classes.mean, classes.std)
-    result = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)(trained.params)
+    evaluator = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)
+    with leaving_at_once("interrupted"), announced("compiling"):
+        in_thread(lambda: evaluator.probe(trained.params))
+    result = evaluator(trained.params)
     report = make_report(result, classes) | {
         "run": str(run.path),
         "checkpoint": trained.checkpoint.name,
@@ -62,14 +71,14 @@ def main(argv: Sequence[str]) -> int:
         "step": trained.step,
         "holdout": config.data.holdout,
     }
-    print(format_report(report))
+    print(f"\n{format_report(report)}")
     if args.json:
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return 0
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="evaluate.py", description="Evaluate a trained model on the validation set.")
+    parser = CommandParser(prog="evaluate.py", description="Evaluate a trained model on the validation set.")
     parser.add_argument(
         "arguments",
         nargs="*",
@@ -82,14 +91,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         choices=tuple(WEIGHTS),
         help="the parameters as trained, or their moving average (default: the average if there is one)",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, each class and each pair, to FILE")
+    parser.add_argument("--json", metavar="FILE", type=named_path, help="write all classes and pairs to FILE")
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
-    folders = [argument for argument in args.arguments if "=" not in argument or Path(argument).exists()]
+    folders = [argument for argument in args.arguments if "=" not in argument or named_path(argument).exists()]
     if len(folders) > 1:
         parser.error(f"one run at a time, got {' and '.join(folders)}")
-    args.run = folders[0] if folders else None
+    args.run = named_path(folders[0]) if folders else None
     args.overrides = [argument for argument in args.arguments if argument not in folders]
     return args
 
@@ -144,19 +153,42 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
 
 
 def format_report(report: dict[str, Any]) -> str:
+    """The report for a terminal: of each class its first name, the best and the worst classes, no class twice."""
     lines = [
         f"loss    {report['loss']:.4f}",
         f"top-1   {report['top1']:.2%}   (chance {report['chance']:.2%})",
-        f"top-5   {report['top5']:.2%}",
     ]
+    if shows_top5(len(report["per_class"])):
+        lines.append(f"top-5   {report['top5']:.2%}")
+    names = short_names(report["per_class"])
     ranked = sorted((c for c in report["per_class"] if c["images"]), key=lambda c: c["accuracy"])
-    shown = min(SHOWN_CLASSES, (len(ranked) + 1) // 2)
-    lines += ["", "best classes"] + [f"  {c['accuracy']:7.2%}  {c['name']}" for c in ranked[::-1][:shown]]
-    lines += ["worst classes"] + [f"  {c['accuracy']:7.2%}  {c['name']}" for c in ranked[:shown]]
+    classes = [f"  {c['accuracy']:7.2%}  {names[c['wnid']]}" for c in ranked]
+    if len(ranked) <= 2 * SHOWN_CLASSES:
+        lines += ["", "classes, the best first", *classes[::-1]]
+    else:
+        lines += ["", "best classes", *classes[::-1][:SHOWN_CLASSES], "worst classes", *classes[:SHOWN_CLASSES]]
     if report["confused"]:
-        pairs = report["confused"][:SHOWN_PAIRS]
-        lines += ["most confused"] + [f"  {p['images']:4} x  {p['label']}, taken for {p['predicted']}" for p in pairs]
+        lines.append("most confused")
+        lines += [
+            f"  {p['images']:4} x  {shorten(names.get(p['label'], p['label']))} taken for "
+            f"{shorten(names.get(p['predicted'], p['predicted']))}"
+            for p in report["confused"][:SHOWN_PAIRS]
+        ]
     return "\n".join(lines)
+
+
+def short_names(per_class: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """By the id of each class: the first of its synonyms, with the id where that is another's too. Where a class is
+    known by its name alone, by that."""
+    first = {c["wnid"]: c["name"].partition(",")[0] for c in per_class}
+    shared = [name for name, count in Counter(first.values()).items() if count > 1]
+    names = {wnid: f"{name} ({wnid})" if name in shared else name for wnid, name in first.items()}
+    return {c["name"]: first[c["wnid"]] for c in per_class} | names
+
+
+def shorten(name: str) -> str:
+    """At most NAME_WIDTH letters, so that two names fit into a line."""
+    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 2]}.."
 
 
 if __name__ == "__main__":

@@ -22,12 +22,13 @@ import numpy as np
 from checks.commands import exhaustive, full_size, mutants, precision, tiny
 from checks.commands.invocation import Invocation
 from checks.commands.options import command_line, named_file, named_folder, parse_budget, refusal, with_negative_budget
-from checks.commands.output import require_writable, write_reports
+from checks.commands.output import write_reports
 from checks.page import Report
 from checks.points import load_point
 from common.command import run_command
 from common.errors import UserError
 from common.interrupt import leaving_at_once
+from common.paths import require_writable
 from training.arguments import preset_parser
 from training.device import choose_device, describe_device
 from verify.errors import CheckError
@@ -74,7 +75,7 @@ def command(args: argparse.Namespace) -> Callable[[Invocation], int]:
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = preset_parser(
         "gradcheck.py",
-        "Check every hand-derived gradient of this project against derivatives that are measured.",
+        "Check every hand-derived gradient against derivatives that are measured.",
         default="every layer at tiny shapes",
     )
     parser.add_argument(

@@ -7,32 +7,37 @@
     python train.py demo --sweep optim.learning_rate=5e-4,1e-3 train.seed=0,1       every combination, and a table
     python train.py demo --vary augment.flip=false optim.name=muon --sweep train.seed=0,1   one change at a time
 
-A preset is a section of configs.yml; any option in it can be overridden with section.key=value.
+A preset is a section of configs.yml, or of a file of your own (--config FILE); any option in it can be overridden with
+section.key=value. Folders that are not absolute, runs/ and datasets/ too, are in the current folder.
 """
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from common.command import run_command
 from common.errors import UserError
 from common.interrupt import StopRequest
+from common.paths import named_path
 from data.dataset import Dataset
-from training.arguments import preset_parser
+from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
-from training.device import choose_device, describe_device, keep_compiled_programs
+from training.describe import describe
+from training.device import choose_device, keep_compiled_programs
 from training.huge_pages import restart_with_huge_pages
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, describe_validation, load_dataset, steps_per_epoch
+from training.setup import check_fit, check_padding, load_dataset, steps_per_epoch
+from training.size import check_size
+from training.stops import DivergedError, Stopped
 from training.summary import format_summary, summarize
 from training.sweep import Sweep, is_sweep
 from training.sweep_runner import train_sweep
 from training.time_budget import fix_steps
-from training.trainer import Stopped, Trainer
+from training.trainer import Trainer
 
 DEFAULT_PRESET = "tiny_imagenet"
 # Options that may change when a run is resumed: where files are, how long it trains. Others would make it another run.
@@ -48,50 +53,67 @@ def main(argv: Sequence[str]) -> int:
     if args.sweep or args.vary or (args.resume and is_sweep(args.resume)):
         return sweep(args)
     run = RunFolder.open(args.resume) if args.resume else None
-    config = run.read_config(args.arguments, RESUMABLE) if run else load_config(*preset_and_overrides(args.arguments))
-    device = choose_device(args.device)
-    keep_compiled_programs()
+    config = run.read_config(args.arguments, RESUMABLE) if run else load_config(*preset_of(args), args.config)
     if args.summary:
         print(format_summary(summarize(config.model)))
         return 0
 
+    device = choose_device(args.device)
+    keep_compiled_programs()
+    check_memory(config, device)
+    if run:
+        run.require_checkpoint()
+    else:
+        RunFolder.require_new(args.run)
     dataset = load_dataset(config.data, draw=run is None)
     check_data(config, dataset, run)
     run = run or RunFolder.create(config.preset, args.run)
-    quoted = shlex.quote(str(run.path))
-    with run.lock(), StopRequest() as stop:
+    command = shlex.join(["python", "train.py", *argv])
+    with run.lock(), run.log(command), StopRequest("no step is made") as stop:
         write_description(run, config, dataset)
-        if config.train.minutes is not None:
-            try:
-                config = fix_steps(run, config, dataset, device, stop)
-            except Stopped:
-                return stopped(stop, 0, quoted)
-        trainer = Trainer(run, config, dataset, device)
-        describe(trainer)
-        trainer.start()
-        if trainer.progress.step >= trainer.plan.total_steps and not trainer.epoch_is_over():
-            print(f"{run.path}: already trained for {trainer.progress.step} steps; more with train.epochs=N")
-            return 0
         try:
-            trainer.fit(stop)
-        except Stopped:
-            return stopped(stop, trainer.progress.step, quoted)
-    averaged = "" if config.optim.ema is None else " of the moving average"
-    print(f"done: best top-1{averaged} {trainer.progress.best_top1:.2%}; evaluate with: python evaluate.py {quoted}")
+            if config.train.minutes is not None:
+                config = fix_steps(run, config, dataset, device, stop)
+            return train(Trainer(run, config, dataset, device), stop, bool(args.resume), args.brief)
+        except Stopped as stopped:
+            assert stop.signal is not None
+            print(f"stopped after step {stopped.step}")
+            print(f"go on with: python train.py --resume {shlex.quote(str(run.path))}")
+            return 128 + stop.signal
+
+
+def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> int:
+    """Train a run to its end, and say what comes of it; the exit code. Raises Stopped if `stop` is set before that."""
+    run = trainer.run
+    run.require_no_divergence(trainer.identity)
+    describe(trainer, brief)
+    trainer.start()
+    step, plan = trainer.progress.step, trainer.plan
+    if step >= plan.total_steps and not trainer.epoch_is_over():
+        print(f"{run.path}: already trained for {step} steps; more with train.epochs=N")
+        return 0
+    if resumed and not step:
+        print("        nothing was saved before: it begins with the first step")
+    elif resumed:
+        epoch = plan.epochs_after(step + 1)
+        print(f"        goes on after step {step:,} of {plan.total_steps:,}, in epoch {epoch} of {plan.epochs}")
+    try:
+        trainer.fit(stop)
+    except DivergedError as error:
+        run.note_divergence(error.what, trainer.identity)
+        raise
+    averaged = "" if trainer.config.optim.ema is None else " of the moving average"
+    print(f"done: best top-1{averaged} {trainer.progress.best_top1:.2%}")
+    print(f"evaluate with: python evaluate.py {shlex.quote(str(run.path))}")
     return 0
-
-
-def stopped(stop: StopRequest, step: int, run: str) -> int:
-    """Say how to go on; the exit code."""
-    assert stop.signal is not None
-    print(f"stopped after step {step}; go on with: python train.py --resume {run}")
-    return 128 + stop.signal
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = preset_parser("train.py", "Train a Vision Transformer with hand-derived gradients.", DEFAULT_PRESET)
-    parser.add_argument("--run", metavar="DIR", type=Path, help="the new folder (default: runs/<preset>-<date-time>)")
-    parser.add_argument("--resume", metavar="DIR", type=Path, help="continue an interrupted run, or a sweep")
+    parser.add_argument(
+        "--run", metavar="DIR", type=named_path, help="the new folder (default: runs/<preset>-<date-time>)"
+    )
+    parser.add_argument("--resume", metavar="DIR", type=named_path, help="continue an interrupted run, or a sweep")
     parser.add_argument(
         "--sweep",
         metavar="section.key=V1,V2",
@@ -108,12 +130,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "section.key=value, or several in quotes, separated by spaces; with --sweep train.seed=0,1 for each seed",
     )
     parser.add_argument("--summary", action="store_true", help="print layers, shapes, parameters and FLOPs, and exit")
+    parser.add_argument("--brief", action="store_true", help="do not print the table of the layers")
     args = parser.parse_intermixed_args(argv)
     if args.resume and args.run:
         parser.error("--resume DIR names the folder of the run already: leave --run out")
-    for option in ("sweep", "vary"):
+    for option in ("sweep", "vary", "config"):
         if args.resume and getattr(args, option):
-            parser.error(f"--resume DIR knows what is swept: leave --{option} out")
+            knows = "the options of the run" if option == "config" else "what is swept"
+            parser.error(f"--resume DIR knows {knows}: leave --{option} out")
+    if args.summary and args.brief:
+        parser.error("--summary prints the table of the layers: leave --brief out")
     return args
 
 
@@ -126,17 +152,22 @@ def sweep(args: argparse.Namespace) -> int:
     if args.resume:
         opened = Sweep.open(args.resume)
     else:
-        described = preset_and_overrides(args.arguments)
-        opened = Sweep.create(*described, args.sweep or [], args.run, args.vary or [])
-    return train_sweep(opened, ["--device", args.device, *(["--debug"] if args.debug else [])])
+        opened = Sweep.create(*preset_of(args), args.sweep or [], args.run, args.vary or [], args.config)
+    options = ["--device", args.device, "--brief", *(["--debug"] if args.debug else [])]
+    return train_sweep(opened, options)
 
 
-def preset_and_overrides(arguments: list[str]) -> tuple[str, list[str]]:
-    """The preset, which is the argument without `=`, and the overrides."""
-    presets = [argument for argument in arguments if "=" not in argument]
-    if len(presets) > 1:
-        raise UserError(f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value")
-    return presets[0] if presets else DEFAULT_PRESET, [argument for argument in arguments if "=" in argument]
+def preset_of(args: argparse.Namespace) -> tuple[str, list[str]]:
+    """The preset, the recommended one if none is named, and the overrides."""
+    preset, overrides = preset_and_overrides(args)
+    return preset or DEFAULT_PRESET, overrides
+
+
+def check_memory(config: Config, device: jax.Device) -> None:
+    """Raises ConfigError if the device has no room for the parameters, their gradients and the optimizer."""
+    copies = 3 + (config.optim.name == "adamw") + (config.optim.ema is not None)
+    memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
+    check_size(dataclasses.asdict(config.model), copies, memory=memory)
 
 
 def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> None:
@@ -144,7 +175,10 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
     if resumed and resumed.classes_file.exists() and resumed.read_classes() != describe_classes(dataset):
         raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
     check_fit(config.model, dataset)
-    steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
+    check_padding(config.augment, dataset)
+    epoch = steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
+    if config.train.minutes is None:
+        config.train.total_steps(epoch)  # refuses more than can be counted
 
 
 def describe_classes(dataset: Dataset) -> Classes:
@@ -154,20 +188,6 @@ def describe_classes(dataset: Dataset) -> Classes:
 def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
     run.write_classes(describe_classes(dataset))
     run.write_config(config)
-
-
-def describe(trainer: Trainer) -> None:
-    """Print what will be trained, before the first step."""
-    config, dataset = trainer.config, trainer.dataset
-    rows = summarize(config.model, depth=1)
-    print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
-    images = f"{len(dataset.train.labels):,} training images of {len(dataset.class_ids)} classes"
-    print(f"data    {config.data.folder}: {images}, evaluated on {describe_validation(config.data, dataset)}")
-    print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs\n")
-    print(format_summary(rows[1:]))
-    plan = trainer.plan
-    steps = f"{plan.total_steps:,} steps of {trainer.batch_size} images, {plan.steps_per_epoch:,} an epoch"
-    print(f"\nrun     {trainer.run.path}: {steps}", flush=True)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
     parser = step_parser("ablation", __doc__.splitlines()[0], rounds=9)
     parser.add_argument("--only", default="", help="only variants whose name contains this, and the first")
     args = parse(parser, argv)
-    config = load_config(args.preset, args.overrides)
+    config = load_config(args.preset, args.overrides, args.config)
     device = choose_device(args.device)
     step = replace(step_of(config, device.platform), augmentation=Augmentation())
     images, labels = random_batch(config)

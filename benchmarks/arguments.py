@@ -4,14 +4,16 @@ import argparse
 from collections.abc import Sequence
 
 from common.errors import UserError
+from training.arguments import CommandParser, add_config_option
 from training.device import CHOICES
 
 
 def step_parser(name: str, about: str, rounds: int) -> argparse.ArgumentParser:
     """The parser of `python -m benchmarks.<name> [PRESET] [section.key=value ...]`; `rounds` is a default."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
+    parser = CommandParser(prog=f"python -m benchmarks.{name}", description=about)
     parser.add_argument("preset", nargs="?", default="baseline")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    add_config_option(parser)
     parser.add_argument("--rounds", type=int, default=rounds, help="timed turns of each (default: %(default)s)")
     parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument("--debug", action="store_true")

@@ -51,7 +51,7 @@ INGREDIENTS = {
 def main(argv: Sequence[str]) -> int:
     parser = step_parser("augment", __doc__.splitlines()[0], rounds=15)
     args = parse(parser, argv)
-    config = load_config(args.preset, args.overrides)
+    config = load_config(args.preset, args.overrides, args.config)
     device = choose_device(args.device)
     plain = replace(step_of(config, device.platform), augmentation=Augmentation())
     images, labels = map(jnp.asarray, random_batch(config))

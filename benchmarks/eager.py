@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -27,6 +26,7 @@ import numpy as np
 from benchmarks.arguments import parse, step_parser
 from common.command import run_command
 from common.files import replace_text
+from common.paths import named_path, require_writable
 from data.dataset import Dataset, Split
 from model.layers.patch_embedding import height_width
 from training.config import Config, load_config
@@ -39,9 +39,11 @@ STEPS = 10_000  # of the schedule; any number will do
 
 def main(argv: Sequence[str]) -> int:
     parser = step_parser("eager", __doc__.splitlines()[0], rounds=7)
-    parser.add_argument("--json", metavar="FILE", type=Path)
+    parser.add_argument("--json", metavar="FILE", type=named_path)
     args = parse(parser, argv)
-    config = load_config(args.preset, args.overrides)
+    if args.json:  # before the work, not after it
+        require_writable("--json", args.json)
+    config = load_config(args.preset, args.overrides, args.config)
     device = choose_device(args.device)
     times = measure(config, device.platform, args.rounds)
 

@@ -26,7 +26,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,6 +36,7 @@ import numpy as np
 from checks.cases import layer_cases, loss_cases
 from checks.mutants import load_mutants, planted
 from common.files import replace_text
+from common.paths import named_path
 from verify.case import Case, Tensors
 from verify.check import Checker
 from verify.programs import jit
@@ -233,7 +233,7 @@ def hard_mistakes(cases: dict[str, Case]) -> list[tuple[str, Case]]:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gradcheckers", description="Who catches which planted mistake?")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the mistakes with TEXT in their file or name")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every answer to FILE")
+    parser.add_argument("--json", type=named_path, metavar="FILE", help="write every answer to FILE")
     args = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
     warnings.simplefilter("ignore")  # torch's, of inputs in which gradcheck is unreliable

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from common.command import run_command
 from common.errors import UserError
+from training.arguments import CommandParser, add_config_option
 from training.config import load_config
 
 BEGAN = "BENCHMARK_BEGAN"  # environment variable: when the parent started the process, in seconds of the system clock
@@ -24,14 +25,15 @@ CACHE = "XDG_CACHE_HOME"
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__.splitlines()[0])
+    parser = CommandParser(prog="python -m benchmarks.startup", description=__doc__.splitlines()[0])
     parser.add_argument("preset", nargs="?", default="baseline")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    add_config_option(parser)
     parser.add_argument("--starts", type=int, default=4, help="processes (default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args(argv)
-    load_config(args.preset, args.overrides)  # so that a wrong option is refused here, not in every process
+    load_config(args.preset, args.overrides, args.config)  # a wrong option is refused here, not in every process
     if BEGAN in os.environ:
         step_once(args)
         return 0
@@ -59,7 +61,7 @@ def step_once(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     keep_compiled_programs()
     imported = time.time() - began
-    config = load_config(args.preset, args.overrides)
+    config = load_config(args.preset, args.overrides, args.config)
     step = step_of(config, device.platform)
     state = jax.jit(step.init)()
     jax.block_until_ready(jax.jit(step, donate_argnums=0)(state, *random_batch(config)))

@@ -1,34 +1,42 @@
-"""One training step of this engine against autodiff and other frameworks on the same model.
+"""One training step of this engine against autodiff and other frameworks.
 
-    python -m benchmarks.step [PRESET] [section.key=value ...] [--device cpu|gpu] [--dtype float32|bfloat16]
-                              [--only NAME,...] [--rounds N] [--scaling] [--json FILE]
+    python -m benchmarks.step [PRESET] [section.key=value ...]
+                              [--config FILE] [--device cpu|gpu]
+                              [--dtype float32|bfloat16] [--only NAME,...]
+                              [--rounds N] [--scaling] [--json FILE]
 
-All do the same work on the same batch from the same parameters: forward, cross entropy, backward, AdamW, without
-augmentation. The losses of the first steps must agree, which shows that the work is the same. Each contestant has its
-own process, and they take turns (A B C A B C ...), so that a machine whose speed drifts is fair to all. The other
-frameworks are optional: `pip install -r requirements-bench.txt`.
+All train the same model, and do the same work on the same batch from the same
+parameters: forward, cross entropy, backward, AdamW, without augmentation. The
+losses of the first steps must agree, which shows that the work is the same.
+Each contestant has its own process, and they take turns (A B C A B C ...), so
+that a machine whose speed drifts is fair to all. The other frameworks are
+optional: `pip install -r requirements-bench.txt`.
 
 median ... slowest   seconds per step
 spread               (slowest - fastest) / median
-ratio                the engine's median over this one's: below 1 the engine is faster
-floor                the median over the time of the matrix products that a step cannot do without, at the speed of a
-                     large product measured in the same rounds
-compile              seconds to lower and compile the step at a first start; for torch.compile, the first forward and
-                     backward pass
+ratio                the engine's median over this one's: below 1 the engine is
+                     faster
+floor                the median over the time of the matrix products that a step
+                     cannot do without, at the speed of a large product measured
+                     in the same rounds
+compile              seconds to lower and compile the step at a first start; for
+                     torch.compile, the first forward and backward pass
 temp MiB             temporary memory of the compiled step, according to XLA
-peak MiB             peak memory during the steps: of the process on a CPU, of the device on a GPU
+peak MiB             peak memory during the steps: of the process on a CPU, of
+                     the device on a GPU
 forward, images/s    seconds for the logits of the batch
 
-With --scaling, the engine against the conventional step at other numbers of tokens, images and layers.
+With --scaling, the engine against the conventional step at other numbers of
+tokens, images and layers.
 """
 
 import argparse
 import json
 import statistics
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from benchmarks.contestants import CONTESTANTS, PRODUCTS
 from benchmarks.contestants.from_config import draw_params, problem_from_config
@@ -39,6 +47,8 @@ from benchmarks.contestants.workers import Outcome, largest_difference, measure
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
+from common.paths import named_path, require_writable
+from training.arguments import CommandParser, add_config_option
 from training.config import load_config
 from training.device import choose_device
 
@@ -50,10 +60,12 @@ FAILED = 1  # exit code: losses disagree, or a worker died
 
 def main(argv: Sequence[str]) -> int:
     args = _parse(argv)
+    if args.json:  # before the work, not after it
+        require_writable("--json", args.json)
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds}: must be at least 1")
     names = _chosen(args.only, ["engine", "conventional"] if args.scaling else list(CONTESTANTS))
-    problem = problem_from_config(load_config(args.preset, args.overrides), args.device, args.dtype)
+    problem = problem_from_config(load_config(args.preset, args.overrides, args.config), args.device, args.dtype)
     choose_device("cpu")  # this process only draws parameters: a GPU is left to the contestants
     print(machine())
     if args.scaling:
@@ -66,8 +78,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    about = "\n".join(f"  {name:17} {entry.about}" for name, entry in CONTESTANTS.items())
-    parser = argparse.ArgumentParser(
+    lines = [f"  {name:17} {entry.about}" for name, entry in CONTESTANTS.items()]
+    about = "\n".join(textwrap.fill(line, 80, subsequent_indent=" " * 20) for line in lines)
+    parser = CommandParser(
         prog="python -m benchmarks.step",
         description=__doc__,
         epilog=f"contestants:\n{about}",
@@ -75,12 +88,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("preset", nargs="?", default="baseline")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    add_config_option(parser)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--dtype", choices=tuple(TOLERANCE), default="float32", help="of the computation")
     parser.add_argument("--only", metavar="NAME,...", help="these contestants; the matrix products always run")
     parser.add_argument("--rounds", type=int, default=9, help="timed steps of each (default: %(default)s)")
     parser.add_argument("--scaling", action="store_true", help="other numbers of tokens, images and layers")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything measured to a file")
+    parser.add_argument("--json", metavar="FILE", type=named_path, help="write everything measured to a file")
     parser.add_argument("--debug", action="store_true")
     return parser.parse_args(argv)
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from checks.definitions import definition_results
+from training.yaml_text import parse_yaml, read_utf8
 from verify.case import Case
 from verify.check import Checker
 from verify.errors import CheckError
@@ -76,7 +75,7 @@ class MutantResult:
 
 def load_mutants(path: Path = LIST) -> list[Mutant]:
     """The mutants of a file like mutants.yml, in its order."""
-    listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    listed = parse_yaml(read_utf8(path), str(path))
     mutants = []
     for file, entries in listed.items():
         for entry in entries:

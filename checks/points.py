@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +11,12 @@ from checks.full_size import Point, dropout_key, random_point
 from common.errors import UserError
 from data.augment import normalize
 from model.vit import ViT
-from training.config import load_config, preset_names
+from training.arguments import preset_and_overrides
+from training.config import load_config
+from training.presets import preset_names
 from training.run_folder import RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
+from training.size import check_size
 from training.trained import load_trained
 from verify.case import named
 
@@ -28,14 +31,12 @@ def load_point(args: argparse.Namespace) -> Point | None:
         return trained_point(args.checkpoint, args.arguments, args.seed, args.batch)
     if not args.arguments:
         return None
-    presets = [argument for argument in args.arguments if "=" not in argument]
-    if len(presets) != 1:
-        raise UserError(
-            f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value"
-            if presets
-            else f"{args.arguments[0]}: name the preset that this overrides, one of {', '.join(preset_names())}"
-        )
-    config = load_config(presets[0], [argument for argument in args.arguments if "=" in argument])
+    preset, overrides = preset_and_overrides(args)
+    if preset is None:
+        names = ", ".join(preset_names(args.config))
+        raise UserError(f"{overrides[0]}: name the preset that this overrides, one of {names}")
+    config = load_config(preset, overrides, args.config)
+    check_size(asdict(config.model), images=args.batch)
     return random_point(in_full_precision(config.model), config.loss, args.seed, args.batch)
 
 

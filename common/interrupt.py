@@ -1,24 +1,43 @@
-"""Handling Ctrl-C and SIGTERM: as a request to stop after the current step, or by exiting at once."""
+"""Handling Ctrl-C and SIGTERM: as a request to stop at the next good moment, or by exiting at once."""
 
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Self
+from typing import Self, TypeVar
 
 from common.command import INTERRUPTED
 
 STDERR = 2
-NOTICE = b"\nstopping: the step is finished and saved; Ctrl-C again leaves at once, with what was saved before\n"
+AT_ONCE = "Ctrl-C again leaves at once, with what was saved before"
+
+Result = TypeVar("Result")
+
+
+def in_thread(work: Callable[[], Result]) -> Result:
+    """The result of `work`, which is called in a thread, so that signals are handled meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(work).result()
 
 
 class StopRequest:
-    """A context in which the first SIGINT or SIGTERM sets `signal`; a second SIGINT raises KeyboardInterrupt."""
+    """A context in which the first SIGINT or SIGTERM sets `signal`, and prints what happens before the process stops.
 
-    def __init__(self) -> None:
+    A second SIGINT raises KeyboardInterrupt; during `compiling` it ends the process.
+
+    Attributes:
+        signal: the signal that was received; None: none yet.
+        first: what happens before the process stops, as in "the step is finished and saved". Whoever can be stopped
+            keeps it true.
+    """
+
+    def __init__(self, first: str = "what has begun is finished and saved") -> None:
         self.signal: signal.Signals | None = None
+        self.first = first
+        self._may_exit = False
 
     def __enter__(self) -> Self:
         self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -28,12 +47,36 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def compiling(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`, which compiles and writes no files.
+
+        It runs in a thread: the main thread would not see a signal before the compiler returns. The compiler itself
+        cannot be stopped, and Python would wait for it at its end, so a second Ctrl-C ends the process.
+        """
+        before, self.first, self._may_exit = self.first, "the compilation ends first", True
+        try:
+            return in_thread(work)
+        finally:
+            self.first, self._may_exit = before, False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
+            if self._may_exit:
+                _leave("interrupted")
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
         with contextlib.suppress(OSError):
-            os.write(STDERR, NOTICE)  # not print: the signal may have arrived while print was running
+            # Not print: the signal may have arrived while print was running.
+            os.write(STDERR, f"\nstopping: {self.first}\n{AT_ONCE}\n".encode())
+
+
+def _leave(message: str) -> None:
+    """End the process at once."""
+    with contextlib.suppress(OSError, RuntimeError):  # the signal may have arrived while print was running
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        os.write(STDERR, f"{message}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 @contextlib.contextmanager
@@ -45,11 +88,7 @@ def leaving_at_once(message: str) -> Iterator[None]:
     """
 
     def leave(number: int | None = None, frame: FrameType | None = None) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the signal may have arrived while print was running
-            sys.stdout.flush()
-        with contextlib.suppress(OSError):
-            os.write(2, f"{message}\n".encode())
-        os._exit(INTERRUPTED)
+        _leave(message)
 
     previous = signal.signal(signal.SIGINT, leave)
     try:

@@ -1,6 +1,9 @@
 """Progress bars, and durations as text."""
 
+import contextlib
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -17,3 +20,16 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextlib.contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Print `what ...` before the block, for work that is silent, and behind it how long the block took."""
+    began = time.perf_counter()
+    print(f"{what} ... ", end="", flush=True)
+    try:
+        yield
+    except BaseException:
+        print(flush=True)
+        raise
+    print(f"{time.perf_counter() - began:.1f} s", flush=True)

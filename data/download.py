@@ -19,6 +19,7 @@ from pathlib import Path
 from common import files
 from common.command import run_command
 from common.errors import DataError
+from common.paths import named_path
 from data.fetch import PAUSE, fetch
 from data.registry import SOURCES
 from data.source import Archive
@@ -102,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
     archives = {name: source.archive for name, source in SOURCES.items() if source.archive is not None}
     parser = argparse.ArgumentParser(prog="python -m data.download", description="Download a data set.")
     parser.add_argument("dataset", choices=sorted(archives), help="what to download")
-    parser.add_argument("--to", default="datasets", type=Path, metavar="DIR", help="parent folder (%(default)s)")
+    parser.add_argument("--to", default="datasets", type=named_path, metavar="DIR", help="parent folder (%(default)s)")
     parser.add_argument("--url", help="another address of the same archive")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)

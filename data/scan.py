@@ -10,6 +10,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from common.errors import DataError
@@ -79,7 +80,7 @@ def _require_data_set(root: Path) -> None:
     problem = "no wnids.txt here, so this is not a complete data set" if root.is_dir() else "no such folder"
     target = root.parent if root.name == "tiny-imagenet-200" else "datasets"
     raise DataError(
-        f"{root}: {problem}. To get Tiny ImageNet: python -m data.download tiny_imagenet --to {target} "
+        f"{root}: {problem}. To get Tiny ImageNet: python -m data.download tiny_imagenet --to {quote(str(target))} "
         "(or, to see training work without a download: python train.py demo)."
     )
 

@@ -23,6 +23,7 @@ from common import files
 from common.command import run_command
 from common.cores import available_cores
 from common.errors import DataError
+from common.paths import named_path
 from common.progress import progress_bar
 from data import tiny_imagenet
 from data.shape_drawing import CLASSES, Box, draw
@@ -162,7 +163,9 @@ SOURCE = Source(folder="datasets/shapes", load=tiny_imagenet.load, generate=gene
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m data.shapes", description="Generate the shapes data set.")
-    parser.add_argument("--to", default="datasets/shapes", metavar="DIR", help="the folder to create (%(default)s)")
+    parser.add_argument(
+        "--to", default="datasets/shapes", type=named_path, metavar="DIR", help="to create (%(default)s)"
+    )
     parser.add_argument(
         "--seed", type=_at_least(0), default=0, metavar="N", help="random seed of the pictures (%(default)s)"
     )

@@ -10,22 +10,13 @@ from common.errors import ConfigError
 from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
-from training.config import (
-    CONFIGS,
-    KINDS,
-    SECTIONS,
-    Config,
-    describe_options,
-    from_yaml,
-    load_config,
-    preset_names,
-)
-
-OPTIONS = [(section, key) for section in KINDS for key in KINDS[section]]
+from training.aliases import ELSEWHERE, TARGETS
+from training.config import OPTIONS, SECTIONS, Config, from_yaml, load_config
+from training.presets import CONFIGS, describe_options, option_comments, preset_names
 
 
 def with_presets(tmp_path: Path, presets: str) -> Path:
-    """A configs.yml with the real defaults, and these presets alone."""
+    """A file with the real defaults, and these presets alone."""
     text = CONFIGS.read_text(encoding="utf-8")
     defaults = text[text.index("defaults:") : text.index("\n\n", text.index("defaults:"))]
     path = tmp_path / "configs.yml"
@@ -84,18 +75,21 @@ def test_other_sections_have_no_second_copy_of_the_defaults() -> None:
 
 
 def test_every_option_has_a_comment_and_appears_in_the_help() -> None:
-    lines = describe_options().splitlines()
-    assert [line.split("=")[0].strip() for line in lines] == [f"{section}.{key}" for section, key in OPTIONS]
-    for line in lines:
-        assert len(line.split("  ", 2)[-1].strip()) > 10, line
+    found = list(option_comments())
+    assert [option.name for option in found] == list(OPTIONS)
+    words = describe_options().split()
+    for option in found:
+        assert f"{option.name}={option.default}" in words
+        assert len(option.comment) > 10, option
+    assert all(len(line) < 80 for line in describe_options().splitlines())
+    assert " ".join(found[0].comment.split()) in " ".join(words)
 
 
 def test_choices_are_all_named_in_the_comments() -> None:
-    lines = dict(line.strip().split("=", 1) for line in describe_options().splitlines())
-    for section, key in OPTIONS:
-        if typing.get_origin(KINDS[section][key]) is typing.Literal:
-            for choice in typing.get_args(KINDS[section][key]):
-                assert choice in lines[f"{section}.{key}"], f"{section}.{key}: {choice}"
+    for option in option_comments():
+        if typing.get_origin(OPTIONS[option.name]) is typing.Literal:
+            for choice in typing.get_args(OPTIONS[option.name]):
+                assert choice in f"{option.default} {option.comment}", f"{option.name}: {choice}"
 
 
 # Values.
@@ -105,6 +99,15 @@ def test_choices_are_all_named_in_the_comments() -> None:
     ("override", "section", "key", "expected"),
     [
         ("optim.learning_rate=1e-3", "optim", "learning_rate", 1e-3),  # text to PyYAML, for want of a point
+        ("optim.learning_rate=010", "optim", "learning_rate", 10.0),  # 8 to PyYAML, as are the next ones
+        ("train.seed=010", "train", "seed", 10),
+        ("train.batch_size=064", "train", "batch_size", 64),
+        ("train.steps=1_000", "train", "steps", 1000),
+        ("model.image_size=[064, 048]", "model", "image_size", (64, 48)),
+        ("augment.flip=yes", "augment", "flip", True),
+        ("augment.flip=off", "augment", "flip", False),
+        ("data.root=1:30", "data", "root", "1:30"),
+        ("data.root=no", "data", "root", "no"),
         ("optim.learning_rate=1", "optim", "learning_rate", 1.0),
         ("optim.learning_rate=0", "optim", "learning_rate", 0.0),
         ("optim.max_grad_norm=none", "optim", "max_grad_norm", None),
@@ -144,6 +147,17 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("train.seed=-1", "from 0 to 4294967295"),
         ("train.seed=4294967296", "from 0 to 4294967295"),
         ("train.seed=2024-13-45", "from 0 to 4294967295"),  # a date that does not exist
+        ("train.seed=2024-11-05", "from 0 to 4294967295"),
+        ("train.seed=yes", "from 0 to 4294967295"),
+        ("train.epochs=1:30", "a whole number of at least 1"),  # 90 in YAML 1.1
+        ("train.minutes=1:30", "a number above 0"),
+        ("train.batch_size=0x40", "a whole number of at least 1"),
+        ("train.batch_size=0o100", "a whole number of at least 1"),
+        ("train.batch_size=0b11", "a whole number of at least 1"),
+        ("train.batch_size=１２", "a whole number of at least 1"),
+        ("optim.learning_rate=0x1", "a number of at least 0"),
+        ("optim.learning_rate=1:30.5", "a number of at least 0"),
+        ("optim.learning_rate=infinity", "a number of at least 0"),
         ("model.d_model=96.5", "a whole number"),
         ("model.image_size=[64]", "a whole number or a list of 2"),
         ("model.image_size=[64,", "a whole number or a list of 2"),
@@ -157,6 +171,8 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("optim.warmup=1.5", "at least 0 and below 1"),
         ("optim.beta2=1", "at least 0 and below 1"),
         ("optim.eps=0", "above 0"),
+        ("optim.newton_schulz_steps=1000000000", "from 1 to 100"),
+        ("train.steps=10000000000", "from 1 to 2147483647"),
         ("optim.max_grad_norm=0", "above 0 or null"),
         ("optim.max_grad_norm=", "above 0 or null"),
         ("optim.schedule=linear", "one of constant, cosine"),
@@ -164,6 +180,8 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("augment.flip=1", "true or false"),
         ("data.root=", "some text or null"),
         ("model.norm=middle", "one of pre, post"),
+        ("optim.name=adam", "one of adamw, muon; did you mean adamw?"),
+        ("data.name=tiny_imagnet", "one of tiny_imagenet, shapes; did you mean tiny_imagenet?"),
     ],
 )
 def test_values_that_cannot_be_used(override: str, told: str) -> None:
@@ -181,6 +199,20 @@ def test_values_that_cannot_be_used(override: str, told: str) -> None:
         ("learningrate=3", "did you mean optim.learning_rate?"),
         ("train.learning_rate=3", "unknown option train.learning_rate; did you mean optim.learning_rate?"),
         ("optim.xyz=3", "unknown option optim.xyz; choose from name, learning_rate, schedule, "),
+        ("optim.lr=1e-3", "unknown option optim.lr; did you mean optim.learning_rate?"),
+        ("lr=1e-3", "expected section.key=value; did you mean optim.learning_rate?"),
+        ("train.lr=1e-3", "did you mean optim.learning_rate?"),
+        ("learningRate=1e-3", "did you mean optim.learning_rate?"),
+        ("epochs=3", "did you mean train.epochs?"),
+        ("batch-size=8", "did you mean train.batch_size?"),
+        ("model.depth=12", "did you mean model.layers?"),
+        ("model.embed_dim=96", "did you mean model.d_model?"),
+        ("model.num_heads=3", "did you mean model.heads?"),
+        ("model.mlp_ratio=4", "did you mean model.mlp_dim, the width itself and not a ratio?"),
+        ("optim.warmup_epochs=5", "did you mean optim.warmup, a share of all steps from 0 to 1?"),
+        ("optim.clip_grad=1", "did you mean optim.max_grad_norm?"),
+        ("eps=1e-6", "did you mean model.eps or optim.eps?"),
+        ("data.num_workers=4", "did you mean data.workers?"),
         ("model.d_model", "model.d_model: expected section.key=value"),
         ("xyz", "--help lists the options"),
         ("=", "expected section.key=value"),
@@ -201,6 +233,7 @@ def test_names_that_do_not_exist(override: str, told: str) -> None:
         ("model.dropout=1.5", "model"),
         ("model.class_token=false", "model"),
         ("loss.label_smoothing=1", "loss"),
+        ("augment.rand_augment_ops=1000000000", "augment"),
     ],
 )
 def test_values_that_do_not_fit_together(override: str, section: str) -> None:
@@ -267,14 +300,17 @@ def test_extends_applies_the_oldest_first(tmp_path: Path) -> None:
     [
         ("a:\n  extends: b\nb:\n  extends: a", "circle: a -> b -> a"),
         ("a:\n  extends: b\ncc:", "preset a, extends: configs.yml has no preset b; choose from a, cc"),
-        ("a:\n  extends: [b]", 'preset a: extends=["b"]: expected the name of a preset'),
+        ("a:\n  extends: [b]", "preset a: extends=[b]: expected the name of a preset"),
         ("a:\n  train: {batch_size: 0}", "preset a: train.batch_size=0: expected a whole number of at least 1"),
-        ("a:\n  train: {batchsize: 1}", "preset a: unknown option train.batchsize; did you mean batch_size?"),
+        ("a:\n  train: {batchsize: 1}", "preset a: unknown option train.batchsize; did you mean train.batch_size?"),
         ("a:\n  trains: {}", "preset a: unknown section trains; did you mean train?"),
         ("a:\n  train: 3", "preset a: train: expected `key: value` lines, got 3"),
         ("a: 3", "preset a: expected `key: value` lines, got 3"),
-        ("a:\n  optim: {eps: 0x}", 'preset a: optim.eps="0x": expected a number above 0'),
-        ("a/b:", "'a/b' cannot name a preset"),
+        ("a:\n  optim: {eps: 0x}", "preset a: optim.eps=0x: expected a number above 0"),
+        ("a:\n  train: {epochs: 1:30}", "preset a: train.epochs=1:30: expected a whole number of at least 1"),
+        ("a:\n  train: {epochs: !!int 0x10}", "preset a: train.epochs=0x10: expected a whole number of at least 1"),
+        ("a:\n  model: {image_size: [0x40, 64]}", "preset a: model.image_size=[0x40, 64]: expected a whole number or"),
+        ("a/b:", "a/b cannot name a preset"),
         ("3:", "3 cannot name a preset"),
     ],
 )
@@ -289,16 +325,84 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "section", "key", "expected"),
+    [
+        ("seed: 010", "train", "seed", 10),
+        ("batch_size: 0128", "train", "batch_size", 128),
+        ("seed: !!int 010", "train", "seed", 10),
+        ("flip: Yes", "augment", "flip", True),
+        ("root: 010", "data", "root", "010"),
+        ("root: 2024-11-05", "data", "root", "2024-11-05"),
+        ("root: no", "data", "root", "no"),
+        ("root: ~", "data", "root", None),
+        ("root:", "data", "root", None),
+        ("learning_rate: 1e-3", "optim", "learning_rate", 1e-3),
+    ],
+)
+def test_a_file_is_read_like_the_command_line(
+    tmp_path: Path, line: str, section: str, key: str, expected: object
+) -> None:
+    """Numbers are decimal, and text is what is written, although YAML 1.1 takes many of these for something else."""
+    value = getattr(
+        getattr(load_config("a", path=with_presets(tmp_path, f"a:\n  {section}:\n    {line}")), section), key
+    )
+    assert (value, type(value)) == (expected, type(expected))
+
+
+# Files of one's own.
+
+
+def own(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "own.yml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_presets_of_ones_own_extend_those_of_configs_yml(tmp_path: Path) -> None:
+    path = own(
+        tmp_path, "mine:\n  extends: demo\n  train: {epochs: 3}\nyours:\n  extends: mine\n  optim: {eps: 1e-7}\n"
+    )
+    expected = load_config("demo", ["train.epochs=3", "optim.eps=1e-7"])
+    assert load_config("yours", path=path) == dataclasses.replace(expected, preset="yours")
+    assert load_config("demo", path=path) == load_config("demo")
+    assert preset_names(path) == ["mine", "yours", *preset_names()]
+
+
+def test_a_copy_of_configs_yml_stands_for_itself(tmp_path: Path) -> None:
+    path = own(tmp_path, CONFIGS.read_text(encoding="utf-8").replace("momentum: 0.95", "momentum: 0.5"))
+    assert load_config("demo", path=path).optim.momentum == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("demo:\n  train: {epochs: 3}", "configs.yml has a preset demo too; give this one another name"),
+        ("mine:\n  extends: dmeo", "own.yml has no preset dmeo; did you mean demo?"),
+        ("preset: demo\nmodel: {d_model: 8}", "the configuration of a run, and not a file of presets"),
+        ("model: {d_model: 8}", "own.yml: model is a section: put it below the name of a preset"),
+        ("mine:\n  train: {epoch: 3}", "own.yml, preset mine: unknown option train.epoch; did you mean train.epochs?"),
+    ],
+)
+def test_own_files_that_cannot_be_used(tmp_path: Path, text: str, told: str) -> None:
+    assert told in refusal([], "mine", own(tmp_path, text))
+
+
+def test_every_name_from_elsewhere_leads_to_an_option_that_exists() -> None:
+    for target in ELSEWHERE:
+        assert target.startswith("--") or target.split()[0].rstrip(",").partition("=")[0] in OPTIONS, target
+    own_keys = {option.partition(".")[2].replace("_", "") for option in OPTIONS}
+    assert not own_keys & TARGETS.keys()  # an option that is called so here comes first
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"defaults:\n  model: [1, 2\n", ", line 3: "),
         (b"defaults:\n\tmodel: 1\n", ", line 2: "),
         (b"a: \x01", "not valid YAML"),
         (b"a: \xff", "not a text file in UTF-8"),
-        (b"a: 2024-13-45", "not valid YAML"),
-        (b"", "no section `defaults:`"),
-        (b"demo:\n", "no section `defaults:`"),
-        (b"- 1\n", "no section `defaults:`"),
+        (b"", "it has no presets"),
+        (b"- 1\n", "it has no presets"),
         (b"defaults:\n  model: {d_model: 8}\ndemo:\n", "model.image_size, model.patch_size, "),
     ],
 )

@@ -60,7 +60,7 @@ def test_what_cannot_be_drawn(call: Call, finished: Path, sweep: Sweep, tmp_path
     waiting.path.mkdir()
     (waiting.path / "config.yml").write_text((finished / "config.yml").read_text())
     for arguments, message in (
-        (["nowhere"], "^error: nowhere: there is no such folder"),
+        (["nowhere"], "^error: /.*/nowhere: there is no such folder"),
         ([tmp_path], "not the folder of a run"),
         ([waiting.path], "nothing to draw, as no epoch has ended yet"),
         ([finished] * 29, "^error: 29 runs: at most 28 can be told apart"),
@@ -121,7 +121,20 @@ def test_no_two_runs_look_alike_and_one_point_is_seen() -> None:
     figure = curves.draw([curves.Curve(str(i), rows(2 if i else 1)) for i in range(28)])
     lines = figure.axes[1].lines
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 28
-    assert lines[0].get_marker() == "."
+    assert lines[0].get_marker() == curves.POINT
+
+
+@with_matplotlib
+def test_after_one_epoch_the_points_say_what_they_are() -> None:
+    averaged = [row._replace(ema_top1=0.25, ema_loss=1.0) for row in rows(1)]
+    left, right = curves.draw([curves.Curve("a", averaged)]).axes
+    assert [line.get_fillstyle() for line in left.lines] == ["none", "full"]  # training, validation
+    assert [line.get_fillstyle() for line in right.lines] == ["full", "bottom"]  # validation, its average
+    legend = left.get_legend().get_lines()
+    assert [(line.get_marker(), line.get_fillstyle()) for line in legend] == [
+        (curves.POINT, kind) for kind in ("none", "full", "bottom")
+    ]
+    assert all(axes.get_xlim() == (0, 2) and line.get_marker() for axes in (left, right) for line in axes.lines)
 
 
 @with_matplotlib

@@ -165,7 +165,7 @@ def test_equal_options_are_one_program() -> None:
         ({"color_jitter": -0.1}, "color_jitter must be at least 0"),
         ({"mixup": -1.0}, "mixup must be at least 0"),
         ({"cutmix": -1.0}, "cutmix must be at least 0"),
-        ({"rand_augment_ops": 0}, "rand_augment_ops must be at least 1, got 0"),
+        ({"rand_augment_ops": 0}, "rand_augment_ops must be from 1 to 100, got 0"),
         ({"rand_augment_magnitude": 10.5}, "rand_augment_magnitude must be from 0 to 10, got 10.5"),
         ({"rand_augment_magnitude": -1.0}, "rand_augment_magnitude must be from 0 to 10"),
         ({"erasing": 1.1}, "erasing is a probability, from 0 to 1, got 1.1"),

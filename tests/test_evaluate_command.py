@@ -56,7 +56,7 @@ def test_the_figures_are_those_of_the_training(call: Call, finished: Path, tmp_p
     assert report["run"] == str(finished)
     for name, value in (("loss", row.val_loss), ("top1", row.val_top1), ("top5", row.val_top5)):
         assert report[name] == pytest.approx(value, rel=1e-5)
-    assert f"{finished}/{which}.npz (step {row.step}, raw parameters) on 36 validation images, cpu" in ended.out
+    assert f"{finished}/{which}.npz (step {row.step}, raw parameters)\non 36 validation images, cpu" in ended.out
     assert re.search(rf"^loss +{report['loss']:.4f}$", ended.out, re.MULTILINE)
     assert re.search(rf"^top-1 +{report['top1']:.2%} +\(chance 8.33%\)$", ended.out, re.MULTILINE)
     assert re.search(rf"^top-5 +{report['top5']:.2%}$", ended.out, re.MULTILINE)
@@ -98,10 +98,36 @@ def test_a_report_by_hand() -> None:
         ("bee", "ant", 2), ("ant", "bee", 1), ("ant", "cat", 1),
     ]  # fmt: skip
     assert report["chance"] == pytest.approx(1 / 3)
+    assert evaluate.format_report(report).splitlines() == [
+        "loss    1.5000",
+        "top-1   33.33%   (chance 33.33%)",  # and no top-5, which is 100% of three classes
+        "",
+        "classes, the best first",  # none of them twice
+        "   50.00%  ant",
+        "    0.00%  bee",
+        "most confused",
+        "     2 x  bee taken for ant",
+        "     1 x  ant taken for bee",
+        "     1 x  ant taken for cat",
+    ]
+
+
+def test_of_many_classes_the_best_and_the_worst_are_named_by_their_first_names() -> None:
+    """Tiny ImageNet names a class by all its synonyms, and has two that are called crane."""
+    names = ["crane", "crane", *(f"class {i}, the {i}th, with a long list of further synonyms" for i in range(2, 11))]
+    classes = evaluate.Classes(tuple(f"n{i}" for i in range(11)), tuple(names), (0.5,), (0.2,), "")
+    labels = evaluate.np.repeat(evaluate.np.arange(11), 10)
+    predicted = evaluate.np.where(evaluate.np.arange(110) % 10 < labels, labels, 2)  # class i is right i times of 10
+    report = evaluate.make_report(evaluate.Evaluation(110, 1.5, 0.5, 0.9, labels, predicted), classes)
     lines = evaluate.format_report(report).splitlines()
-    assert lines[lines.index("best classes") + 1].split() == ["50.00%", "ant"]
-    assert lines[lines.index("worst classes") + 1].split() == ["0.00%", "bee"]
-    assert lines[lines.index("most confused") + 1].strip() == "2 x  bee, taken for ant"
+    best, worst, confused = (lines.index(title) for title in ("best classes", "worst classes", "most confused"))
+    assert [line.split() for line in lines[best + 1 : worst]] == [
+        ["100.00%", "class", "10"], ["100.00%", "class", "2"], ["90.00%", "class", "9"], ["80.00%", "class", "8"],
+        ["70.00%", "class", "7"],
+    ]  # fmt: skip
+    assert [line.split("%  ")[1] for line in lines[worst + 1 : worst + 3]] == ["crane (n0)", "crane (n1)"]
+    assert "class 3 taken for class 2" in "\n".join(lines[confused:])
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_two_classes_of_one_name_are_told_apart_in_the_report() -> None:
@@ -126,8 +152,8 @@ def test_without_a_name_it_is_the_newest_run(call: Call, finished: Path, tmp_pat
 
 
 def test_without_any_run(call: Call) -> None:
-    assert_refused(call(evaluate.main), r"^error: runs: no run with a checkpoint in it; train one with `python train")
-    assert_refused(call(evaluate.main, "nowhere"), "^error: nowhere: there is no such folder")
+    assert_refused(call(evaluate.main), r"^error: /.*/runs: no run with a checkpoint in it; train one with `python")
+    assert_refused(call(evaluate.main, "nowhere"), "^error: /.*/nowhere: there is no such folder")
 
 
 def test_before_the_first_epoch_there_is_no_best(call: Call, copy: Path) -> None:
@@ -170,7 +196,7 @@ def test_the_average_is_evaluated_where_there_is_one(call: Call, averaged: Path,
         losses[name] = report["loss"]
         assert report["weights"] == ("raw" if name in ("raw", "plain") else "average")
         words = "raw parameters" if name in ("raw", "plain") else "moving average of the parameters"
-        assert f", {words}) on 36 validation images" in ended.out
+        assert f", {words})\non 36 validation images" in ended.out
     assert losses["default"] == losses["average"] != losses["raw"]
     assert losses["raw"] == losses["plain"]
 
@@ -205,7 +231,7 @@ def test_a_checkpoint_from_elsewhere_is_refused(call: Call, copy: Path) -> None:
 def test_data_that_are_not_those_of_the_run(call: Call, finished: Path, tmp_path: Path) -> None:
     """Not the advice to change the model, which an evaluation cannot do; and no shapes are drawn for it."""
     ended = call(evaluate.main, finished, "data.root=nowhere")
-    assert_refused(ended, "^error: nowhere: there is no such folder; .*`python -m data.shapes --to nowhere`")
+    assert_refused(ended, "/nowhere: there is no such folder; .*`python -m data.shapes --to /.*/nowhere`")
     assert list(tmp_path.iterdir()) == []
     other = write_data_set(tmp_path / "other")
     ended = call(evaluate.main, finished, f"data.root={other}", "data.workers=1")
@@ -263,4 +289,4 @@ def test_the_process_itself(tmp_path: Path, programs: Path) -> None:
     with start_python(ROOT / "evaluate.py", cache=programs, cwd=tmp_path) as process:
         out, err = process.communicate(timeout=300)
     assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
-    assert err.startswith("error: runs: no run with a checkpoint in it")
+    assert err.startswith(f"error: {tmp_path}/runs: no run with a checkpoint in it")

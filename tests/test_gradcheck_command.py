@@ -150,7 +150,6 @@ def test_bad_input_is_one_line_and_2(call: Call, argv: tuple[str, ...], message:
         ("demo --coordinates -3", "--batch and --coordinates: at least 1"),
         ("--seed -1", "--seed must be from 0 to 4294967295"),
         ("--seed 4294967296", "--seed must be from 0 to 4294967295"),
-        ("--no-such-option", "unrecognized arguments"),
     ],
 )
 def test_arguments_that_would_have_no_effect_are_2(

@@ -142,7 +142,6 @@ def test_bad_input(call: Callable[..., Any], overrides: tuple[str, ...], argumen
         (["--out", "grid.jpg"], "choose a name that ends in .png"),
         (["--out", "g.png", "--columns", "0"], "--columns 0: must be at least 1"),
         (["--out", "g.png", "--seed", "-1"], "--seed -1: must be from 0"),
-        (["baseline", "--out", "g.png"], "a second preset after demo"),
     ],
 )
 def test_bad_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,6 @@ def lines(
 
 def test_time_left_of_the_run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """200 images of the epoch and 1,000 after it take 120 s, and evaluations 30 s more."""
-    shown = "epoch 2/3: 800 of 1,000 images, loss 2.500, 10 images/s, 0:20 left"
+    shown = "epoch 2/3: 80%, loss 2.500, 10 images/s, 0:20 left"
     assert lines(monkeypatch, capfd, 1000, 30.0) == [f"{shown}, run 2:30 left"]
     assert lines(monkeypatch, capfd, 0, 0.0) == [shown]

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from checks.mutants import load_mutants
-from training.config import preset_names
+from training.presets import preset_names
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -98,5 +98,12 @@ def test_the_table() -> None:
     ]
 
 
+def test_the_table_of_a_large_model_fits_a_terminal() -> None:
+    vit = ViT(image_size=384, patch_size=16, d_model=1024, heads=16, layers=2, mlp_dim=4096, learned_temperature=True)
+    lines = format_summary([row._replace(flops=100 * row.flops) for row in summarize(vit)]).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[-1] == "GFLOPs"
+
+
 def test_half_precision_changes_nothing_in_the_table() -> None:
     assert summarize(replace(VIT, dtype="bfloat16")) == summarize(VIT)

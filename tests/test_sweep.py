@@ -24,6 +24,7 @@ from training.run_folder import RunFolder
 from training.sweep import Sweep
 from training.sweep_runner import Launcher
 from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
+from training.sweep_text import format_text
 from training.trainer import Trainer
 
 Call = Callable[..., Ended]
@@ -162,10 +163,13 @@ def test_every_combination_is_trained_and_a_failure_noted(
         assert RunFolder(folder / name).read_config().train.seed == int(row["train.seed"])
         assert (float(row["val_top1"]), float(row["val_loss"])) == (metrics.val_top1, metrics.val_loss)
     assert rows[2]["val_loss"] != rows[3]["val_loss"]
-    table = (folder / "table.md").read_text()
-    assert table in ended.out
-    assert "±" in table
-    assert f"2 of 4 runs failed; try these again with: python train.py --resume runs/{folder.name}\n" in ended.out
+    assert "±" in (folder / "table.md").read_text()
+    assert f"2 of 4 runs failed; try these again with:\npython train.py --resume runs/{folder.name}\n" in ended.out
+    assert "\nrun 1 of 4: batch_size=49 seed=3\n" in ended.out
+    assert "failed: batch_size=49 seed=4: exit code 2\n" in ended.out
+    assert all("--brief" in arguments for arguments in calls)  # no table of layers in each run
+    printed = [line for line in ended.out.splitlines() if str(folder.name) not in line]
+    assert all(len(line) <= 80 for line in printed), max(printed, key=len)
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(
@@ -192,7 +196,8 @@ def test_a_stopped_sweep_goes_on_where_it_was(
         ended = call(train.main, *arguments)
     monkeypatch.setattr(Trainer, "_read_metrics", read_metrics)
     assert ended.code == 143
-    assert ended.out.endswith(f"stopped; go on with: python train.py --resume {folder}\n")
+    assert ended.out.endswith(f"stopped; go on with:\npython train.py --resume {folder}\n")
+    assert re.search(r"^run 2 of 3, about \d+:\d\d left: checkpoint_every=4$", ended.out, re.MULTILINE)
     assert states(folder) == [FINISHED, "unfinished", "waiting"]
     done = RunFolder(folder / "checkpoint_every=3").last.stat().st_mtime_ns
 
@@ -204,7 +209,36 @@ def test_a_stopped_sweep_goes_on_where_it_was(
 
     ended = call(train.main, "--resume", folder)
     assert (ended.code, len(calls)) == (0, 4)
-    assert (folder / "table.md").read_text() in ended.out
+    assert ended.out.count(" finished\n") == 3
+
+
+def test_a_sweep_keeps_the_presets_that_it_began_with(call: Call, tmp_path: Path, calls: list) -> None:
+    (tmp_path / "own.yml").write_text("mine:\n  extends: demo\n  train: {batch_size: 0128}\n")
+    arguments = ["mine", "data.root=nowhere", "--sweep", "train.seed=010,8", "--config", "own.yml", "--run", "sweep"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Launcher, "train", lambda launcher, arguments: calls.append(list(arguments)))
+        assert call(train.main, *arguments).code == 0
+        (tmp_path / "own.yml").write_text("mine:\n  extends: demo\n")
+        assert_refused(call(train.main, *arguments), "sweep: holds another sweep")
+        (tmp_path / "own.yml").unlink()
+        assert call(train.main, "--resume", "sweep").code == 0
+    assert len(calls) == 4
+    for made in calls:
+        file = Path(made[made.index("--config") + 1])
+        assert load_config("mine", ["train.seed=010"], file).train.batch_size == 128
+    sweep = Sweep.open(tmp_path / "sweep")
+    assert [load_config("mine", sweep.options(v), sweep.config).train.seed for v in sweep.combinations()] == [10, 8]
+
+
+def test_the_time_left_is_that_of_the_runs_that_are_left(tmp_path: Path) -> None:
+    """Three of 90 s on average. The line wraps between the options."""
+    sweep = Sweep.create("demo", [], ["optim.learning_rate=1e-3,1e-4", "train.seed=0,1"], tmp_path / "sweep")
+    values = sweep.combinations()[1]
+    lines = sweep_runner._heading(sweep, values, "run 2 of 4", [60.0, 120.0], [2, 3, 4]).splitlines()
+    assert lines == ["run 2 of 4, about 4:30 left: learning_rate=1e-3 seed=1"]
+    assert sweep_runner._heading(sweep, values, "run 2 of 4", [], [2, 3, 4]) == "run 2 of 4: learning_rate=1e-3 seed=1"
+    long = Sweep.create("demo", [], ["data.root=/" + "a" * 70], tmp_path / "long")
+    assert len(sweep_runner._heading(long, long.combinations()[0], "run 1 of 1", [], [1]).splitlines()) == 2
 
 
 def states(folder: Path) -> list[str]:
@@ -359,7 +393,7 @@ def test_ctrl_c_saves_the_run_and_the_sweep_goes_on_later(
         out, err = process.communicate(timeout=300)
     assert process.returncode == 130, out + err
     assert "stopping: the step is finished and saved" in err
-    assert f"stopped; go on with: python train.py --resume {folder}\n" in out
+    assert f"stopped; go on with:\npython train.py --resume {folder}\n" in out
     assert states(folder) == ["unfinished", "waiting"]
     assert call(train.main, "--resume", folder, "--device", "cpu").code == 0
     assert_same_outcome(folder / "seed=3", finished)
@@ -400,6 +434,45 @@ Mean and standard deviation over the seeds that are finished:
 | [64,48]    |     2 | 2.000 ± 0.000 | 1.500 ± 0.000 | 35.00% ± 7.07% | 90.00% ± 0.00% |
 | 64         |     1 |         2.000 |         1.500 |         25.00% |         90.00% |
 """
+
+
+def test_the_table_on_a_terminal_by_hand() -> None:
+    text = format_text(["model.image_size", "train.seed"], ["image_size", "seed"], ENTRIES)
+    assert text == ON_A_TERMINAL.lstrip()
+    assert "top-5" not in format_text(["train.seed"], ["seed"], [Entry(("0",), FINISHED, [row()], "a")], top5=False)
+    assert "top-5" not in format_markdown(["train.seed"], ["seed"], [Entry(("0",), FINISHED, [row()], "a")], top5=False)
+
+
+ON_A_TERMINAL = """
+run 1: image_size=[64,48] seed=0
+run 2: image_size=[64,48] seed=1
+run 3: image_size=64 seed=0
+run 4: image_size=64 seed=1
+
+run  passes  steps  train loss  val loss   top-1   top-5  seconds  state
+---  ------  -----  ----------  --------  ------  ------  -------  --------
+1       2.5     15       2.000     1.500  30.00%  90.00%       62  finished
+2       2.5     15       2.000     1.500  40.00%  90.00%       62  finished
+3         1      6       2.000     1.500  25.00%  90.00%       62  finished
+4                                                                  failed
+failed: image_size=64 seed=1: a|b
+
+Mean and standard deviation over the seeds that are finished:
+
+image_size  seeds     train loss       val loss           top-1           top-5
+----------  -----  -------------  -------------  --------------  --------------
+[64,48]         2  2.000 ± 0.000  1.500 ± 0.000  35.00% ± 7.07%  90.00% ± 0.00%
+64              1          2.000          1.500          25.00%          90.00%
+"""
+
+
+@pytest.mark.parametrize("length", [1, 30, 200])
+def test_a_table_fits_the_terminal_however_long_the_values(length: int) -> None:
+    averaged = row()._replace(ema_loss=1.25, ema_top1=0.625)
+    entries = [Entry((f"x{' y' * length}", seed), f"failed: {'z ' * length}", [averaged], "") for seed in "01"]
+    text = format_text(["change", "train.seed"], ["change", "seed"], entries)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "top-1, average" in text
 
 
 def test_the_csv_file_by_hand() -> None:

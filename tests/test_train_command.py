@@ -35,6 +35,11 @@ def contents(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.iterdir() if path.name != ".lock"}
 
 
+def results(run: Path) -> dict[str, bytes]:
+    """The same without the log, which every call appends to."""
+    return {name: content for name, content in contents(run).items() if name != "log.txt"}
+
+
 def edit(run: Path, pattern: str, replacement: str) -> None:
     """Change a line of the run's configuration."""
     text, count = re.subn(pattern, replacement, (run / "config.yml").read_text())
@@ -53,7 +58,8 @@ def assert_refused(ended: Ended, message: str) -> None:
 
 
 def test_a_run_leaves_what_is_needed_to_go_on(finished: Path) -> None:
-    assert set(contents(finished)) == {"config.yml", "classes.json", "metrics.csv", "last.npz", "best.npz"}
+    files = {"config.yml", "classes.json", "metrics.csv", "last.npz", "best.npz", "log.txt"}
+    assert set(contents(finished)) == files
     run = RunFolder(finished)
     config, classes = run.read_config(), run.read_classes()
     assert (config.preset, config.model.d_model) == ("baseline", 8)
@@ -101,17 +107,18 @@ def test_summary_needs_no_data_and_leaves_nothing(call: Call, tmp_path: Path) ->
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(call: Call, copy: Path) -> None:
-    before = contents(copy)
+    before = results(copy)
     ended = call(train.main, "--resume", copy, "--device", "cpu")
     assert ended.code == 0
     assert f"{copy}: already trained for 18 steps; more with train.epochs=N" in ended.out
-    assert contents(copy) == before
+    assert results(copy) == before
 
 
 def test_a_finished_run_may_go_on_for_longer(call: Call, copy: Path) -> None:
     before = (copy / "metrics.csv").read_text()
     ended = call(train.main, "--resume", copy, "train.epochs=4", "train.eval_batch_size=12", "--device", "cpu")
     assert ended.code == 0
+    assert "\n        goes on after step 18 of 24, in epoch 4 of 4\ncompiling the training step ... " in ended.out
     after = (copy / "metrics.csv").read_text()
     assert after.startswith(before)
     assert [row.step for row in RunFolder(copy).read_metrics()] == [6, 12, 18, 24]
@@ -199,7 +206,7 @@ def test_asked_to_stop_a_run_saves_and_ends_like_one_that_was_not(
                 break
         out, err = process.communicate(timeout=300)
     assert process.returncode == code, out + err
-    told = re.search(r"stopped after step (\d+); go on with: python train.py --resume (.*)\n", out)
+    told = re.search(r"stopped after step (\d+)\ngo on with: python train.py --resume (.*)\n", out)
     assert told
     assert told[2] == str(run)
     assert checkpoint.load(run / "last.npz")[1]["progress"]["step"] == int(told[1]) < STEPS
@@ -246,11 +253,11 @@ def full_disk(room: int) -> Iterator[None]:
 
 
 def test_a_full_disk_keeps_the_checkpoint_that_is_there(call: Call, copy: Path) -> None:
-    before = contents(copy)
+    before = results(copy)
     with full_disk(room=100_000):
         ended = call(train.main, "--resume", copy, "train.epochs=4", "--device", "cpu")
     assert_refused(ended, rf"^error: {copy}/last\.npz: cannot be written: File too large\. .*--resume {copy}`\n$")
-    after = contents(copy)
+    after = results(copy)
     assert after.keys() == before.keys()
     assert [name for name in after if after[name] != before[name]] == ["config.yml"]  # which has the new epochs
     assert call(train.main, "--resume", copy, "--device", "cpu").code == 0
@@ -264,6 +271,26 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(call: Call, copy: Pa
     assert_refused(ended, rf"the loss of step 20 is nan: the run has diverged\. .*{copy}/last\.npz, is that of step 18")
     assert (copy / "last.npz").read_bytes() == last
     assert [row.step for row in RunFolder(copy).read_metrics()] == [6, 12, 18]
+    assert ended.err in (copy / "log.txt").read_text()
+
+    # It would diverge again, wherever its data are; not so with other options.
+    ended = call(train.main, "--resume", copy, "train.checkpoint_every=1", "--device", "cpu")
+    assert_refused(
+        ended, rf"{copy}: the loss of step 20 is nan, and resumed with the same options .* begin another run"
+    )
+    edit(copy, r"learning_rate: 1.0e\+30", "learning_rate: 0.01")
+    assert call(train.main, "--resume", copy, "--device", "cpu").code == 0
+    assert not (copy / "diverged.json").exists()
+
+
+def test_a_run_without_its_checkpoint_is_not_begun_again(call: Call, copy: Path) -> None:
+    (copy / "last.npz").unlink()
+    before = contents(copy)
+    ended = call(train.main, "--resume", copy, "train.epochs=4", "--device", "cpu")
+    assert_refused(
+        ended, rf"^error: {copy}/last\.npz: missing, .*: metrics\.csv up to step 18 and best\.npz, which `python"
+    )
+    assert contents(copy) == before
 
 
 def test_half_a_checkpoint_is_refused(call: Call, copy: Path) -> None:
@@ -319,8 +346,28 @@ def test_a_resumed_run_keeps_its_data(call: Call, copy: Path, tmp_path: Path) ->
         (["demo", "train.epochs=2", "train.steps=3"], "give one of them"),
         (["demo", "model.heads=5"], "5 heads do not divide d_model"),
         (["demo", "train.accumulate=5"], "accumulate=5 must divide batch_size"),
-        (["baseline", "data.root=nowhere"], r"^error: nowhere: .*python -m data\.download .*python train\.py demo"),
-        (["--resume", "nowhere"], "^error: nowhere: there is no such folder"),
+        (["baseline", "data.root=nowhere"], r"^error: /.*/nowhere: .*python -m data\.download .*python train\.py demo"),
+        (["--resume", "nowhere"], "^error: /.*/nowhere: there is no such folder"),
+        (["--config", "nowhere.yml"], r"^error: nowhere\.yml: No such file"),
+        (["--epochs", "3"], r"^error: --epochs 3: options .* are written section\.key=value: train\.epochs=3$"),
+        (["demo", "--lr", "1e-3"], r"^error: --lr 1e-3: .*: optim\.learning_rate=1e-3$"),
+        (["demo", "--lr=1e-3"], r"^error: --lr=1e-3: .*: optim\.learning_rate=1e-3$"),
+        (["--batch-size", "64", "demo"], r"^error: --batch-size 64: .*: train\.batch_size=64$"),
+        (["--optim.eps", "1e-3"], r"^error: --optim\.eps 1e-3: .*: optim\.eps=1e-3$"),
+        (["--eps", "1e-3"], r"model\.eps=1e-3 or optim\.eps=1e-3$"),
+        (["--warmup-epochs", "5"], r"optim\.warmup, a share of all steps"),
+        (["--output_dir", "x"], r"^error: --output_dir x: there is no such option; did you mean --run DIR\?"),
+        (["--sumary"], r"^error: --sumary: there is no such option; did you mean --summary\?"),
+        (["--xyz"], "^error: --xyz: there is no such option; --help lists the options"),
+        (["optim.lr=1e-3"], r"unknown option optim\.lr; did you mean optim\.learning_rate\?"),
+        (["demo", "--run", "/proc/x"], "^error: /proc/x: this folder cannot be made here .* choose another one"),
+        (["demo", "--run=~nobody-of-this-name/x"], "there is no such user"),
+        (["demo", "--run", ""], "name a file or a folder"),
+        (
+            ["demo", "model.d_model=100000000", "--summary"],
+            r"^error: model\.d_model=100000000 .* takes 640 PB of memory",
+        ),
+        (["demo", "model.layers=100000000", "--summary"], r"^error: .*model\.layers=100000000: .* of memory"),
         (["--resume", "."], r"^error: \.: not the folder of a run"),
     ],
     ids=" ".join,
@@ -336,6 +383,8 @@ def test_bad_input_is_one_line(call: Call, tmp_path: Path, arguments: list[str],
         ("model.num_classes=10", r"model\.num_classes=10, but the data have 12 classes: set model\.num_classes=12"),
         ("model.image_size=32", r"model\.image_size=32 .* are 64x64 .* set model\.image_size=\[64,64\]"),
         ("train.batch_size=49", r"train\.batch_size=49 is more than the 48 training images"),
+        ("augment.crop_padding=64", r"augment\.crop_padding=64: a crop could miss the image: choose less than 64"),
+        ("train.epochs=400000000", r"train\.epochs=400000000: at most 357913941"),
     ],
 )
 def test_what_does_not_fit_the_data_leaves_no_folder(
@@ -355,6 +404,12 @@ def test_resume_and_run_exclude_each_other(call: Call, capfd: pytest.CaptureFixt
         call(train.main, "--resume", "a", "--run", "b")
     assert caught.value.code == 2
     assert "leave --run out" in capfd.readouterr().err
+
+
+def test_resume_and_config_exclude_each_other(call: Call, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call(train.main, "--resume", "a", "--config", "b")
+    assert "leave --config out" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(any(device.platform == "gpu" for device in jax.devices()), reason="this machine has a GPU")
@@ -386,3 +441,48 @@ def test_help_lists_presets_and_options(capfd: pytest.CaptureFixture[str]) -> No
     text = capfd.readouterr().out
     for expected in ("demo", "tiny_imagenet", "optim.learning_rate=", "train.batch_size=", "--resume"):
         assert expected in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_a_run_says_is_in_its_log(call: Call, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    """With the command that it was called by, and nothing is wider than a terminal."""
+    arguments = (*tiny, "train.epochs=1", "model.shifted_patches=true", "--device", "cpu", "--run", "a folder")
+    ended = call(train.main, *arguments)
+    log = (tmp_path / "a folder" / "log.txt").read_text()
+    date_and_command, _, said = log.partition("\n")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  python train\.py baseline .* --run 'a folder'", date_and_command
+    )
+    assert said == ended.out
+    assert re.search(r"^compiling the training step \.\.\. \d+\.\d s$", said, re.MULTILINE)
+    assert "add model.patch_norm_before=true" in said
+    assert "evaluate with: python evaluate.py 'a folder'\n" in said
+    wide = [line for line in said.splitlines() if len(line) > 80 and not line.startswith("data    ")]
+    assert wide == []
+    call(train.main, "--resume", "a folder", "--brief", "--device", "cpu")
+    again = (tmp_path / "a folder" / "log.txt").read_text().removeprefix(log)
+    assert "already trained for 6 steps" in again
+    assert "PatchEmbedding" not in again
+
+
+def test_a_home_is_found_where_the_shell_left_it(
+    call: Call, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in --run=~/x, of which bash makes nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert f"{copy}: already trained" in call(train.main, "--resume=~/copy", "--device", "cpu").out
+    assert f"error: {copy}: holds a run already" in call(train.main, "--run=~/copy", "demo").err
+    assert not (tmp_path / "~").exists()
+
+
+def test_presets_of_ones_own(call: Call, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    options = [argument for argument in tiny if argument != "baseline"]
+    (tmp_path / "own.yml").write_text("mine:\n  extends: baseline\n  train: {epochs: 01}\n")
+    without_epochs = [option for option in options if not option.startswith("train.epochs")]
+    ended = call(train.main, "mine", *without_epochs, "--config", "own.yml", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("mine-")
+    assert RunFolder(run).read_config().train.epochs == 1
+    (tmp_path / "own.yml").unlink()
+    assert call(train.main, "--resume", run, "--device", "cpu").code == 0  # a run has all of its options

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ from tests.tiny_runs import assert_same_outcome, random_dataset
 from training import checkpoint
 from training.config import load_config
 from training.evaluation import Evaluator
+from training.metrics import MetricsRow
+from training.plan import Plan
+from training.progress import describe_epoch
 from training.run_folder import RunFolder
 from training.setup import check_fit, steps_per_epoch
 from training.step import TrainingStep
-from training.trainer import Stopped, Trainer
+from training.stops import Stopped
+from training.trainer import Trainer
 
 # 26 images in batches of 6: 4 steps an epoch, 2 images left over; 10 steps end in the middle of the third epoch.
 OPTIONS = (
@@ -133,12 +138,55 @@ def test_interrupted_after_every_step_a_run_ends_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("compile_once")
-def test_a_run_whose_last_checkpoint_is_gone_begins_again(tmp_path: Path) -> None:
-    train(tmp_path / "whole")
-    train(tmp_path / "again")
-    (tmp_path / "again" / "last.npz").unlink()
-    train(tmp_path / "again")
-    assert_same_outcome(tmp_path / "again", tmp_path / "whole")
+def test_a_run_whose_last_checkpoint_is_gone_is_left_as_it_is(tmp_path: Path) -> None:
+    """To begin again would overwrite what there is: the metrics, and the best parameters."""
+    train(tmp_path)
+    (tmp_path / "last.npz").unlink()
+    for present in (("best.npz", "metrics.csv"), ("metrics.csv",)):
+        files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert set(files) == set(present)
+        with pytest.raises(UserError, match=r"last\.npz: missing, .* there is: metrics\.csv up to step 10"):
+            train(tmp_path)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+        (tmp_path / "best.npz").unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_a_run_whose_best_checkpoint_is_gone_keeps_the_best_from_here_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_until(tmp_path, in_step(5))
+    (tmp_path / "best.npz").unlink()
+    train(tmp_path)
+    assert "best.npz: missing; it is now the best from here on" in capsys.readouterr().err
+    assert checkpoint.load(tmp_path / "best.npz")[1]["step"] > 5
+
+
+@pytest.mark.usefixtures("compile_once")
+def test_asked_to_stop_while_it_compiles_a_run_stops_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is trained or saved then, nor said to be. The signal is seen at once, and not behind the compilation."""
+    trainer = make_trainer(tmp_path)
+    trainer.start()
+    told: list[str] = []
+
+    def compiling() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        while stop.signal is None:
+            time.sleep(0.001)
+        told.append(capfd.readouterr().err)
+
+    monkeypatch.setattr(trainer, "_compile", compiling)
+    with StopRequest() as stop, pytest.raises(Stopped) as caught:
+        trainer.fit(stop)
+    assert caught.value.step == trainer.progress.step == 0
+    assert told == ["\nstopping: the compilation ends first\nCtrl-C again leaves at once, with what was saved before\n"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_steps_than_an_epoch_has_are_not_compiled_into_a_dispatch(tmp_path: Path) -> None:
+    assert make_trainer(tmp_path, "train.steps_per_dispatch=1000000000").plan.steps_per_dispatch == 4
 
 
 @pytest.mark.usefixtures("compile_once")
@@ -256,9 +304,12 @@ def test_with_an_average_it_is_what_is_chosen_by(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("compile_once")
 def test_the_line_of_an_epoch_tells_of_the_average(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path / "averaged", "optim.ema=0.9")
-    rows, lines = RunFolder(tmp_path / "averaged").read_metrics(), capsys.readouterr().out.splitlines()
-    for row, line in zip(rows, lines, strict=True):
-        assert f"  average: loss {row.ema_loss:.3f}  top-1 {row.ema_top1:.2%}  " in line
+    rows, lines = RunFolder(tmp_path / "averaged").read_metrics(), capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 2 * len(rows)
+    for row, first, second in zip(rows, lines[::2], lines[1::2], strict=True):
+        assert f"val loss {row.val_loss:.3f}  top-1 {row.val_top1:.2%}" in first
+        assert "top-5" not in first  # of five classes it is 100%
+        assert f"  average: loss {row.ema_loss:.3f}  top-1 {row.ema_top1:.2%}  " in second
     train(tmp_path / "plain")
     assert "average" not in capsys.readouterr().out
 
@@ -369,6 +420,13 @@ def test_parameters_that_the_last_update_has_spoiled_are_not_saved(tmp_path: Pat
     with pytest.raises(UserError, match=r"^the validation loss after step 11 is nan: .*is that of step 10\."):
         train(tmp_path, "train.steps=11", "optim.learning_rate=1e30", "optim.max_grad_norm=null", "optim.warmup=0")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
+
+
+def test_a_row_of_the_longest_training_fits_a_terminal() -> None:
+    row = MetricsRow(999, 1_000_000, 12.345, 12.345, 1.0, 1.0, 1e-3, 123_456.0, 360_000.0, 0.0, 1.0, 12.345)
+    lines = describe_epoch(row, Plan(1_562_000, 1_000, None, 1), num_classes=200).splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= 80 for line in lines), lines
 
 
 # Memory.

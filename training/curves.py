@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from common.command import run_command
 from common.errors import UserError
 from common.files import replacing
+from common.paths import named_path, require_writable
 from training.metrics import MetricsRow
 from training.run_folder import RunFolder
 from training.sweep import Sweep, is_sweep
@@ -25,11 +26,13 @@ FORMATS = (".png", ".svg", ".pdf")
 # The palette of Okabe and Ito, which colour-blind readers can tell apart, without its yellow, which is too light.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = ("", "o", "s", "^")  # the next one when the colours are used up
+POINT = "D"  # in place of the first one where a curve has a single point: a line of one point is invisible
 
 Style = dict[str, Any]  # of a matplotlib line
-TRAINING: Style = {"linestyle": "--", "linewidth": 1}
-VALIDATION: Style = {"linestyle": "-", "linewidth": 1.8}
-AVERAGE: Style = {"linestyle": ":", "linewidth": 1.8}
+# A single point has no line: then the filling of the marker tells the kinds apart.
+TRAINING: Style = {"linestyle": "--", "linewidth": 1, "fillstyle": "none"}
+VALIDATION: Style = {"linestyle": "-", "linewidth": 1.8, "fillstyle": "full"}
+AVERAGE: Style = {"linestyle": ":", "linewidth": 1.8, "fillstyle": "bottom"}
 
 
 class Curve(NamedTuple):
@@ -50,8 +53,12 @@ def main(argv: Sequence[str]) -> int:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.curves", description="Draw learning curves.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run's folder, or a sweep's: all its runs")
-    parser.add_argument("--out", required=True, metavar="FILE", type=Path, help=f"the picture: {', '.join(FORMATS)}")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", type=named_path, help="a run's folder, or a sweep's: all its runs"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", type=named_path, help=f"the picture: {', '.join(FORMATS)}"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_intermixed_args(argv)
 
@@ -60,8 +67,7 @@ def check_file(path: Path) -> None:
     """Raises UserError if no picture can be written to `path`."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"--out {path}: the end of its name says the format: choose from {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {path}: there is no folder {path.parent}; make it first")
+    require_writable("--out", path)
 
 
 def read_curves(paths: Sequence[Path]) -> list[Curve]:
@@ -106,8 +112,8 @@ def draw(curves: Sequence[Curve]) -> Any:
     for index, (label, rows) in enumerate(curves):
         marker, colour = divmod(index, len(COLOURS))
         style: Style = {"color": COLOURS[colour], "marker": MARKERS[marker], "markersize": 4}
-        if len(rows) == 1:  # a line of one point is invisible
-            style["marker"] = MARKERS[marker] or "."
+        if len(rows) == 1:
+            style |= {"marker": MARKERS[marker] or POINT, "markersize": 7}
         _plot(left, rows, "train_loss", style | TRAINING)
         _plot(left, rows, "val_loss", style | VALIDATION)
         _plot(right, rows, "val_top1", style | VALIDATION, scale=100)
@@ -116,10 +122,13 @@ def draw(curves: Sequence[Curve]) -> Any:
     kinds = [("training", TRAINING), ("validation", VALIDATION)]
     if any(row.ema_top1 is not None for curve in curves for row in curve.rows):
         kinds.append(("validation, moving average", AVERAGE))
-    left.legend(handles=[Line2D([], [], color="grey", label=label, **style) for label, style in kinds])
+    points: Style = {"marker": POINT} if any(len(curve.rows) == 1 for curve in curves) else {}
+    left.legend(handles=[Line2D([], [], color="grey", label=label, **style, **points) for label, style in kinds])
     for axes, what in ((left, "loss (nats)"), (right, "top-1 on validation (%)")):
         axes.set(xlabel="passes over the training images", ylabel=what)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if all(len(curve.rows) == 1 for curve in curves):
+            axes.set_xlim(0, 2)  # and not from 0.95 to 1.05
         axes.grid(color="0.9")
     figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3), frameon=False)
     return figure

@@ -2,17 +2,27 @@
 
 Supported are `int`, `float`, `bool`, `str`, `None`, `Literal`, tuples of a fixed length, unions of these, and
 `Annotated[..., Check]` for a range.
+
+A value comes as text, from a file as from the command line, and the type decides what it means. Numbers are decimal:
+`010` is ten, and what is not decimal (`0x10`, `0o17`, `1:30`, a date, `.inf`) is refused.
 """
 
 import contextlib
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-import yaml
+from common.errors import ConfigError
+from training.yaml_text import parse_yaml
+
+WHOLE = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")  # as in 1_000
+DECIMAL = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+NULLS = ("none", "null")
 
 
 class Check(NamedTuple):
@@ -20,6 +30,7 @@ class Check(NamedTuple):
 
     expected: str
     holds: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()  # the only values that meet it, if they can be listed
 
 
 Positive = Annotated[float, Check("a number above 0", lambda value: value > 0)]
@@ -32,7 +43,7 @@ Name = Annotated[str, Check("some text", bool)]
 
 
 def read(kind: Any, value: object) -> Any:
-    """Convert `value`, as YAML reads it, to the type `kind`.
+    """Convert `value`, as `parse_yaml` gives it, to the type `kind`.
 
     Raises:
         ValueError: it is not of this type; `describe(kind)` says what is expected.
@@ -51,35 +62,30 @@ def read(kind: Any, value: object) -> Any:
                 return read(member, value)
         raise ValueError
     if origin is Literal:
-        return _accept(value, isinstance(value, str) and value in args)
+        return _accept(value, value in args)
     if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(args):
+        if not isinstance(value, list) or len(value) != len(args):
             raise ValueError
         return tuple(read(member, item) for member, item in zip(args, value, strict=True))
-    return _read_scalar(kind, value)
-
-
-def _read_scalar(kind: Any, value: object) -> Any:
-    is_text = isinstance(value, str)
     if kind is NoneType:
-        if value is None or (is_text and str(value).lower() in ("none", "null")):
-            return None
-        raise ValueError
+        return _accept(None, value is None or (isinstance(value, str) and value.lower() in NULLS))
+    return _read_scalar(kind, _accept(value, isinstance(value, str)))
+
+
+def _read_scalar(kind: Any, text: str) -> Any:
     if kind is float:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        with contextlib.suppress(OverflowError):  # an integer of 400 digits
-            number = float(value)  # also from text: PyYAML reads 1e-3, without a point, as text
-            return _accept(number, math.isfinite(number))
-        raise ValueError
+        number = float(_accept(text, DECIMAL.fullmatch(text)))
+        return _accept(number, math.isfinite(number))  # 1e999 is not
     if kind is int:
-        return _accept(value, isinstance(value, int) and not isinstance(value, bool))
-    if kind in (bool, str):
-        return _accept(value, isinstance(value, kind))
+        return int(_accept(text, WHOLE.fullmatch(text)))
+    if kind is bool:
+        return _accept(BOOLEANS.get(text.lower()), text.lower() in BOOLEANS)
+    if kind is str:
+        return text
     raise TypeError(f"{kind} is no type for a configuration field")
 
 
-def _accept(value: Any, condition: bool) -> Any:
+def _accept(value: Any, condition: object) -> Any:
     if not condition:
         raise ValueError
     return value
@@ -94,8 +100,8 @@ def read_text(kind: Any, text: str) -> Any:
     if takes_text(kind):
         return read(kind, text)
     try:
-        return read(kind, yaml.safe_load(text))
-    except yaml.YAMLError as error:
+        return read(kind, parse_yaml(text, text))
+    except ConfigError as error:
         raise ValueError from error
 
 
@@ -121,9 +127,23 @@ def describe(kind: Any) -> str:
     return words[kind]
 
 
+def choices(kind: Any) -> tuple[str, ...]:
+    """The only values of the type `kind`, if they can be listed."""
+    if get_origin(kind) is Annotated:
+        return get_args(kind)[1].choices
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
 def show(value: object) -> str:
     """A value as it is written in a message."""
     return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def as_written(value: object) -> str:
+    """A value of a YAML document as it is written there, in one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_written, value))}]"
+    return value if isinstance(value, str) else show(value)
 
 
 def nearest(name: str, valid: Iterable[str], otherwise: str = "") -> str:

@@ -28,6 +28,11 @@ HEADER = ",".join(MetricsRow._fields) + "\n"
 OLD_HEADER = HEADER.replace(",ema_top1,ema_loss", "")  # of versions without moving averages
 
 
+def shows_top5(num_classes: int) -> bool:
+    """Whether top-5 says anything: of five classes or fewer it is always 100%."""
+    return num_classes > 5
+
+
 def append_row(path: Path, row: MetricsRow) -> None:
     """Append `row`. It is on the disk when this returns.
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from common.errors import ConfigError
+from common.paths import named_path
 from data.registry import SOURCES
 from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Share, show
 
@@ -15,6 +17,15 @@ Placement = Literal["auto", "device", "host"]
 
 LENGTHS = ("epochs", "steps", "minutes")
 """The options of `train` that say how long to train."""
+
+
+MOST_STEPS = 2**31 - 1
+"""The state of the optimizer counts its steps in 32 bits."""
+
+Steps = Annotated[int, Check(f"a whole number from 1 to {MOST_STEPS}", lambda value: 1 <= value <= MOST_STEPS)]
+
+
+Iterations = Annotated[int, Check("a whole number from 1 to 100", lambda value: 1 <= value <= 100)]  # each is compiled
 
 
 @dataclass(frozen=True)
@@ -31,12 +42,12 @@ class OptimConfig:
     max_grad_norm: Positive | None
     ema: Share | None
     momentum: Share
-    newton_schulz_steps: Count
+    newton_schulz_steps: Iterations
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    name: Annotated[str, Check(f"one of {', '.join(SOURCES)}", lambda name: name in SOURCES)]
+    name: Annotated[str, Check(f"one of {', '.join(SOURCES)}", lambda name: name in SOURCES, tuple(SOURCES))]
     root: Name | None
     cache: Name | None
     workers: Count | None
@@ -46,13 +57,13 @@ class DataConfig:
 
     @property
     def folder(self) -> Path:
-        """`root`, or the default folder of the data set."""
-        return Path(self.root or SOURCES[self.name].folder).expanduser()
+        """`root`, or the default folder of the data set. A relative one is in the current folder."""
+        return named_path(self.root or SOURCES[self.name].folder)
 
     @property
     def cache_folder(self) -> Path | None:
         """`cache`, if it is given."""
-        return Path(self.cache).expanduser() if self.cache else None
+        return named_path(self.cache) if self.cache else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class TrainConfig:
     """Exactly one of `epochs`, `steps` and `minutes` is set."""
 
     epochs: Count | None
-    steps: Count | None
+    steps: Steps | None
     minutes: Positive | None
     batch_size: Count
     eval_batch_size: Count
@@ -78,8 +89,14 @@ class TrainConfig:
             raise ValueError(f"accumulate={self.accumulate} must divide batch_size={self.batch_size}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """The number of updates in the whole run. Minutes must have been turned into steps before (time_budget.py)."""
+        """The number of updates in the whole run. Minutes must have been turned into steps before (time_budget.py).
+
+        Raises:
+            ConfigError: the epochs have more steps than can be counted.
+        """
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None, "train.minutes is not turned into train.steps yet"
+        if self.epochs > MOST_STEPS // steps_per_epoch:
+            raise ConfigError(f"train.epochs={self.epochs}: at most {MOST_STEPS // steps_per_epoch}, of these data")
         return self.epochs * steps_per_epoch

@@ -10,7 +10,6 @@ each image is its label, and for a mixed image the labels with their weights.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +19,13 @@ from PIL import Image, ImageDraw, ImageFont
 from common.command import run_command
 from common.errors import UserError
 from common.files import replacing
+from common.paths import named_path, require_writable
 from data.dataset import Dataset
 from data.loader import epoch_rows
-from training.arguments import preset_parser
+from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.device import choose_device
-from training.setup import load_dataset
+from training.setup import check_padding, load_dataset
 
 DEFAULT_PRESET = "tiny_imagenet"
 SCALE = 2  # enlargement of each image
@@ -36,11 +36,11 @@ MIN_WEIGHT = 0.005  # labels of less weight are left out: they would be shown as
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    if not args.out.parent.is_dir():  # before the work, not after it
-        raise UserError(f"--out {args.out}: there is no folder {args.out.parent}; make it first")
-    config = load_config(args.preset, args.overrides)
+    require_writable("--out", args.out)  # before the work, not after it
+    config = load_config(args.preset, args.overrides, args.config)
     choose_device(args.device)
     dataset = load_dataset(config.data)
+    check_padding(config.augment, dataset)
     count = args.rows * args.columns
     if count > len(dataset.train.labels):
         raise UserError(
@@ -50,14 +50,16 @@ def main(argv: Sequence[str]) -> int:
     cells = make_cells(config, dataset, count, args.seed, args.originals)
     with replacing(args.out) as file:
         draw_grid(cells, args.columns).save(file, format="PNG")
-    print(f"{args.out}: {count} training images of {config.data.folder} as the preset {config.preset} shows them")
+    print(f"{args.out}: {count} training images as the preset {config.preset} shows them")
     return 0
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     about = "Draw what the model sees: training images through the augmentation of a preset."
     parser = preset_parser("python -m training.preview", about, DEFAULT_PRESET)
-    parser.add_argument("--out", metavar="FILE.png", type=Path, required=True, help="the picture to write, or replace")
+    parser.add_argument(
+        "--out", metavar="FILE.png", type=named_path, required=True, help="the picture to write, or replace"
+    )
     parser.add_argument("--rows", type=int, default=6, help="default: %(default)s")
     parser.add_argument("--columns", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the images and the augmentation (default: %(default)s)")
@@ -70,10 +72,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--seed {args.seed}: must be from 0 to 4294967295")
     if args.out.suffix.lower() != ".png":
         parser.error(f"--out {args.out}: a PNG is written; choose a name that ends in .png")
-    presets = [argument for argument in args.arguments if "=" not in argument]
-    if len(presets) > 1:
-        parser.error(f"{presets[1]}: a second preset after {presets[0]}; an option is written section.key=value")
-    args.preset = presets[0] if presets else DEFAULT_PRESET
+    preset, args.overrides = preset_and_overrides(args)
+    args.preset = preset or DEFAULT_PRESET
     args.overrides = [argument for argument in args.arguments if "=" in argument]
     return args
 

@@ -6,8 +6,10 @@ from typing import Any, Self
 from common.errors import UserError
 from common.progress import format_seconds
 from training.evaluation import Evaluation
-from training.metrics import MetricsRow
+from training.metrics import MetricsRow, shows_top5
 from training.plan import Plan
+
+INDENT = 8  # of the second line of an epoch
 
 
 @dataclass
@@ -69,17 +71,13 @@ class Progress:
         )
 
 
-def describe_epoch(row: MetricsRow, plan: Plan, raw: Evaluation, chance: float) -> str:
-    """The line that is printed when an epoch ends; `chance` is the top-1 of guessing."""
+def describe_epoch(row: MetricsRow, plan: Plan, num_classes: int) -> str:
+    """What is printed when an epoch ends: two lines of at most 80 columns."""
     steps_left = plan.total_steps - row.step
-    left = format_seconds(steps_left * row.seconds / row.step)
-    parts = [
-        f"epoch {row.epoch}/{plan.epochs}",
-        f"train loss {row.train_loss:.3f}",
-        f"validation: loss {raw.loss:.3f}",
-        f"top-1 {raw.top1:.2%} (chance {chance:.2%})",
-        f"top-5 {raw.top5:.2%}",
-        *([] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"top-1 {row.ema_top1:.2%}"]),
-        f"{row.images_per_second:,.0f} images/s",
-    ]
-    return "  ".join([*parts, f"{left} left"] if steps_left else parts)
+    head = f"epoch {row.epoch}/{plan.epochs}"
+    found = [f"train loss {row.train_loss:.3f}", f"val loss {row.val_loss:.3f}", f"top-1 {row.val_top1:.2%}"]
+    found += [f"top-5 {row.val_top5:.2%}"] if shows_top5(num_classes) else []
+    rest = [] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"top-1 {row.ema_top1:.2%}"]
+    rest.append(f"{row.images_per_second:,.0f} images/s")
+    rest += [f"{format_seconds(steps_left * row.seconds / row.step)} left"] if steps_left else []
+    return "  ".join([head, *found]) + "\n" + "  ".join([" " * INDENT, *rest])

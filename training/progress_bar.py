@@ -50,5 +50,5 @@ class EpochProgress:
         if now - self._logged >= LOG_SECONDS and loss is not None:
             self._logged = now
             left = format_seconds((self.total - self.done) / rate)
-            line = f"{self.done:,} of {self.total:,} images, loss {loss:.3f}, {rate:,.0f} images/s, {left} left{run}"
+            line = f"{self.done / self.total:.0%}, loss {loss:.3f}, {rate:,.0f} images/s, {left} left{run}"
             print(f"{self.name}: {line}", file=sys.stderr, flush=True)

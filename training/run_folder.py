@@ -3,8 +3,10 @@
 config.yml     the configuration, every option resolved
 classes.json   class ids and names, mean, standard deviation and fingerprint of the data
 metrics.csv    one row per evaluation
+log.txt        what train.py said
 last.npz       the latest checkpoint, to resume from
 best.npz       the checkpoint with the best validation accuracy (of the moving average, if there is one)
+diverged.json  only in a run that has diverged: where, and with which training step
 """
 
 import contextlib
@@ -12,12 +14,15 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from shlex import quote
 
 from common.errors import UserError
-from common.files import LockedError, locked, replace_text
+from common.files import LockedError, locked, reason, replace_text
+from common.log import logged
 from training.config import Config, from_yaml
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
 from training.yaml_text import read_utf8
@@ -55,6 +60,14 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def log_file(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def divergence_file(self) -> Path:
+        return self.path / "diverged.json"
+
+    @property
     def last(self) -> Path:
         return self.path / "last.npz"
 
@@ -67,23 +80,39 @@ class RunFolder:
         """A new folder: `path`, which must be empty or not exist; by default `runs/<preset>-<date>-<time>`.
 
         Raises:
-            UserError: `path` is not empty, or is a file.
-            OSError: the folder cannot be created.
+            UserError: `path` is not empty, or is a file, or the folder cannot be created.
         """
+        cls.require_new(path, runs)
         if path is None:
             return cls(_make_dated(runs, preset))
-        folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder}: a file; choose a new folder for the run")
-        folder.mkdir(parents=True, exist_ok=True)
-        run = cls(folder)
-        if run.config_file.exists():
+        Path(path).mkdir(parents=True, exist_ok=True)
+        return cls(Path(path))
+
+    @classmethod
+    def require_new(cls, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> None:
+        """Raises UserError where `create` does. Nothing is left behind, so it can be asked before long work."""
+        run = cls(runs if path is None else Path(path))
+        if run.path.exists() and not run.path.is_dir():
+            raise UserError(f"{run.path}: a file; choose a new folder for the run")
+        missing = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            present = [] if path is None else [entry.name for entry in run.path.iterdir()]
+        except OSError as error:
             raise UserError(
-                f"{folder}: holds a run already; continue it with `--resume {folder}`, or choose another folder"
+                f"{run.path}: this folder cannot be made here ({reason(error)}); choose another one with --run DIR"
+            ) from error
+        finally:
+            for folder in missing:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        if run.config_file.name in present:
+            raise UserError(
+                f"{run.path}: holds a run already; continue it with `--resume {quote(str(run.path))}`, or choose "
+                "another folder"
             )
-        if any(entry.name != LOCK for entry in folder.iterdir()):
-            raise UserError(f"{folder}: not empty; choose a new folder for the run")
-        return run
+        if any(name != LOCK for name in present):
+            raise UserError(f"{run.path}: not empty; choose a new folder for the run")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
@@ -94,7 +123,7 @@ class RunFolder:
         """
         run = cls(Path(path))
         if not run.path.exists():
-            raise UserError(f"{run.path}: there is no such folder; {HOW_TO_TRAIN}")
+            raise UserError(f"{run.path.absolute()}: there is no such folder; {HOW_TO_TRAIN}")
         if not run.path.is_dir():
             raise UserError(f"{run.path}: a file, where the folder of a run is expected")
         if not run.config_file.is_file():
@@ -111,7 +140,8 @@ class RunFolder:
         folders = [cls(folder) for folder in runs.iterdir()] if runs.is_dir() else []
         trained = [run for run in folders if run.config_file.is_file() and (run.last.is_file() or run.best.is_file())]
         if not trained:
-            raise UserError(f"{runs}: no run with a checkpoint in it; {HOW_TO_TRAIN}")
+            # A relative folder is that of the current one, which may be another than the user thinks.
+            raise UserError(f"{runs.absolute()}: no run with a checkpoint in it; {HOW_TO_TRAIN}")
         return max(trained, key=lambda run: (run._written(), run.path.name))
 
     def _written(self) -> float:
@@ -136,6 +166,44 @@ class RunFolder:
                 f"{self.path}: another training (process {error.holder or 'unknown'}) is writing this run; "
                 "wait for it, stop it, or choose another folder"
             ) from None
+
+    def require_checkpoint(self) -> None:
+        """Raises UserError if a checkpoint to resume from was there and is gone. A run that was stopped before its
+        first checkpoint passes: it has nothing that could be lost."""
+        if self.last.exists():
+            return
+        rows = self.read_metrics()
+        there = [f"{self.metrics_file.name} up to step {rows[-1].step}"] if rows else []
+        if self.best.exists():
+            there.append(f"{self.best.name}, which `python evaluate.py {quote(str(self.path))}` evaluates")
+        if there:
+            raise UserError(
+                f"{self.last}: missing, so this run cannot go on, and beginning it again would overwrite what there "
+                f"is: {' and '.join(there)}. Put the file back, or train again in another folder"
+            )
+
+    def note_divergence(self, what: str, identity: str) -> None:
+        """Note that the run has diverged; `identity` stands for the training step and all that it depends on."""
+        replace_text(self.divergence_file, json.dumps({"what": what, "identity": identity}) + "\n")
+
+    def require_no_divergence(self, identity: str) -> None:
+        """Raises UserError if the run has diverged, and goes on as it did."""
+        try:
+            noted = json.loads(self.divergence_file.read_text(encoding="utf-8"))
+            what, same = noted["what"], noted["identity"] == identity
+        except (OSError, ValueError, TypeError, KeyError):  # no such file, or not ours
+            return
+        if same:
+            raise UserError(
+                f"{self.path}: {what}, and resumed with the same options it would be so again: begin another run, with "
+                "a lower optim.learning_rate, a longer optim.warmup or optim.max_grad_norm=1.0. To try it all the "
+                f"same, delete {self.divergence_file.name}"
+            )
+        self.divergence_file.unlink()
+
+    def log(self, command: str) -> AbstractContextManager[None]:
+        """Append what is printed in the block to log.txt, below `command`."""
+        return logged(self.log_file, command)
 
     def write_config(self, config: Config, note: str | None = None) -> None:
         """Write every option. `note` becomes a comment at the top; without one, an earlier note is kept."""

@@ -1,8 +1,10 @@
 """From a configuration to what it configures: data set, optimizer, training step."""
 
+import shlex
 from pathlib import Path
 
 from common.errors import ConfigError, DataError
+from data.augment import Augmentation
 from data.dataset import Dataset
 from data.holdout import hold_out
 from data.registry import SOURCES
@@ -30,11 +32,13 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
         DataError: the data set is missing or damaged (the message says how to get it), or too small for these options.
     """
     source, folder = SOURCES[config.name], config.folder
+    if not folder.exists():
+        folder = folder.absolute()  # a relative one is in the current folder, which a message should name
     if source.generate is not None and not (folder.exists() and any(folder.iterdir())):
         if not draw:
             raise DataError(
                 f"{folder}: there is no such folder; name it with data.root=DIR, or generate the data again with "
-                f"`python -m data.{config.name} --to {folder}`"
+                f"`python -m data.{config.name} --to {shlex.quote(str(folder))}`"
             )
         source.generate(folder, workers=config.workers, quiet=quiet)
     dataset = source.load(folder, config.cache_folder, config.workers, quiet)
@@ -79,6 +83,15 @@ def check_fit(model: ViT, dataset: Dataset, run: Path | None = None) -> None:
 
 def _advice(changes: list[str], run: Path | None) -> str:
     return f"set {' '.join(changes)}" if run is None else f"name the data that {run} was trained on with data.root=DIR"
+
+
+def check_padding(augment: Augmentation, dataset: Dataset) -> None:
+    """Raises ConfigError if a crop could miss the image."""
+    side = min(dataset.train.images.shape[1:3])
+    if augment.crop_padding >= side:
+        raise ConfigError(
+            f"augment.crop_padding={augment.crop_padding}: a crop could miss the image: choose less than {side}"
+        )
 
 
 def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:

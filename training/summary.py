@@ -48,17 +48,26 @@ def summarize_layer(layer: Layer, shape: Shape, depth: int = 99) -> list[Row]:
     return [_row(path, inner, inputs[path]) for path, inner in walk(layer) if _depth(path) <= depth]
 
 
-def format_summary(rows: list[Row]) -> str:
-    """The rows as a table of text."""
-    cells = [("layer", "kind", "output shape", "parameters", "MFLOPs")]
+def format_summary(rows: list[Row], width: int = 80) -> str:
+    """The rows as a table of text, written more closely where it would be wider than `width` columns."""
+    for indent, unit, gap in ((2, "MFLOPs", 2), (1, "MFLOPs", 2), (1, "GFLOPs", 2), (1, "GFLOPs", 1)):
+        lines = _table(rows, " " * indent, unit, " " * gap)
+        if len(lines[0]) <= width:
+            break
+    return "\n".join(lines)
+
+
+def _table(rows: list[Row], indent: str, unit: str, gap: str) -> list[str]:
+    cells = [("layer", "kind", "output shape", "parameters", unit)]
     for row in rows:
         shape = "(" + ", ".join(map(str, ("B", *row.output_shape))) + ")"
-        cells.append(("  " * row.depth + row.name, row.kind, shape, f"{row.parameters:,}", f"{row.flops / 1e6:,.2f}"))
+        flops = row.flops / (1e6 if unit == "MFLOPs" else 1e9)
+        cells.append((indent * row.depth + row.name, row.kind, shape, f"{row.parameters:,}", f"{flops:,.2f}"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligned = [f"{{:<{width}}}" if column < 3 else f"{{:>{width}}}" for column, width in enumerate(widths)]
-    lines = ["  ".join(aligned).format(*line) for line in cells]
+    lines = [gap.join(aligned).format(*line) for line in cells]
     lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
+    return lines
 
 
 def _input_shapes(layer: Layer, shape: Shape) -> dict[str, Shape]:

@@ -6,13 +6,16 @@ each. A change is treated like the value of an option.
 sweep.yml    what is compared: preset, overrides, swept options and their values
 table.md     the comparison, one line per run; with several seeds also their mean and standard deviation
 table.csv    the same for a spreadsheet
+presets.yml  a copy of the file that --config named, if it did
 <values>     the folder of each run, named by its swept values, as in `learning_rate=5e-4,drop_path=0.1`
 
 This file says what a sweep consists of; sweep_runner.py trains it. How far a sweep has come is not recorded: it follows
 from the folders of its runs.
 """
 
+import dataclasses
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ from training.run_folder import RunFolder
 from training.yaml_text import parse_yaml, read_utf8
 
 DESCRIPTION = "sweep.yml"
+PRESETS = "presets.yml"
 BRACKETS = {"[": 1, "]": -1}
 CHANGE = "change"
 """Takes the place of an option's name where changes are swept. Its values are overrides, separated by spaces."""
@@ -41,6 +45,7 @@ class Sweep:
     preset: str
     overrides: tuple[str, ...]  # section.key=value, of all runs
     swept: tuple[tuple[str, tuple[str, ...]], ...]  # section.key, or CHANGE, and its values as they were written
+    config: Path | None = None  # the file of the preset, if it is not configs.yml
 
     @classmethod
     def create(
@@ -50,12 +55,14 @@ class Sweep:
         arguments: Sequence[str],
         path: Path | None,
         changes: Sequence[str] = (),
+        config: Path | None = None,
     ) -> Self:
         """A sweep over `arguments`, each `section.key=value,value`, in the folder `path`, where the same sweep may have
         begun already. Without `path` the folder is `runs/sweep-<preset>-<date>-<time>`.
 
         With `changes`, every combination is trained without a change and with each of them. A change is one
-        `section.key=value`, or several separated by spaces.
+        `section.key=value`, or several separated by spaces. With `config`, presets are those of this file, of which the
+        sweep keeps a copy: all its runs then begin with the same one.
 
         Raises:
             ConfigError: the configuration of one of the runs cannot be used.
@@ -66,13 +73,21 @@ class Sweep:
         if changes:
             swept = ((CHANGE, (UNCHANGED, *(" ".join(change.split()) for change in changes))), *swept)
         described = (preset, tuple(overrides), swept)
-        cls(Path(), *described)._check()
+        cls(Path(), *described, config)._check()
+        text = read_utf8(config) if config else None
         if path is not None and is_sweep(path):
             sweep = cls.open(path)
-            if (sweep.preset, sweep.overrides, sweep.swept) != described:
-                raise UserError(f"{path}: holds another sweep; go on with `--resume {path}`, or choose another folder")
+            kept = read_utf8(sweep.config) if sweep.config else None
+            if (sweep.preset, sweep.overrides, sweep.swept, kept) != (*described, text):
+                raise UserError(
+                    f"{path}: holds another sweep; go on with `--resume {shlex.quote(str(path))}`, or choose another "
+                    "folder"
+                )
             return sweep
         sweep = cls(RunFolder.create(f"sweep-{preset}", path).path, *described)
+        if text is not None:
+            sweep = dataclasses.replace(sweep, config=sweep.folder / PRESETS)
+            replace_text(sweep.folder / PRESETS, text)
         document = {"preset": preset, "overrides": list(overrides), "sweep": {key: list(v) for key, v in swept}}
         replace_text(sweep.folder / DESCRIPTION, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
         return sweep
@@ -90,7 +105,8 @@ class Sweep:
         document = parse_yaml(read_utf8(file), str(file))
         try:
             swept = tuple((str(key), tuple(map(str, values))) for key, values in document["sweep"].items())
-            sweep = cls(path, str(document["preset"]), tuple(map(str, document["overrides"])), swept)
+            config = path / PRESETS if (path / PRESETS).exists() else None
+            sweep = cls(path, str(document["preset"]), tuple(map(str, document["overrides"])), swept, config)
         except (TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{file}: damaged ({error!r}); begin another sweep") from None
         sweep._check()
@@ -140,7 +156,7 @@ class Sweep:
         seen: dict[Config, str] = {}
         for values in self.combinations():
             options = self.options(values)
-            config = load_config(self.preset, options)
+            config = load_config(self.preset, options, self.config)
             described = " ".join(options) or f"{self.preset} as it is"
             if config in seen:
                 raise UserError(f"{described}: the same run as {seen[config]}; leave one of them out")

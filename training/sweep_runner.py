@@ -6,8 +6,11 @@ Separate processes give each run fresh memory and settings, and let the sweep co
 import dataclasses
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
+import textwrap
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -15,11 +18,15 @@ from typing import Self
 
 from common.errors import CheckpointError
 from common.files import replace_text
+from common.progress import format_seconds
 from training import checkpoint
 from training.config import Config, load_config
+from training.metrics import shows_top5
+from training.presets import WIDTH
 from training.run_folder import RunFolder
 from training.sweep import Sweep
 from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
+from training.sweep_text import format_text
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
@@ -37,34 +44,55 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
     failures: dict[RunFolder, str] = {}
     combinations = sweep.combinations()
     with RunFolder(sweep.folder).lock(), Launcher() as launcher:
-        for number, values in enumerate(combinations, start=1):
+        waiting = [number for number, values in enumerate(combinations, 1) if not _is_finished(sweep.run(values))]
+        durations = _seconds_of_finished(sweep)
+        for position, number in enumerate(waiting):
+            values = combinations[number - 1]
             run = sweep.run(values)
-            if _is_finished(run):
-                continue
-            print(f"\nrun {number} of {len(combinations)}: {run.path}", flush=True)
-            begin = [sweep.preset, *sweep.options(values), "--run", str(run.path)]
+            print("\n" + _heading(sweep, values, f"run {number} of {len(combinations)}", durations, waiting[position:]))
+            sys.stdout.flush()
+            presets = [] if sweep.config is None else ["--config", str(sweep.config)]
+            begin = [sweep.preset, *sweep.options(values), *presets, "--run", str(run.path)]
             go_on = ["--resume", str(run.path)]
+            began = time.monotonic()
             failure = launcher.train([*(go_on if run.config_file.exists() else begin), *options])
             if launcher.signal is not None:
                 break
             if failure is not None:
                 failures[run] = failure
+            else:
+                durations.append(time.monotonic() - began)
             _write_tables(sweep, failures)
-    print(f"\n{_write_tables(sweep, failures)}\n{sweep.folder}: this table as table.md and table.csv")
+    print(f"\n{_write_tables(sweep, failures)}\nall columns: {sweep.folder}/table.md, table.csv")
     again = f"python train.py --resume {shlex.quote(str(sweep.folder))}"
     if launcher.signal is not None:
-        print(f"stopped; go on with: {again}")
+        print(f"stopped; go on with:\n{again}")
         return 128 + launcher.signal
     if failures:
-        print(f"{len(failures)} of {len(combinations)} runs failed; try these again with: {again}")
+        print(f"{len(failures)} of {len(combinations)} runs failed; try these again with:\n{again}")
     return 1 if failures else 0
+
+
+def _seconds_of_finished(sweep: Sweep) -> list[float]:
+    """How long each finished run took, without its start."""
+    runs = [run for run in map(sweep.run, sweep.combinations()) if _has_all_steps(run)]
+    return [run.read_metrics()[-1].seconds for run in runs]
+
+
+def _heading(sweep: Sweep, values: Sequence[str], number: str, durations: Sequence[float], left: Sequence[int]) -> str:
+    """What is trained next, and how long the rest takes if its runs take as long as those before."""
+    time_left = f", about {format_seconds(len(left) * statistics.mean(durations))} left" if durations else ""
+    options = " ".join(f"{name}={value}" for name, value in zip(sweep.names(), values, strict=True))
+    return textwrap.fill(f"{number}{time_left}: {options}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _warn_of_changes(sweep: Sweep) -> None:
     """Warn if configs.yml was edited since a run began: it keeps its options, but later runs would differ."""
     for values in sweep.combinations():
         run = sweep.run(values)
-        if run.config_file.exists() and not _same(run.read_config(), load_config(sweep.preset, sweep.options(values))):
+        if run.config_file.exists() and not _same(
+            run.read_config(), load_config(sweep.preset, sweep.options(values), sweep.config)
+        ):
             print(
                 f"warning: {run.path}: began with other options than configs.yml gives it today, so runs that begin "
                 "from now on differ from it in more than what is swept",
@@ -99,11 +127,14 @@ def _is_finished(run: RunFolder) -> bool:
 
 
 def _write_tables(sweep: Sweep, failures: Mapping[RunFolder, str]) -> str:
-    """Write table.csv and table.md, and return the text of the latter."""
+    """Write table.csv and table.md, and return the table for a terminal."""
     entries = []
+    top5 = False
     for values in sweep.combinations():
         run = sweep.run(values)
         rows = run.read_metrics()
+        if rows:
+            top5 |= shows_top5(run.read_config().model.num_classes)
         if run in failures:
             state = f"failed: {failures[run]}"
         else:
@@ -111,9 +142,9 @@ def _write_tables(sweep: Sweep, failures: Mapping[RunFolder, str]) -> str:
         entries.append(Entry(values, state, rows, run.path.name))
     keys = [key for key, _ in sweep.swept]
     replace_text(sweep.folder / "table.csv", format_csv(keys, entries))
-    text = format_markdown(keys, sweep.names(), entries)
-    replace_text(sweep.folder / "table.md", text)
-    return text
+    names = sweep.names()
+    replace_text(sweep.folder / "table.md", format_markdown(keys, names, entries, top5))
+    return format_text(keys, names, entries, top5)
 
 
 class Launcher:

@@ -40,6 +40,7 @@ AVERAGES = (  # the same for the moving average of the parameters, where one is 
     Column("ema_top1", "top-1, average", "{:.2%}"),
 )
 SECONDS = Column("seconds", "seconds", "{:,.0f}")
+TOP5 = RESULTS[3]
 
 
 def passes(rows: Sequence[MetricsRow]) -> list[float]:
@@ -47,26 +48,25 @@ def passes(rows: Sequence[MetricsRow]) -> list[float]:
     return [row.step / rows[0].step for row in rows]
 
 
-def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence[Entry]) -> str:
-    """Both tables in Markdown. `names` are short names of the swept options `keys`."""
-    columns = _columns(entries)
-    lines = [
-        [*entry.values, *_formatted(columns, _results(entry)), entry.state.replace("|", r"\|")] for entry in entries
-    ]
+def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence[Entry], top5: bool = True) -> str:
+    """Both tables in Markdown. `names` are short names of the swept options `keys`; without `top5` it has no column."""
+    columns = columns_of(entries, top5)
+    lines = [[*entry.values, *formatted(columns, entry).values(), entry.state.replace("|", r"\|")] for entry in entries]
     text = _markdown([*names, *(column.title for column in columns), "state"], len(names), lines)
-    means = _means(keys, entries)
+    means = means_over_seeds(keys, entries)
     if means:
         measured = [column for column in columns if column in RESULTS + AVERAGES]
-        others = [name for key, name in zip(keys, names, strict=True) if key != SEED]
+        others = without_seed(keys, names)
         titles = [*others, "seeds", *(column.title for column in measured)]
         text += "\nMean and standard deviation over the seeds that are finished:\n\n"
-        text += _markdown(titles, len(others), [_mean_line(values, group, measured) for values, group in means])
+        rows = [[*values, str(len(group)), *mean_cells(group, measured).values()] for values, group in means]
+        text += _markdown(titles, len(others), rows)
     return text
 
 
 def format_csv(keys: Sequence[str], entries: Sequence[Entry]) -> str:
     """The table of the runs, with numbers formatted as in metrics.csv."""
-    columns = _columns(entries)
+    columns = columns_of(entries)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*keys, *(column.name for column in columns), "state", "folder"])
@@ -77,9 +77,11 @@ def format_csv(keys: Sequence[str], entries: Sequence[Entry]) -> str:
     return file.getvalue()
 
 
-def _columns(entries: Sequence[Entry]) -> list[Column]:
+def columns_of(entries: Sequence[Entry], top5: bool = True) -> list[Column]:
+    """The columns that have values in these runs."""
     averaged = any(row.ema_top1 is not None for entry in entries for row in entry.rows)
-    return [PASSES, STEPS, *RESULTS, *(AVERAGES if averaged else ()), SECONDS]
+    results = [column for column in RESULTS if top5 or column != TOP5]
+    return [PASSES, STEPS, *results, *(AVERAGES if averaged else ()), SECONDS]
 
 
 def _results(entry: Entry) -> dict[str, float | None]:
@@ -87,7 +89,7 @@ def _results(entry: Entry) -> dict[str, float | None]:
     return entry.rows[-1]._asdict() | {PASSES.name: passes(entry.rows)[-1]} if entry.rows else {}
 
 
-def _means(keys: Sequence[str], entries: Sequence[Entry]) -> list[tuple[tuple[str, ...], list[Entry]]]:
+def means_over_seeds(keys: Sequence[str], entries: Sequence[Entry]) -> list[tuple[tuple[str, ...], list[Entry]]]:
     """The finished entries of each combination of the options other than the seed; [] if there is only one seed."""
     if SEED not in keys or len({entry.values[keys.index(SEED)] for entry in entries}) == 1:
         return []
@@ -98,21 +100,29 @@ def _means(keys: Sequence[str], entries: Sequence[Entry]) -> list[tuple[tuple[st
     return list(groups.items())
 
 
-def _mean_line(values: tuple[str, ...], group: list[Entry], columns: list[Column]) -> list[str]:
-    cells = []
+def without_seed(keys: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names of the swept options other than the seed."""
+    return [name for key, name in zip(keys, names, strict=True) if key != SEED]
+
+
+def mean_cells(group: list[Entry], columns: list[Column]) -> dict[str, str]:
+    """Mean and standard deviation of finished runs as text, by the name of the column."""
+    cells = {}
     for column in columns:
         found = [_results(entry).get(column.name) for entry in group]
         numbers = [number for number in found if number is not None]
         cell = column.format.format(statistics.mean(numbers)) if numbers else ""
         if len(numbers) > 1:
             cell += f" ± {column.format.format(statistics.stdev(numbers))}"
-        cells.append(cell)
-    return [*values, str(len(group)), *cells]
+        cells[column.name] = cell
+    return cells
 
 
-def _formatted(columns: list[Column], results: dict[str, float | None]) -> list[str]:
+def formatted(columns: list[Column], entry: Entry) -> dict[str, str]:
+    """The results of a run as text, by the name of the column."""
+    results = _results(entry)
     found = [(column, results.get(column.name)) for column in columns]
-    return ["" if number is None else column.format.format(number) for column, number in found]
+    return {column.name: "" if number is None else column.format.format(number) for column, number in found}
 
 
 def _plain(number: float | None) -> str:

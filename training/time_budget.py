@@ -26,9 +26,11 @@ from data.loader import epoch_rows, prefetch
 from training import checkpoint
 from training.config import Config
 from training.device import describe_device, explained_out_of_memory
+from training.options import MOST_STEPS
 from training.plan import Plan
 from training.run_folder import RunFolder
-from training.trainer import Stopped, Trainer
+from training.stops import stop_if_asked
+from training.trainer import Trainer
 
 PROVISIONAL = 1_000_000  # steps, while their number is not known; only the learning rate depends on it
 WARM = 2  # dispatches before the clock starts
@@ -92,7 +94,8 @@ def measure(trainer: Trainer, seconds: float, stop: StopRequest) -> Speed:
         step = _seconds_per_step(trainer, seconds, stop)
     evaluations = 1 if trainer.state.average is None else 2
     batches = -(-len(trainer.evaluator.split.labels) // trainer.evaluator.batch_size)
-    trainer.evaluator.probe(trainer.state.params)  # compiles
+    stop.compiling(lambda: trainer.evaluator.probe(trainer.state.params))
+    stop_if_asked(stop, 0)
     began = time.perf_counter()
     trainer.evaluator.probe(trainer.state.params)
     evaluation = evaluations * batches * (time.perf_counter() - began)
@@ -103,19 +106,19 @@ def measure(trainer: Trainer, seconds: float, stop: StopRequest) -> Speed:
         saving = time.perf_counter() - began
     finally:
         trial.unlink(missing_ok=True)
-    _require_no_stop(stop)
+    stop_if_asked(stop, 0)
     return Speed(step, evaluation, saving)
 
 
 def _seconds_per_step(trainer: Trainer, seconds: float, stop: StopRequest) -> float:
     """The mean over full dispatches, each with its wait for data, as in training."""
     steps = trainer.plan.dispatch_steps(0)
-    program = trainer.compile_dispatch(steps)
+    program = stop.compiling(lambda: trainer.compile_dispatch(steps))
     rows = epoch_rows(len(trainer.dataset.train.labels), trainer.batch_size, trainer.config.train.seed, 0)
     dispatches = (np.take(rows, range(first, first + steps), axis=0, mode="wrap") for first in count(0, steps))
     with closing(prefetch(dispatches, transform=trainer.feed.inputs)) as inputs:
         for done in count(1 - WARM):
-            _require_no_stop(stop)
+            stop_if_asked(stop, 0)
             if done == 1:
                 began = time.perf_counter()
             trainer.state, metrics = program(trainer.state, trainer.feed.resident, next(inputs))
@@ -125,14 +128,9 @@ def _seconds_per_step(trainer: Trainer, seconds: float, stop: StopRequest) -> fl
     return (time.perf_counter() - began) / (done * steps)
 
 
-def _require_no_stop(stop: StopRequest) -> None:
-    if stop.signal is not None:
-        raise Stopped
-
-
 def steps_within(seconds: float, speed: Speed, plan: Plan) -> int:
     """The largest number of steps that does not take longer, 0 if there is none; `plan` says where epochs end."""
-    most = int(seconds / speed.step)
+    most = int(min(seconds / speed.step, MOST_STEPS))
     return bisect.bisect_right(range(most + 1), seconds, key=lambda steps: seconds_needed(steps, speed, plan)) - 1
 
 

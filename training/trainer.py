@@ -7,8 +7,10 @@ bit for bit.
 """
 
 import dataclasses
+import hashlib
 import math
 import shlex
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -20,6 +22,7 @@ import numpy as np
 
 from common.errors import CheckpointError, UserError
 from common.interrupt import StopRequest
+from common.progress import announced
 from data.dataset import Dataset
 from data.loader import epoch_rows, prefetch
 from training import checkpoint
@@ -34,12 +37,11 @@ from training.progress_bar import EpochProgress
 from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
 from training.step import StepMetrics, TrainingStep, TrainState
+from training.stops import DivergedError, Stopped, stop_if_asked
 
+# What happens before a training that is asked to stop does so.
+STEP_FIRST, EVALUATION_FIRST = "the step is finished and saved", "the evaluation is finished and saved"
 MAX_PENDING = 2  # dispatches that may run while the next is prepared; their metrics are read when they are done
-
-
-class Stopped(Exception):  # noqa: N818  # not an error
-    """The run was asked to stop and has saved a checkpoint."""
 
 
 class Trainer:
@@ -53,7 +55,8 @@ class Trainer:
             total_steps=config.train.total_steps(epoch),
             steps_per_epoch=epoch,
             checkpoint_every=config.train.checkpoint_every,
-            steps_per_dispatch=config.train.steps_per_dispatch or default_steps(device.platform),
+            # More would never be made at once, and the program for them would still be compiled.
+            steps_per_dispatch=min(config.train.steps_per_dispatch or default_steps(device.platform), epoch),
         )
         self.step = build_step(config, dataset, self.plan.total_steps, device.platform)
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
@@ -65,13 +68,22 @@ class Trainer:
         self._last_loss: float | None = None
         self._evaluation_seconds = 0.0  # of the last one in this process
 
+    @property
+    def identity(self) -> str:
+        """A hash of the step, its order of images and its data: equal ones train alike."""
+        data = self.config.data
+        parts = (self.step, self.batch_size, self.dataset.fingerprint, data.holdout, data.classes, self.device.platform)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
     def start(self) -> None:
         """Restore the last checkpoint of the run, or draw new parameters.
 
         Raises:
             CheckpointError: the checkpoint is damaged or of another model, or only one of checkpoint and configuration
                 has a moving average.
+            UserError: there was a checkpoint, and it is gone.
         """
+        self.run.require_checkpoint()
         with explained_out_of_memory("model.layers, model.d_model or model.mlp_dim"):
             if self.run.last.exists():
                 self._require_average_as_configured()
@@ -79,10 +91,21 @@ class Trainer:
                 state, meta = checkpoint.restore(self.run.last, template)
                 self.progress = Progress.from_meta(meta, self.run.last)
                 self.state: TrainState = jax.device_put(state, self.device)
+                self._expect_results()
             else:
                 self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
         # Rows after the checkpoint will be written again. So will that of its own step if it was not evaluated yet.
         self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
+
+    def _expect_results(self) -> None:
+        """Warn of files that are gone, which a run that has been evaluated has."""
+        if self.progress.best_top1 < 0:
+            return
+        if not self.run.best.exists():
+            self.progress.best_top1 = -1.0
+            print(f"warning: {self.run.best}: missing; it is now the best from here on", file=sys.stderr)
+        if not self.run.metrics_file.exists():
+            print(f"warning: {self.run.metrics_file}: missing; its rows begin here", file=sys.stderr)
 
     def _require_average_as_configured(self) -> None:
         saved, configured = "average" in checkpoint.branches(self.run.last), self.step.ema is not None
@@ -97,10 +120,14 @@ class Trainer:
 
         Raises:
             Stopped: `stop` was set; the run can be resumed.
-            UserError: a loss is not finite (the last checkpoint is from before that), or memory ran out.
+            DivergedError: a loss is not finite; the last checkpoint is from before that.
+            UserError: memory ran out.
         """
+        stop_if_asked(stop, self.progress.step)
         with explained_out_of_memory("train.batch_size, or raise train.accumulate (microbatches)"):
-            self._compile()
+            with announced("compiling the training step"):
+                stop.compiling(self._compile)
+            stop_if_asked(stop, self.progress.step)
             if self.epoch_is_over():  # interrupted between the last step of an epoch and the end of its evaluation
                 self._end_epoch(stop)
             dispatches = self._dispatches()
@@ -125,6 +152,7 @@ class Trainer:
 
     def _train_epoch(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
         """Steps to the end of the epoch, or of the run."""
+        stop.first = STEP_FIRST
         progress, plan = self.progress, self.plan
         epoch, done = divmod(progress.step, plan.steps_per_epoch)
         end = plan.epoch_end(progress.step)
@@ -147,7 +175,7 @@ class Trainer:
                 shown.advance(steps * self.batch_size, self._last_loss)
                 if stop.signal is not None:
                     self.save()
-                    raise Stopped
+                    raise Stopped(progress.step)
                 if plan.saves(progress.step):
                     self.save()
 
@@ -175,9 +203,11 @@ class Trainer:
         if self.run.last.exists():
             _, meta = checkpoint.load(self.run.last)
             saved = f"The last checkpoint, {self.run.last}, is that of step {meta['progress']['step']}."
-        raise UserError(
-            f"{name} is {value}: the run has diverged. {saved} Try a lower optim.learning_rate, a longer optim.warmup "
-            "or optim.max_grad_norm=1.0"
+        what = f"{name} is {value}"
+        raise DivergedError(
+            what,
+            f"{what}: the run has diverged. {saved} Try a lower optim.learning_rate, a longer optim.warmup or "
+            "optim.max_grad_norm=1.0",
         )
 
     def epoch_is_over(self) -> bool:
@@ -186,6 +216,7 @@ class Trainer:
 
     def _end_epoch(self, stop: StopRequest) -> None:
         """Save, evaluate, append a row to the metrics, and keep the parameters if they are the best so far."""
+        stop.first = EVALUATION_FIRST
         self.save()
         began = time.perf_counter()
         raw = self.evaluator(self.state.params)
@@ -198,9 +229,10 @@ class Trainer:
         self._keep_if_best(average or raw)
         self.progress = self.progress.at_next_epoch()
         self._write()
-        print(describe_epoch(row, self.plan, raw, chance=1 / self.config.model.num_classes), flush=True)
-        if stop.signal is not None and self.progress.step < self.plan.total_steps:
-            raise Stopped
+        stop.first = STEP_FIRST
+        print(describe_epoch(row, self.plan, self.config.model.num_classes), flush=True)
+        if self.progress.step < self.plan.total_steps:
+            stop_if_asked(stop, self.progress.step)
 
     def _keep_if_best(self, result: Evaluation) -> None:
         """Save `best` if this is the best result so far. With a moving average, `result` is that of the average; the

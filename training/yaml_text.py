@@ -1,5 +1,11 @@
-"""Strict YAML: a duplicate key is an error, while PyYAML silently keeps the last one."""
+"""Strict YAML, without guesses: a scalar is text, and a key that is given twice is an error.
 
+PyYAML follows YAML 1.1, in which `010` is 8, `1:30` is 90, `no` is false and `1e-3` is text. Here every scalar stays
+the text that was written, and only null (`null`, `~` or nothing) is resolved. What a text means is decided where its
+type is known: training/fields.py reads numbers as decimal ones, on the command line as in a file.
+"""
+
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +25,19 @@ class _StrictLoader(yaml.SafeLoader):
                 seen.add(key.value)
         return node
 
+    def as_written(self, node: yaml.Node) -> str:
+        return str(self.construct_scalar(node))  # type: ignore[arg-type]  # a wrong kind of node is refused there
+
+
+_StrictLoader.yaml_implicit_resolvers = {}  # of this class alone: it inherits none of YAML 1.1
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("<<$"), ["<"])
+for _kind in ("int", "float", "bool", "timestamp", "binary"):  # also where a file says so, as in `!!int 010`
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.as_written)
+
 
 def parse_yaml(text: str, source: str) -> Any:
-    """The plain Python value of a YAML document.
+    """The value of a YAML document: dictionaries, lists, None, and text for every other scalar.
 
     Raises:
         ConfigError: the text is not valid YAML or gives a key twice; the message names `source` and the line.
@@ -31,7 +47,7 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a forbidden character; a date that does not exist
+    except (yaml.YAMLError, ValueError) as error:  # a forbidden character
         raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -14,13 +14,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.gpu.part import OK
 from benchmarks.gpu.parts import STAGES, parts
 from benchmarks.gpu.runner import Session
 from common.command import run_command
 from common.errors import UserError
+from common.paths import named_path
 
 FAILED = 1  # exit code: a part has no result
 
@@ -29,12 +29,14 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where results go; made if need be")
+    parser.add_argument("--out", metavar="DIR", type=named_path, required=True, help="for the results; made if need be")
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all", help="(default: %(default)s)")
     parser.add_argument(
         "--minutes", metavar="N", type=float, help="for everything together (default: the parts' limits)"
     )
-    parser.add_argument("--archives", metavar="DIR", type=Path, help="folder with tiny-imagenet-200.zip, to train on")
+    parser.add_argument(
+        "--archives", metavar="DIR", type=named_path, help="where tiny-imagenet-200.zip is, to train on"
+    )
     parser.add_argument("--only", metavar="TEXT", default="", help="only the parts whose name contains TEXT")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, on generated images")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -6,7 +6,6 @@ The step is that of `python -m benchmarks.step`. The trace stays in DIR, for Per
 JSON: milliseconds and share of each kernel, the largest first, and the kinds that they add up to.
 """
 
-import argparse
 import gzip
 import json
 import sys
@@ -21,6 +20,8 @@ from benchmarks.contestants.from_config import draw_params, problem_from_config
 from benchmarks.contestants.own import build
 from common.command import run_command
 from common.errors import UserError
+from common.paths import named_path
+from training.arguments import CommandParser, add_config_option
 from training.config import load_config
 from training.device import choose_device
 
@@ -35,16 +36,17 @@ KINDS = {  # by what a name contains, the first that fits
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.profile", description=__doc__.splitlines()[0])
+    parser = CommandParser(prog="python -m benchmarks.gpu.profile", description=__doc__.splitlines()[0])
     parser.add_argument("preset", nargs="?", default="baseline")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument("--trace", metavar="DIR", type=Path, required=True)
+    add_config_option(parser)
+    parser.add_argument("--trace", metavar="DIR", type=named_path, required=True)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args(argv)
     choose_device(args.device)
-    problem = problem_from_config(load_config(args.preset, args.overrides), args.device, args.dtype)
+    problem = problem_from_config(load_config(args.preset, args.overrides, args.config), args.device, args.dtype)
     contestant = build("engine", problem, draw_params(problem))
     for _ in range(3):
         contestant.step()

@@ -7,7 +7,6 @@ are the hand-derived backward of equal blocks without dropout. Prints one line o
 forward and backward, temporary memory, and how far the two gradients of the input are apart.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -22,20 +21,22 @@ import jax.numpy as jnp
 from common.command import run_command
 from model.encoder import Encoder, EncoderBlock
 from model.layer import Params
+from training.arguments import CommandParser, add_config_option
 from training.config import load_config
 from training.device import CHOICES, choose_device
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.scan", description=__doc__.splitlines()[0])
+    parser = CommandParser(prog="python -m benchmarks.gpu.scan", description=__doc__.splitlines()[0])
     parser.add_argument("preset", nargs="?", default="baseline")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    add_config_option(parser)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args(argv)
     choose_device(args.device)
-    config = load_config(args.preset, args.overrides)
+    config = load_config(args.preset, args.overrides, args.config)
     model = config.model
     encoder = replace(model.encoder, last=None, block=replace(model.encoder.block, drop_path=0.0))
     shape = (config.train.batch_size, model.position_embedding.tokens, model.d_model)

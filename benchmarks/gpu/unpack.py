@@ -10,10 +10,10 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from common.command import run_command
 from common.errors import UserError
+from common.paths import named_path
 from data.download import download
 from data.registry import SOURCES
 
@@ -23,8 +23,8 @@ CACHE = "cache"  # of decoded images, below --to: the archives may lie where not
 
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.unpack", description=__doc__.splitlines()[0])
-    parser.add_argument("--archives", metavar="DIR", type=Path, required=True)
-    parser.add_argument("--to", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--archives", metavar="DIR", type=named_path, required=True)
+    parser.add_argument("--to", metavar="DIR", type=named_path, required=True)
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args(argv)
     source = SOURCES[NAME]

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from checks.commands.invocation import Invocation
 from checks.commands.options import parse_budget
-from checks.commands.output import require_writable
 from checks.exhaustive import ExhaustiveCheck
 from checks.full_size import Point, full_size_layer_cases, stage_cases
 from checks.mutants import ROOT
 from common.files import replace_text
 from common.interrupt import StopRequest, leaving_at_once
+from common.paths import require_writable
 from common.progress import format_seconds
 from training.run_folder import RUNS
 from verify.results import WRONG
@@ -71,7 +71,7 @@ def _run_until_stopped(call: Invocation, check: ExhaustiveCheck, state: Path, wo
         print("the start took all of the budget: only the least is checked, a chunk of coordinates")
     sys.stdout.flush()
     first, saved = check.position, time.perf_counter()
-    with StopRequest() as stop:
+    with StopRequest("what has begun is computed, and the state is saved") as stop:
         with tqdm(total=check.coordinates, initial=check.done, unit=" coordinates", disable=None) as bar:
 
             def over() -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.paths import named_path
 
 SEEDS = 2**32  # as many as JAX tells apart
 
@@ -55,6 +56,8 @@ def full_size(args: argparse.Namespace) -> bool:
 
 
 def _bad_value(args: argparse.Namespace) -> str | None:
+    if args.config and (args.checkpoint or not args.arguments):
+        return "--config holds presets: name one of them, or leave --config out"
     if any(number is not None and number < 1 for number in (args.batch, args.coordinates)):
         return "--batch and --coordinates: at least 1"
     if not 0 <= args.seed < SEEDS:
@@ -66,13 +69,13 @@ def _bad_value(args: argparse.Namespace) -> str | None:
 def named_file(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("name a file; this is empty")
-    return Path(text)
+    return named_path(text)
 
 
 def named_folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("name the folder of a run; this is empty")
-    return text
+    return str(named_path(text))
 
 
 def with_negative_budget(argv: Sequence[str]) -> list[str]:
@@ -96,7 +99,7 @@ def parse_budget(text: str) -> float:
 def command_line(args: argparse.Namespace) -> str:
     """The command that repeats the check."""
     words = ["python", "gradcheck.py", *args.arguments]
-    for name in ("checkpoint", "budget", "state"):
+    for name in ("config", "checkpoint", "budget", "state"):
         words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
     words += [f"--{name}" for name in (*MODES, "float32", "verbose") if getattr(args, name)]
     words += ["--only", args.only] if args.only else []

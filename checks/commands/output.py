@@ -4,13 +4,10 @@ import argparse
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from checks.page import Report, to_html, to_json
 from common.command import BAD_INPUT
-from common.errors import UserError
 from common.files import replace_text
 
 LOUD = re.compile(r"\b(WRONG|SURVIVED)\b")
@@ -21,18 +18,6 @@ def show(lines: Iterable[str]) -> None:
     text = "\n".join(lines)
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     print(LOUD.sub("\033[1;31m\\1\033[0m", text) if coloured else text, flush=True)
-
-
-def require_writable(option: str, path: Path) -> None:
-    """Raise UserError if no file can be written under this name. An existing file is not touched."""
-    try:
-        if not path.parent.is_dir():
-            raise UserError(f"{option} {path}: there is no folder {path.parent}; make it first")
-        if path.exists() and not path.is_file():
-            raise UserError(f"{option} {path}: this is a {'folder' if path.is_dir() else 'device'}; name a file")
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise UserError(f"{option} {path}: it cannot be written: {error.strerror}") from error
 
 
 def write_reports(args: argparse.Namespace, report: Report) -> int:

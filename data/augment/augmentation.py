@@ -17,6 +17,8 @@ from data.augment.mix import mix, one_hot, random_weights
 from data.augment.normalize import normalize
 from data.augment.policy import MAX_MAGNITUDE, rand_augment, trivial_augment
 
+MAX_OPERATIONS = 100
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -56,8 +58,8 @@ class Augmentation:
             raise ValueError(f"policy must be none, trivial_augment or rand_augment, got {self.policy}")
         if self.resized_crop is not None and not 0 < self.resized_crop <= 1:
             raise ValueError(f"resized_crop must be above 0 and at most 1, or null, got {self.resized_crop}")
-        if self.rand_augment_ops < 1:
-            raise ValueError(f"rand_augment_ops must be at least 1, got {self.rand_augment_ops}")
+        if not 1 <= self.rand_augment_ops <= MAX_OPERATIONS:  # each is compiled
+            raise ValueError(f"rand_augment_ops must be from 1 to {MAX_OPERATIONS}, got {self.rand_augment_ops}")
         if not 0 <= self.rand_augment_magnitude <= MAX_MAGNITUDE:
             raise ValueError(f"rand_augment_magnitude must be from 0 to 10, got {self.rand_augment_magnitude}")
         for name in ("crop_padding", "color_jitter", "mixup", "cutmix"):

@@ -1,0 +1,38 @@
+"""What train.py prints about a run before the first step."""
+
+import jax
+
+from model.vit import ViT
+from training.device import describe_device
+from training.setup import describe_validation
+from training.summary import format_summary, summarize
+from training.trainer import Trainer
+
+
+def describe(trainer: Trainer, brief: bool) -> None:
+    """Print what will be trained, before the first step."""
+    config, dataset, plan = trainer.config, trainer.dataset, trainer.plan
+    rows = summarize(config.model, depth=1)
+    images, classes = len(dataset.train.labels), len(dataset.class_ids)
+    print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
+    print(f"data    {config.data.folder}")
+    print(f"        {images:,} training images of {classes} classes; chance: {1 / classes:.2%} top-1")
+    print(f"        evaluated on {describe_validation(config.data, dataset)}")
+    print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs")
+    for line in advice(config.model):
+        print(f"        {line}")
+    if not brief:
+        print(f"\n{format_summary(rows[1:])}\n")
+    print(f"run     {trainer.run.path}")
+    steps = f"{plan.total_steps:,} steps of {trainer.batch_size} images, {plan.steps_per_epoch:,} an epoch"
+    print(f"        {steps}", flush=True)
+
+
+def advice(model: ViT) -> list[str]:
+    """What is unusual about a model, in lines of a terminal."""
+    if not model.shifted_patches or model.patch_norm_before:
+        return []
+    return [
+        "model.shifted_patches was published with a layer norm before the",
+        "projection: add model.patch_norm_before=true",
+    ]
