@@ -34,8 +34,10 @@ from exercises.machinery.faults import check_fault, fault_lines
 from exercises.machinery.progress import Progress
 from exercises.machinery.vit_exercise import check_vit, vit_lines
 from exercises.machinery.workspace import FOLDER, STUBS, bring_over, earlier_work, reset, start
+from training.device import choose_device
 
 BOOK = STUBS.parent / "docs" / "book"
+COMPUTING = ("check", "shapes", "watch")  # commands that need a device
 POLL_SECONDS = 0.5
 
 
@@ -73,6 +75,8 @@ ITEMS = dict(_items())
 def main(argv: Sequence[str], folder: Path = FOLDER, stubs: Path = STUBS) -> int:
     """Run a command on the reader's files, which are in `folder`. The tracked files are in `stubs`."""
     args = parse_arguments(argv)
+    if args.command in COMPUTING:
+        choose_device("auto")
     jax.config.update("jax_enable_x64", True)
     name: str = getattr(args, "name", None) or ""
     if name and name not in ITEMS:
@@ -116,6 +120,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     check_parser = commands.add_parser("check")
     check_parser.add_argument("name", metavar="NAME", nargs="?", help="the exercise; without it, all are checked")
     check_parser.add_argument("--reveal", action="store_true", help="show the true value beside a wrong one")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     args.command = args.command or "list"
     return args

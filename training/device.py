@@ -21,19 +21,28 @@ def choose_device(name: str) -> jax.Device:
     """Make `name` ("auto", "cpu" or "gpu") the default device and return it. "auto" is JAX's own choice.
 
     Raises:
-        UserError: "gpu", but JAX finds none.
+        UserError: "gpu", but JAX finds none; or JAX_PLATFORMS names devices that are not here.
     """
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:
         device = jax.devices(None if name == "auto" else name)[0]
-    except RuntimeError as error:
-        raise UserError(
-            "--device gpu: JAX finds no GPU here. On Linux with an NVIDIA card install its CUDA build with "
-            "`pip install -r requirements-gpu.txt`, or train on the CPU with --device cpu"
-        ) from error
+    except (RuntimeError, AssertionError) as error:  # the latter, if JAX_PLATFORMS names what is not installed
+        raise UserError(_no_device(name)) from error
     jax.config.update("jax_default_device", device)
     return device
+
+
+def _no_device(name: str) -> str:
+    """Why JAX finds no device of this name, and what to do."""
+    install = "On Linux with an NVIDIA card install its CUDA build with `pip install -r requirements-gpu.txt`"
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if name == "gpu":
+        chosen = f", where JAX_PLATFORMS={platforms} is set: unset it" if platforms else ""
+        return f"--device gpu: JAX finds no GPU here{chosen}. {install}, or train on the CPU with --device cpu"
+    return (
+        f"JAX_PLATFORMS={platforms or ''}: JAX finds no such device here. Unset it, or set JAX_PLATFORMS=cpu. {install}"
+    )
 
 
 def keep_compiled_programs() -> None:
