@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
+
 import numpy as np
 
 from common.command import run_command

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
+
 import jax
 
 from common.command import run_command
