@@ -64,9 +64,9 @@ def main(argv: Sequence[str]) -> int:
         "step": trained.step,
         "holdout": config.data.holdout,
     }
-    print(format_report(report))
-    if args.json:
+    if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    print(format_report(report))
     return 0
 
 

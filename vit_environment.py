@@ -43,6 +43,19 @@ def shown(path: str) -> str:
     return path if relative.startswith(os.pardir) else relative
 
 
+def open_streams() -> None:
+    """Open what was closed of standard input, output and error, as with `>&-`: otherwise the next file that is opened
+    takes their place, and receives what is printed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(number, True)
+
+
+if is_command():
+    open_streams()
 if sys.version_info < OLDEST:
     stop(
         f"Python {'.'.join(map(str, OLDEST))} or newer is needed, and {sys.executable} is "
