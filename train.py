@@ -23,6 +23,7 @@ import jax
 from common.command import run_command
 from common.errors import UserError
 from common.interrupt import StopRequest
+from common.text import counted
 from data.dataset import Dataset
 from training.arguments import preset_parser
 from training.config import Config, load_config
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
         describe(trainer)
         trainer.start()
         if trainer.progress.step >= trainer.plan.total_steps and not trainer.epoch_is_over():
-            print(f"{run.path}: already trained for {trainer.progress.step} steps; more with train.epochs=N")
+            print(f"{run.path}: already trained for {counted(trainer.progress.step, 'step')}; more with train.epochs=N")
             return 0
         try:
             trainer.fit(stop)
@@ -163,12 +164,14 @@ def describe(trainer: Trainer) -> None:
     config, dataset = trainer.config, trainer.dataset
     rows = summarize(config.model, depth=1)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
-    images = f"{len(dataset.train.labels):,} training images of {len(dataset.class_ids)} classes"
+    classes = counted(len(dataset.class_ids), "class", "classes")
+    images = f"{counted(len(dataset.train.labels), 'training image')} of {classes}"
     print(f"data    {config.data.folder}: {images}, evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs\n")
     print(format_summary(rows[1:]))
     plan = trainer.plan
-    steps = f"{plan.total_steps:,} steps of {trainer.batch_size} images, {plan.steps_per_epoch:,} an epoch"
+    batch = counted(trainer.batch_size, "image")
+    steps = f"{counted(plan.total_steps, 'step')} of {batch}, {plan.steps_per_epoch:,} an epoch"
     print(f"\nrun     {trainer.run.path}: {steps}", flush=True)
 
 

@@ -19,6 +19,7 @@ from checks.cases import all_cases
 from checks.definitions import definition_results
 from checks.report import worst_errors
 from common.command import run_command
+from common.text import counted
 from training.device import choose_device
 from verify.check import check_case
 from verify.results import CaseResult
@@ -43,13 +44,14 @@ def main(argv: Sequence[str]) -> int:
         tensors = [tensor for result in results for tensor in result.tensors]
         verdicts.update(tensor.verdict for tensor in tensors)
         kinks, odd = sum(t.kinks for t in tensors), [t for t in tensors if t.verdict != "pass"]
-        print(f"seed {seed}: {len(tensors)} tensors, {kinks} corners, {time.perf_counter() - start:.0f} s", flush=True)
+        checked = f"{counted(len(tensors), 'tensor')}, {counted(kinks, 'corner')}"
+        print(f"seed {seed}: {checked}, {time.perf_counter() - start:.0f} s", flush=True)
         for tensor in odd:
             print(f"  {tensor.verdict}: {tensor.case}: {tensor.name}: {tensor.methods}")
         everything += results
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     coordinates = sum(tensor.checked for result in everything for tensor in result.tensors)
-    print(f"{args.seeds} seeds, {coordinates:,} coordinates, tensors: {counts}")
+    print(f"{counted(args.seeds, 'seed')}, {counted(coordinates, 'coordinate')}, tensors: {counts}")
     print(worst_errors(everything))
     return 1 if verdicts["wrong"] else 0
 

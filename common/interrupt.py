@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Self
 
 from common.command import INTERRUPTED
+from common.streams import printable
 
 STDERR = 2
 NOTICE = b"\nstopping: the step is finished and saved; Ctrl-C again leaves at once, with what was saved before\n"
@@ -48,7 +49,7 @@ def leaving_at_once(message: str) -> Iterator[None]:
         with contextlib.suppress(OSError, RuntimeError):  # the signal may have arrived while print was running
             sys.stdout.flush()
         with contextlib.suppress(OSError):
-            os.write(2, f"{message}\n".encode())
+            os.write(2, f"{printable(message)}\n".encode(errors="backslashreplace"))
         os._exit(INTERRUPTED)
 
     previous = signal.signal(signal.SIGINT, leave)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import reason
+from common.text import counted
 from data.dataset import Listing
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg")
@@ -201,7 +202,7 @@ def _warn_if_unequal(scanned: Scan) -> None:
     if few * UNEQUAL <= many:
         folder = scanned.root / "train"
         warnings.warn(
-            f"{folder}: classes of very unequal size: {smallest} has {few} images, {largest} has {many}. "
+            f"{folder}: classes of very unequal size: {smallest} has {counted(few, 'image')}, {largest} has {many}. "
             "If the data set was only partly copied or unpacked, do that again.",
             stacklevel=2,
         )

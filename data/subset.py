@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.errors import DataError
+from common.text import counted
 from data.dataset import Dataset, Split
 
 
@@ -17,7 +18,8 @@ def first_classes(dataset: Dataset, count: int | None) -> Dataset:
         return dataset
     classes = len(dataset.class_ids)
     if count > classes:
-        raise DataError(f"data.classes={count}: there are only {classes} classes; choose fewer, or null for all")
+        there = counted(classes, "class", "classes")
+        raise DataError(f"data.classes={count}: there are only {there}; choose fewer, or null for all")
     return dataset._replace(
         train=_with_labels_below(dataset.train, count),
         val=_with_labels_below(dataset.val, count),

@@ -152,6 +152,7 @@ def test_arguments_that_would_have_no_effect_are_2(
         "demo --precision --batch 3",
         "demo --exhaustive --budget 2h --state s.json",
         "--checkpoint 'runs/a b'",
+        "--only softmax --device cpu --json r.json --html 'a page.html' --debug",
     ],
 )
 def test_the_command_in_the_report_does_the_same_again(argv: str) -> None:
@@ -173,6 +174,11 @@ def test_capitals_make_no_difference_to_only(call: Call, only: str, found: str) 
     ended = call(gradcheck.main, "--only", only, "--device", "cpu")
     assert ended.code == 0
     assert found in ended.out
+
+
+def test_one_of_anything_is_told_as_one(call: Call) -> None:
+    out = call(gradcheck.main, "--only", "gelu, tanh, far", "--device", "cpu").out
+    assert re.search(r"^1 case, 1 tensor, \d+ coordinates: all pass", out, re.MULTILINE), out
 
 
 def test_budgets() -> None:

@@ -12,6 +12,7 @@ import jax
 
 from common.cores import available_cores
 from common.errors import UserError
+from common.text import counted
 
 CHOICES = ("auto", "cpu", "gpu")
 MIN_COMPILE_SECONDS = 0.2  # programs that compile faster are not cached
@@ -74,5 +75,5 @@ def explained_out_of_memory(options: str) -> Iterator[None]:
 def describe_device(device: jax.Device) -> str:
     """`cpu, 8 cores` or the name of the accelerator."""
     if device.platform == "cpu":
-        return f"cpu, {available_cores()} cores"
+        return f"cpu, {counted(available_cores(), 'core')}"
     return f"{device.platform}, {device.device_kind}"

@@ -1,6 +1,7 @@
 """From a configuration to what it configures: data set, optimizer, training step."""
 
 from common.errors import ConfigError, DataError
+from common.text import counted
 from data.dataset import Dataset
 from data.holdout import hold_out
 from data.registry import SOURCES
@@ -41,9 +42,9 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
 
 def describe_validation(config: DataConfig, dataset: Dataset) -> str:
     """The images of `dataset.val` in words, as in `10,000 validation images`."""
-    count = f"{len(dataset.val.labels):,}"
-    held_out = f"{count} training images held out (data.holdout={config.holdout:g})"
-    return held_out if config.holdout else f"{count} validation images"
+    count = len(dataset.val.labels)
+    held_out = f"{counted(count, 'training image')} held out (data.holdout={config.holdout:g})"
+    return held_out if config.holdout else counted(count, "validation image")
 
 
 def check_fit(model: ViT, dataset: Dataset) -> None:
@@ -51,7 +52,7 @@ def check_fit(model: ViT, dataset: Dataset) -> None:
     classes = len(dataset.class_ids)
     if model.num_classes != classes:
         raise ConfigError(
-            f"model.num_classes={model.num_classes}, but the data have {classes} classes: "
+            f"model.num_classes={model.num_classes}, but the data have {counted(classes, 'class', 'classes')}: "
             f"set model.num_classes={classes}"
         )
     size = dataset.train.images.shape[1:]
@@ -60,7 +61,7 @@ def check_fit(model: ViT, dataset: Dataset) -> None:
         height, width, channels = size
         raise ConfigError(
             f"model.image_size={model.image_size} and model.channels={model.channels}, but the images of the data are "
-            f"{height}x{width} with {channels} channels: set model.image_size=[{height},{width}]"
+            f"{height}x{width} with {counted(channels, 'channel')}: set model.image_size=[{height},{width}]"
         )
 
 
@@ -69,7 +70,8 @@ def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
     images = len(dataset.train.labels)
     if config.batch_size > images:
         raise ConfigError(
-            f"train.batch_size={config.batch_size} is more than the {images} training images: choose a smaller one"
+            f"train.batch_size={config.batch_size} is more than the {counted(images, 'training image')}: choose a "
+            "smaller one"
         )
     return images // config.batch_size
 

@@ -15,6 +15,7 @@ from typing import Self
 
 from common.errors import CheckpointError
 from common.files import replace_text
+from common.text import counted
 from training import checkpoint
 from training.config import Config, load_config
 from training.run_folder import RunFolder
@@ -56,7 +57,7 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
         print(f"stopped; go on with: {again}")
         return 128 + launcher.signal
     if failures:
-        print(f"{len(failures)} of {len(combinations)} runs failed; try these again with: {again}")
+        print(f"{len(failures)} of {counted(len(combinations), 'run')} failed; try again with: {again}")
     return 1 if failures else 0
 
 

@@ -7,6 +7,7 @@ from checks.commands.invocation import EXIT, Invocation
 from checks.mutants import MutantCheck, MutantResult, load_mutants
 from checks.report import mutant_lines
 from common.errors import UserError
+from common.text import counted
 from verify.results import PASS, WRONG
 
 
@@ -26,8 +27,8 @@ def run(call: Invocation) -> int:
     wrong = [result.name for result in trial.baseline if not result.passed]
     report.verdict = WRONG if survived or wrong else PASS
     report.summary = (
-        f"{len(results) - len(survived)} of {len(results)} mutants caught, {len(survived)} survived; without a mutant "
-        f"{len(trial.baseline) - len(wrong)} of {len(trial.baseline)} cases pass. "
+        f"{len(results) - len(survived)} of {counted(len(results), 'mutant')} caught, {len(survived)} survived; "
+        f"without a mutant {len(trial.baseline) - len(wrong)} of {counted(len(trial.baseline), 'case')} pass. "
         f"{time.perf_counter() - start:.0f} s, seed {args.seed}"
     )
     print(f"\n{report.summary}")
