@@ -57,6 +57,9 @@ def test_a_platform_of_the_environment_that_is_not_there_is_one_message(
         UserError, match=r"^--device gpu: JAX finds no GPU here, where JAX_PLATFORMS=cuda is set: unset"
     ):
         choose_device("gpu")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(UserError, match=r"^JAX cannot use any device here\. For the CPU set JAX_PLATFORMS=cpu\. JAX"):
+        choose_device("auto")
 
 
 @pytest.mark.parametrize("arguments", [("check", "dropout"), ("shapes", "dropout"), ("check",), ("watch",)])

@@ -29,21 +29,23 @@ def choose_device(name: str) -> jax.Device:
     try:
         device = jax.devices(None if name == "auto" else name)[0]
     except (RuntimeError, AssertionError) as error:  # the latter, if JAX_PLATFORMS names what is not installed
-        raise UserError(_no_device(name)) from error
+        raise UserError(_no_device(name, error)) from error
     jax.config.update("jax_default_device", device)
     return device
 
 
-def _no_device(name: str) -> str:
+def _no_device(name: str, error: Exception) -> str:
     """Why JAX finds no device of this name, and what to do."""
     install = "On Linux with an NVIDIA card install its CUDA build with `pip install -r requirements-gpu.txt`"
     platforms = os.environ.get("JAX_PLATFORMS")
     if name == "gpu":
         chosen = f", where JAX_PLATFORMS={platforms} is set: unset it" if platforms else ""
         return f"--device gpu: JAX finds no GPU here{chosen}. {install}, or train on the CPU with --device cpu"
-    return (
-        f"JAX_PLATFORMS={platforms or ''}: JAX finds no such device here. Unset it, or set JAX_PLATFORMS=cpu. {install}"
-    )
+    if platforms:
+        advice = "Unset it, or set JAX_PLATFORMS=cpu"
+        return f"JAX_PLATFORMS={platforms}: JAX finds no such device here. {advice}. {install}"
+    says = str(error).partition("\n")[0]
+    return f"JAX cannot use any device here. For the CPU set JAX_PLATFORMS=cpu. JAX says: {says}"
 
 
 def keep_compiled_programs() -> None:

@@ -57,7 +57,7 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
         print(f"stopped; go on with: {again}")
         return 128 + launcher.signal
     if failures:
-        print(f"{len(failures)} of {counted(len(combinations), 'run')} failed; try again with: {again}")
+        print(f"{len(failures)} of {counted(len(combinations), 'run')} failed; try these again with: {again}")
     return 1 if failures else 0
 
 
