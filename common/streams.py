@@ -17,6 +17,8 @@ LONGEST_WORD, LONGEST = (
     4000,
 )  # characters of a message; paths are shorter, and what was typed by accident may not be
 
+SIMPLER = str.maketrans({"±": "+-"})  # for characters of our own, where the encoding lacks them
+
 # Control characters but tabs and line ends, and those of Unicode that turn the direction of text or break lines.
 CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 COLOUR = r"\x1b\[(?:0|1|3[0-7]|39)?m"
@@ -53,7 +55,7 @@ class SafeStream:
             try:
                 self._stream.write(shown)
             except UnicodeEncodeError:
-                encoding = self._stream.encoding
+                encoding, shown = self._stream.encoding, shown.translate(SIMPLER)
                 self._stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 

@@ -33,14 +33,14 @@ def shell(command: str, program: str = "", **environment: str) -> subprocess.Com
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_the_encoding_lacks_is_escaped_and_the_command_goes_on(encoding: str) -> None:
-    ended = shell("PYTHON PROGRAM", r"print('Käse \u2260 \udcff 猫'); print('done')", PYTHONIOENCODING=encoding)
+    ended = shell("PYTHON PROGRAM", r"print('Käse \u2260 \udcff 猫'); print('1 ± 2')", PYTHONIOENCODING=encoding)
     first = {
         "ascii": r"K\xe4se \u2260 \udcff \u732b",
         "latin-1": r"Käse \u2260 \udcff \u732b",
         "utf-8": r"Käse ≠ \udcff 猫",
     }
     assert ended.returncode == 0
-    assert ended.stdout.decode(encoding) == f"{first[encoding]}\ndone\n"
+    assert ended.stdout.decode(encoding) == f"{first[encoding]}\n1 {'+-' if encoding == 'ascii' else '±'} 2\n"
 
 
 def test_an_error_in_another_alphabet_is_one_line() -> None:
