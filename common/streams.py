@@ -21,7 +21,7 @@ SIMPLER = str.maketrans({"±": "+-"})  # for characters of our own, where the en
 
 # Control characters but tabs and line ends, and those of Unicode that turn the direction of text or break lines.
 CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
-COLOUR = r"\x1b\[(?:0|1|3[0-7]|39)?m"
+COLOUR = r"\x1b\[(?:(?:0|1|3[0-7]|39);?)*m"
 BAR = r"\A\r|\A(?:\x1b\[A)+"  # what tqdm begins with: back to the beginning of the line, lines up
 
 

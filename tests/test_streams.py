@@ -130,7 +130,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_gets_colours_and_bars_but_nothing_else() -> None:
     for name, text, shown in (
-        ("standard output", "\x1b[31mWRONG\x1b[0m\x1b[2J\r", "\x1b[31mWRONG\x1b[0m\\x1b[2J\\r"),
+        ("standard output", "\x1b[1;31mWRONG\x1b[0m\x1b[2J\r", "\x1b[1;31mWRONG\x1b[0m\\x1b[2J\\r"),
         ("standard error", "\r 50%\r\x1b[8m", "\r 50%\\r\\x1b[8m"),
         ("standard error", "\x1b[A\x1b[A", "\x1b[A\x1b[A"),
     ):

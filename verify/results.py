@@ -103,8 +103,7 @@ HEADER = f"{'tensor':<50} {'shape':>18} {'complex':>9} {'differ.':>9} {'Taylor':
 def case_lines(result: CaseResult) -> list[str]:
     """One case as rows of a table: largest relative errors of both methods, lowest Taylor rate, where, verdict."""
     checked, size = sum(t.checked for t in result.tensors), sum(t.size for t in result.tensors)
-    share = f"{size:,} coordinate{'' if size == 1 else 's'}"
-    share = share if checked == size else f"{checked:,} of {share}"
+    share = f"{checked:,} coordinates" if checked == size else f"{checked:,} of {size:,} coordinates"
     lines = [f"{result.name}   {share}, {result.seconds:.1f} s"]
     lines += [f"  {_row(tensor)}" for tensor in result.tensors]
     if result.note:
