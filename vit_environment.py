@@ -24,7 +24,7 @@ BAD_INPUT = 2  # the exit code
 def stop(message: str) -> None:
     """End a command with one line; for a program that imports this project as a library, raise ImportError."""
     if is_command():
-        sys.stderr.write(f"error: {message}\n")
+        os.write(2, f"error: {message}\n".encode(errors="backslashreplace"))  # sys.stderr is None if it was closed
         sys.exit(BAD_INPUT)
     raise ImportError(message)
 
