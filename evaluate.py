@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
+
 import numpy as np
 
 from common.command import run_command
@@ -71,9 +73,9 @@ def main(argv: Sequence[str]) -> int:
         "step": trained.step,
         "holdout": config.data.holdout,
     }
-    print(f"\n{format_report(report)}")
-    if args.json:
+    if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    print(format_report(report))
     return 0
 
 

@@ -16,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
+
 import jax
 import numpy as np
 

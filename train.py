@@ -17,12 +17,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
+
 import jax
 
 from common.command import run_command
 from common.errors import UserError
 from common.interrupt import StopRequest
 from common.paths import named_path
+from common.text import counted
 from data.dataset import Dataset
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
@@ -90,7 +93,7 @@ def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> in
     trainer.start()
     step, plan = trainer.progress.step, trainer.plan
     if step >= plan.total_steps and not trainer.epoch_is_over():
-        print(f"{run.path}: already trained for {step} steps; more with train.epochs=N")
+        print(f"{run.path}: already trained for {counted(step, 'step')}; more with train.epochs=N")
         return 0
     if resumed and not step:
         print("        nothing was saved before: it begins with the first step")

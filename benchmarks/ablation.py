@@ -24,6 +24,7 @@ import jax
 from benchmarks.arguments import parse, step_parser
 from benchmarks.eager import random_batch, step_of
 from common.command import run_command
+from common.text import counted
 from data.augment import Augmentation
 from model.encoder import Encoder
 from model.layers.gelu import GELU, GELUCache
@@ -134,7 +135,8 @@ def main(argv: Sequence[str]) -> int:
             jax.block_until_ready((states[name], metrics))
             times[name].append(time.perf_counter() - began)
 
-    print(f"{args.preset}, batch {len(labels)}, {describe_device(device)}, JAX {jax.__version__}; {args.rounds} rounds")
+    rounds = counted(args.rounds, "round")
+    print(f"{args.preset}, batch {len(labels)}, {describe_device(device)}, JAX {jax.__version__}; {rounds}")
     print(f"{'':36}{'median':>9}{'fastest':>9}{'slowest':>9}{'ratio':>8}{'temp MiB':>10}")
     base = statistics.median(times[first.name][1:])
     for name, seconds in times.items():

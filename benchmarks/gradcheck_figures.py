@@ -5,7 +5,9 @@
 Writes docs/gradcheck-steps.svg and docs/gradcheck-taylor.svg.
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,9 @@ import numpy as np
 
 from checks.cases import layer_cases
 from checks.mutants import mutants_by_name, planted
+from common.command import run_command
 from common.files import replace_text
+from training.device import choose_device
 from verify.case import Case
 from verify.complex_step import complex_step
 from verify.differences import richardson
@@ -27,7 +31,11 @@ LINE = np.array([-1])  # the first direction in a probe's table
 LEAST = 1e-17  # an error of exactly zero has no place on a logarithmic axis
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gradcheck_figures", description=__doc__.splitlines()[0])
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.parse_args(argv)
+    choose_device("auto")
     jax.config.update("jax_enable_x64", True)
     case = next(case for case in layer_cases(0) if case.name == "layer_norm")
     replace_text(DOCS / "gradcheck-steps.svg", steps_figure(case))
@@ -114,4 +122,4 @@ def taylor_figure(case: Case) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

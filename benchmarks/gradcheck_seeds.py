@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -17,14 +18,23 @@ import jax
 from checks.cases import all_cases
 from checks.definitions import definition_results
 from checks.report import worst_errors
+from common.command import run_command
+from common.text import counted
+from training.device import choose_device
 from verify.check import check_case
 from verify.results import CaseResult
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="The gradient check over many seeds.")
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gradcheck_seeds", description="The gradient check over many seeds."
+    )
     parser.add_argument("--seeds", type=int, default=100, help="seeds 0 .. N-1 (default: %(default)s)")
-    args = parser.parse_args()
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    if args.seeds < 1:
+        parser.error(f"--seeds {args.seeds}: at least 1")
+    choose_device("auto")
     jax.config.update("jax_enable_x64", True)
     everything: list[CaseResult] = []
     verdicts: Counter[str] = Counter()
@@ -34,13 +44,14 @@ def main() -> int:
         tensors = [tensor for result in results for tensor in result.tensors]
         verdicts.update(tensor.verdict for tensor in tensors)
         kinks, odd = sum(t.kinks for t in tensors), [t for t in tensors if t.verdict != "pass"]
-        print(f"seed {seed}: {len(tensors)} tensors, {kinks} corners, {time.perf_counter() - start:.0f} s", flush=True)
+        checked = f"{counted(len(tensors), 'tensor')}, {counted(kinks, 'corner')}"
+        print(f"seed {seed}: {checked}, {time.perf_counter() - start:.0f} s", flush=True)
         for tensor in odd:
             print(f"  {tensor.verdict}: {tensor.case}: {tensor.name}: {tensor.methods}")
         everything += results
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     coordinates = sum(tensor.checked for result in everything for tensor in result.tensors)
-    print(f"{args.seeds} seeds, {coordinates:,} coordinates, tensors: {counts}")
+    print(f"{counted(args.seeds, 'seed')}, {counted(coordinates, 'coordinate')}, tensors: {counts}")
     print(worst_errors(everything))
     return 1 if verdicts["wrong"] else 0
 
@@ -52,4 +63,4 @@ def check(seed: int) -> list[CaseResult]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -35,8 +35,10 @@ import numpy as np
 
 from checks.cases import layer_cases, loss_cases
 from checks.mutants import load_mutants, planted
+from common.command import run_command
 from common.files import replace_text
 from common.paths import named_path
+from training.device import choose_device
 from verify.case import Case, Tensors
 from verify.check import Checker
 from verify.programs import jit
@@ -234,7 +236,9 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gradcheckers", description="Who catches which planted mistake?")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the mistakes with TEXT in their file or name")
     parser.add_argument("--json", type=named_path, metavar="FILE", help="write every answer to FILE")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
+    choose_device("auto")
     jax.config.update("jax_enable_x64", True)
     warnings.simplefilter("ignore")  # torch's, of inputs in which gradcheck is unreliable
     cases = {case.name: case for case in [*layer_cases(SEED), *loss_cases(SEED)]}
@@ -242,7 +246,6 @@ def main(argv: Sequence[str]) -> int:
     right = {name: gradients(case) for name, case in cases.items()}
     alarms = {name: ask_all(case, checkers[name]) for name, case in cases.items()}
     answers: list[tuple[str, str, dict[str, bool | None]]] = []
-
     for mutant in load_mutants():
         if mutant.file.startswith("optim/") or args.only not in f"{mutant.file}: {mutant.mistake}":
             continue
@@ -294,4 +297,4 @@ def _count(answers: list[dict[str, bool | None]], name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main))

@@ -48,6 +48,7 @@ from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
 from common.paths import named_path, require_writable
+from common.text import counted
 from training.arguments import CommandParser, add_config_option
 from training.config import load_config
 from training.device import choose_device
@@ -113,7 +114,7 @@ def _contest(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dic
     versions = dict.fromkeys(outcome.version for outcome in outcomes if outcome.version)
     devices = dict.fromkeys(outcome.device for outcome in outcomes if outcome.device)
     print(f"{', '.join(versions)} on {', '.join(devices)}")
-    print(describe(problem), f"{rounds} rounds in turn", sep="; ")
+    print(describe(problem), f"{counted(rounds, 'round')} in turn", sep="; ")
     print(*floor_lines(problem, outcomes), "", *table(problem, outcomes), "", sep="\n")
     _print_losses(problem, outcomes)
     _print_spinning(outcomes)
@@ -163,7 +164,7 @@ def _scaling(problem: Problem, names: list[str], rounds: int) -> tuple[bool, dic
     passed, report = True, []
     contestants = [name for name in names if name != PRODUCTS]
     columns = "".join(f"{name:>18}" for name in contestants)
-    print(f"milliseconds an image, and GFLOP/s of what must be done; median of {rounds} rounds")
+    print(f"milliseconds an image, and GFLOP/s of what must be done; median of {counted(rounds, 'round')}")
     print(f"{'':12}{'tokens':>8}{'batch':>8}{'GFLOP/image':>13}{columns}{'ratio':>8}")
     for name, case in cases(problem):
         outcomes = measure(case, draw_params(case), contestants, rounds, WARMUP)

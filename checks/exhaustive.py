@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from checks.exhaustive_case import CHUNK, ExhaustiveCase, Tally
+from common.text import counted
 from verify.case import Case
 from verify.errors import CheckError
 from verify.results import CaseResult
@@ -42,14 +43,16 @@ class Coverage:
 
     @property
     def share(self) -> str:
-        return f"{self.done:,} of {self.coordinates:,} coordinates ({self.done / self.coordinates:.3%})"
+        return f"{self.done:,} of {counted(self.coordinates, 'coordinate')} ({self.done / self.coordinates:.3%})"
 
     @property
     def missing(self) -> str:
         if not self.unreached:
             return "every tensor has been reached"
-        cases = f"; {len(self.unreached_cases)} of {self.cases} cases not at all" if self.unreached_cases else ""
-        return f"{len(self.unreached):,} of {self.tensors:,} tensors have not been reached yet{cases}"
+        tensors = f"{len(self.unreached):,} of {counted(self.tensors, 'tensor')}"
+        cases = f"; {len(self.unreached_cases)} of {counted(self.cases, 'case')} not at all"
+        verb = "has" if len(self.unreached) == 1 else "have"
+        return f"{tensors} {verb} not been reached yet{cases if self.unreached_cases else ''}"
 
 
 class ExhaustiveCheck:

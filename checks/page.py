@@ -11,6 +11,7 @@ from checks.exhaustive import Coverage
 from checks.mutants import MutantResult
 from checks.precision import TYPES, PrecisionRow
 from checks.report import findings
+from common.text import counted
 from verify.plot import sparkline
 from verify.results import COMPLEX, DEFINITION, DIFFERENCES, DIRECTIONS, TAYLOR, CaseResult, MethodResult, TensorResult
 
@@ -108,7 +109,8 @@ def _case(result: CaseResult) -> Iterator[str]:
     opened = "" if result.passed else " open"
     yield f"<details{opened}><summary>{html.escape(result.name)}: "
     yield f"<span class='{result.verdict}'>{result.verdict}</span>"
-    yield f" ({len(result.tensors)} tensors, {sum(t.checked for t in result.tensors):,} coordinates)</summary>"
+    coordinates = counted(sum(tensor.checked for tensor in result.tensors), "coordinate")
+    yield f" ({counted(len(result.tensors), 'tensor')}, {coordinates})</summary>"
     if result.note:
         yield f"<p>{html.escape(result.note)}</p>"
     yield "<table><tr><th>tensor<th>shape<th>checked<th>complex step<th>differences<th>error bar<th>directions"
@@ -142,7 +144,7 @@ def _number(method: MethodResult | None) -> str:
 
 def _mutants(mutants: Sequence[MutantResult]) -> Iterator[str]:
     caught = sum(not m.survived for m in mutants)
-    yield f"<h2>Proof that it can fail: {caught} of {len(mutants)} planted mistakes caught</h2>"
+    yield f"<h2>Proof that it can fail: {caught} of {counted(len(mutants), 'planted mistake')} caught</h2>"
     yield "<table><tr><th>file<th>mistake<th>caught by<th>where, and the diagnosis</tr>"
     for m in mutants:
         first = next(((c, t) for c in m.caught for t in c.wrong), None)

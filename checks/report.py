@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from checks.exhaustive import Coverage
 from checks.mutants import MutantResult
 from checks.precision import PrecisionRow
+from common.text import counted
 from verify.results import COMPLEX, DIFFERENCES, DIRECTIONS, CaseResult, why_inconclusive, wrong_lines
 
 
@@ -43,10 +44,10 @@ def mutant_lines(result: MutantResult) -> list[str]:
     """A mutant, the methods that caught it, and the diagnosis of the first case that did."""
     mutant, file = result.mutant, result.mutant.file.rpartition("/")[2]
     if result.survived:
-        return [f"SURVIVED  {file}: {mutant.mistake}: none of {result.cases} cases noticed"]
+        return [f"SURVIVED  {file}: {mutant.mistake}: none of {counted(result.cases, 'case')} noticed"]
     case = result.caught[0]
     tensor = case.wrong[0]
-    cases = f"{len(result.caught)} of {result.cases} cases"
+    cases = f"{len(result.caught)} of {counted(result.cases, 'case')}"
     return [
         f"caught    {file}: {mutant.mistake}",
         f"          by {', '.join(result.methods)}, in {cases}: {case.name}: {tensor.name}: {tensor.diagnosis}",
@@ -63,7 +64,8 @@ def summary(results: Iterable[CaseResult], seconds: float, seed: int, coverage: 
         outcome = f"{outcome if tensors else 'nothing known'} so far; {coverage.missing}"
     coordinates = sum(tensor.checked for tensor in tensors)
     return (
-        f"{len(results)} cases, {len(tensors)} tensors, {coordinates:,} coordinates: {outcome}. "
+        f"{counted(len(results), 'case')}, {counted(len(tensors), 'tensor')}, "
+        f"{counted(coordinates, 'coordinate')}: {outcome}. "
         f"{seconds:.0f} s, seed {seed}"
     )
 
@@ -71,7 +73,10 @@ def summary(results: Iterable[CaseResult], seconds: float, seed: int, coverage: 
 def precision_summary(rows: Sequence[PrecisionRow], seconds: float, seed: int) -> str:
     """One line: the error of lower precision in all parameters together."""
     errors = ", ".join(f"{kind} {error:.1e}" for kind, error in rows[-1].errors.items() if error is not None)
-    return f"{len(rows) - 1} gradients, error of all parameters against float64: {errors}. {seconds:.0f} s, seed {seed}"
+    return (
+        f"{counted(len(rows) - 1, 'gradient')}, error of all parameters against float64: {errors}. "
+        f"{seconds:.0f} s, seed {seed}"
+    )
 
 
 def worst_errors(results: Iterable[CaseResult]) -> str:

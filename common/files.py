@@ -1,8 +1,12 @@
 """Atomic writes of files and folders, and locks between processes."""
 
 import contextlib
+import errno
+import glob
+import io
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,41 +21,129 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
-PARTIAL = ".partial-"  # in the name of an unfinished folder: <name>.partial-<random>
+PARTIAL = ".partial-"  # in the name of what is unfinished: a folder <name>.partial-<random>, a file .<name>.partial-...
+RANDOM = 8  # letters that `tempfile` adds
+MOST_LINKS = 40  # that lead from one to the next, as for the kernel
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file, open for writing, that replaces `path` when the block ends without an error.
 
-    Until then it is `.<name>.tmp` in the same folder. After an error, a full disk or Ctrl-C it is removed, and `path`
-    is unchanged. Only a killed process leaves it behind; the next write then overwrites it. Only one process may write
-    `path` at a time.
+    Until then it has a name of its own in the same folder, `.<name>.partial-<random>`, so that several processes may
+    write `path` at the same time: the last one wins, and nobody reads a mixture. After an error, a full disk or Ctrl-C
+    it is removed, and `path` is unchanged. Only a killed process leaves it behind; the next write removes it.
+
+    A link is followed, and permissions and owner of a file that is there are kept. A device or a pipe is not replaced:
+    it gets the bytes when the block ends.
 
     Raises:
         OSError: the file cannot be written. Its `filename` is `path`.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        target = _follow_links(path)
+        if _takes_bytes_only(target):
+            content = io.BytesIO()
+            yield content
+            with open(target, "ab") as device:
+                device.write(content.getbuffer())
+            return
+        _remove_leftovers(target)
+        with _temporary_file(target) as (file, temporary):
             yield file
             file.flush()
             # Before the rename: otherwise a power failure could leave an empty file under the final name.
             flush(file.fileno(), path)
-        os.replace(temporary, path)
-    except BaseException as error:
+            os.replace(temporary, target)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the error of a failed write names no file
+        raise
+    fsync_path(target.parent)
+
+
+def _follow_links(path: Path) -> Path:
+    """The file that a chain of links leads to, which need not exist. An open file of a process is not followed."""
+    for _ in range(MOST_LINKS):
+        if not path.is_symlink() or _is_of_a_process(path):
+            return path
+        path = path.parent / os.readlink(path)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _is_of_a_process(path: Path) -> bool:
+    """Whether this is a file of /proc, as /dev/stdout is."""
+    return os.path.realpath(path.parent).startswith("/proc/")
+
+
+def _takes_bytes_only(target: Path) -> bool:
+    """Whether this is a device, a pipe or an open file of a process: nothing that can be replaced."""
+    return (target.exists() and not target.is_file() and not target.is_dir()) or _is_of_a_process(target)
+
+
+@contextlib.contextmanager
+def _temporary_file(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file next to `target` with its permissions. It is removed if the block does not rename it.
+
+    As long as it is open it is locked, by which other processes know that it is in use.
+    """
+    file, temporary = _create_locked(target)
+    try:
+        with file:
+            _copy_permissions(target, temporary)
+            yield file, temporary
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # the error of a failed write names no file
         raise
-    fsync_path(path.parent)
+
+
+def _create_locked(target: Path) -> tuple[BinaryIO, Path]:
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=_prefix(target), dir=target.parent)
+        file, temporary = open(descriptor, "wb"), Path(name)  # noqa: SIM115 - the caller closes it
+        with contextlib.suppress(OSError, AttributeError):  # no locks: some network file systems; Windows
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if temporary.exists():  # before the lock, another process may have taken it for a leftover
+            return file, temporary
+        file.close()
+
+
+def _copy_permissions(target: Path, temporary: Path) -> None:
+    try:
+        there = target.stat()
+    except FileNotFoundError:
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private; the result should have the usual permissions
+        return
+    with contextlib.suppress(OSError, AttributeError):  # only root can give a file away
+        os.chown(temporary, there.st_uid, there.st_gid)
+    temporary.chmod(stat.S_IMODE(there.st_mode))
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the unfinished files of killed processes, which are those that nobody has locked."""
+    pattern = glob.escape(_prefix(target)) + "[a-z0-9_]" * RANDOM
+    for name in glob.glob(pattern, root_dir=target.parent, include_hidden=True):
+        leftover = target.parent / name
+        with contextlib.suppress(OSError, AttributeError):  # in use, or nobody can tell
+            descriptor = os.open(leftover, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(descriptor, "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    leftover.unlink()
+
+
+def _prefix(target: Path) -> str:
+    """How the names of temporary files begin. A name may have 255 bytes."""
+    return f".{target.name.encode()[:200].decode(errors='ignore')}{PARTIAL}"
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text`, or leave it unchanged if that fails."""
+    """Replace the content of `path` by `text`, or leave it unchanged if that fails. The encoding is UTF-8.
+
+    What stands for bytes of a file name that are not text is written as an escape, `\\udcff`, as JSON reads it.
+    """
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def fsync_path(path: Path) -> None:

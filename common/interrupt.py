@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Self, TypeVar
 
 from common.command import INTERRUPTED
+from common.streams import printable
 
 STDERR = 2
 AT_ONCE = "Ctrl-C again leaves at once, with what was saved before"
@@ -67,7 +68,7 @@ class StopRequest:
         self.signal = signal.Signals(number)
         with contextlib.suppress(OSError):
             # Not print: the signal may have arrived while print was running.
-            os.write(STDERR, f"\nstopping: {self.first}\n{AT_ONCE}\n".encode())
+            os.write(STDERR, f"\nstopping: {printable(self.first)}\n{AT_ONCE}\n".encode(errors="backslashreplace"))
 
 
 def _leave(message: str) -> None:
@@ -75,7 +76,7 @@ def _leave(message: str) -> None:
     with contextlib.suppress(OSError, RuntimeError):  # the signal may have arrived while print was running
         sys.stdout.flush()
     with contextlib.suppress(OSError):
-        os.write(STDERR, f"{message}\n".encode())
+        os.write(STDERR, f"{printable(message)}\n".encode(errors="backslashreplace"))
     os._exit(INTERRUPTED)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from common.errors import DataError
+from common.text import counted
 from data.dataset import Dataset, Split
 
 SEED = 0x51CE  # fixed, not the seed of a run: all runs are compared on the same images
@@ -38,8 +39,9 @@ def held_out_rows(labels: np.ndarray, share: float, class_ids: tuple[str, ...]) 
         count = round(share * len(members))
         if not 0 < count < len(members):
             raise DataError(
-                f"data.holdout={share:g}: of the {len(members)} training images of class {class_id}, {count} would be "
-                "held out, but both parts need at least one; choose another share, or 0 for no holdout"
+                f"data.holdout={share:g}: of the {counted(len(members), 'training image')} of class {class_id}, "
+                f"{count} would be held out, but both parts need at least one; choose another share, or 0 for no "
+                "holdout"
             )
         held[members[:count]] = True
     return held

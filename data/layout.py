@@ -19,6 +19,7 @@ from __future__ import annotations
 import warnings
 
 from common.errors import DataError
+from common.text import counted
 from data.dataset import Listing
 from data.scan import AGAIN, ANNOTATIONS, BOXES, Scan, by_name, cannot_read, comparable, folders_in, lines_of, text_of
 
@@ -115,7 +116,7 @@ def _warn_if_unequal(scanned: Scan) -> None:
     if few * UNEQUAL <= many:
         folder = scanned.root / "train"
         warnings.warn(
-            f"{folder}: classes of very unequal size: {smallest} has {few} images, {largest} has {many}. "
+            f"{folder}: classes of very unequal size: {smallest} has {counted(few, 'image')}, {largest} has {many}. "
             "If the data set was only partly copied or unpacked, do that again.",
             stacklevel=2,
         )

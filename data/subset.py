@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from common.errors import DataError
+from common.text import counted
 from data.dataset import Dataset, Split
 
 
 def first_classes(dataset: Dataset, count: int | None) -> Dataset:
     """The data set reduced to its first `count` classes, in the order of `class_ids`; None: unchanged.
 
-    Mean, standard deviation and fingerprint stay those of the full data set, so all of its images are decoded once, even
-    for a few classes. The selected images are copied to memory.
+    Mean, standard deviation and fingerprint stay those of the full data set, so all of its images are decoded once,
+    even for a few classes. The selected images are copied to memory.
 
     Raises DataError where the data set has fewer classes.
     """
@@ -18,7 +19,8 @@ def first_classes(dataset: Dataset, count: int | None) -> Dataset:
         return dataset
     classes = len(dataset.class_ids)
     if count > classes:
-        raise DataError(f"data.classes={count}: there are only {classes} classes; choose fewer, or null for all")
+        there = counted(classes, "class", "classes")
+        raise DataError(f"data.classes={count}: there are only {there}; choose fewer, or null for all")
     return dataset._replace(
         train=_with_labels_below(dataset.train, count),
         val=_with_labels_below(dataset.val, count),

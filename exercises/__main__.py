@@ -1,6 +1,7 @@
 """Write backward passes yourself, and have them checked.
 
-    python -m exercises list               all exercises; an x marks those that are done
+    python -m exercises                    all exercises; an x marks those that are done
+    python -m exercises start [NAME]       copy one, or all, to my_exercises/
     python -m exercises shapes NAME        what is given, what is cached, what is asked for
     python -m exercises check [NAME]       check one, or all; --reveal shows the true value too
     python -m exercises hint NAME          a question, then a picture, then a line of the solution
@@ -8,13 +9,15 @@
     python -m exercises reset NAME         restore the file; yours is kept beside it
     python -m exercises watch              check each file whenever it is saved
 
-Each exercise is a file of exercises/, in which the forward is given and the backward is empty. Take them in any order.
+Each exercise is a file in which the forward is given and the backward is empty. Take them in any order. You write in
+my_exercises/, which is yours: it is not tracked, and no update of the project touches it.
 """
 
 import argparse
 import contextlib
 import difflib
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,16 +27,17 @@ import jax
 
 from common.command import run_command
 from common.errors import UserError
-from common.files import replace_text
 from exercises.machinery.answers import load_answer
 from exercises.machinery.catalogue import EXERCISES, shapes
 from exercises.machinery.checking import Outcome, check
 from exercises.machinery.faults import check_fault, fault_lines
 from exercises.machinery.progress import Progress
 from exercises.machinery.vit_exercise import check_vit, vit_lines
+from exercises.machinery.workspace import FOLDER, STUBS, bring_over, earlier_work, reset, start
+from training.device import choose_device
 
-FOLDER = Path(__file__).resolve().parent
-BOOK = FOLDER.parent / "docs" / "book"
+BOOK = STUBS.parent / "docs" / "book"
+COMPUTING = ("check", "shapes", "watch")  # commands that need a device
 POLL_SECONDS = 0.5
 
 
@@ -47,30 +51,41 @@ class Item(NamedTuple):
 
 def _items() -> Iterator[tuple[str, Item]]:
     for exercise in EXERCISES:
-        yield exercise.name, Item(
-            exercise.title,
-            lambda path, reveal, brief, e=exercise: check(e, path, reveal),  # type: ignore[misc]
-            lambda path, e=exercise: shapes(e),  # type: ignore[misc]
+        yield (
+            exercise.name,
+            Item(
+                exercise.title,
+                lambda path, reveal, brief, e=exercise: check(e, path, reveal),  # type: ignore[misc]
+                lambda path, e=exercise: shapes(e),  # type: ignore[misc]
+            ),
         )
     for name in ("fault_1", "fault_2", "fault_3"):
-        yield name, Item(
-            "A fault to find",
-            lambda path, reveal, brief: check_fault(path.stem, path, experiment=not brief),
-            lambda path: fault_lines(path.stem, path),
+        yield (
+            name,
+            Item(
+                "A fault to find",
+                lambda path, reveal, brief: check_fault(path.stem, path, experiment=not brief),
+                lambda path: fault_lines(path.stem, path),
+            ),
         )
-    yield "vit", Item(
-        "A ViT trains with your own layers",
-        lambda path, reveal, brief: check_vit(path, reveal),
-        lambda path: vit_lines(),
+    yield (
+        "vit",
+        Item(
+            "A ViT trains with your own layers",
+            lambda path, reveal, brief: check_vit(path, reveal),
+            lambda path: vit_lines(),
+        ),
     )
 
 
 ITEMS = dict(_items())
 
 
-def main(argv: Sequence[str], folder: Path = FOLDER) -> int:
-    """Run a command on the reader's files, which are in `folder`."""
+def main(argv: Sequence[str], folder: Path = FOLDER, stubs: Path = STUBS) -> int:
+    """Run a command on the reader's files, which are in `folder`. The tracked files are in `stubs`."""
     args = parse_arguments(argv)
+    if args.command in COMPUTING:
+        choose_device("auto")
     jax.config.update("jax_enable_x64", True)
     name: str = getattr(args, "name", None) or ""
     if name and name not in ITEMS:
@@ -79,13 +94,22 @@ def main(argv: Sequence[str], folder: Path = FOLDER) -> int:
         raise UserError(f"there is no exercise {name}: {advice}")
     if getattr(args, "reveal", False) and (not name or name.startswith("fault")):
         raise UserError("--reveal shows the true value of a wrong gradient: name an exercise that asks for gradients")
+    work = earlier_work(ITEMS, stubs)
+    if work and args.command != "start":
+        files = f"{work[0]} holds" if len(work) == 1 else f"{work[0].name} and others in {stubs} hold"
+        print(
+            f"note: {files} work of yours. Exercises are now written in {folder}, which no update of the project "
+            "touches: python -m exercises start moves it there",
+            file=sys.stderr,
+        )
     commands: dict[str, Callable[[], int]] = {
         "list": lambda: show_list(folder),
+        "start": lambda: tell([*bring_over(folder, ITEMS, stubs), *start(folder, [name] if name else ITEMS)]),
         "check": lambda: check_one(folder, name, args.reveal) if name else check_all(folder),
         "shapes": lambda: tell([*ITEMS[name].shapes(folder / f"{name}.py"), *chapter(name)]),
         "hint": lambda: hint(folder, name),
         "solution": lambda: solution(folder, name),
-        "reset": lambda: reset(folder, name),
+        "reset": lambda: reset_one(folder, name),
         "watch": lambda: watch(folder),
     }
     return commands[args.command]()
@@ -95,15 +119,20 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m exercises", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in ("list", "watch"):
         commands.add_parser(command)
     for command in ("shapes", "hint", "solution", "reset"):
         commands.add_parser(command).add_argument("name", metavar="NAME")
+    start_parser = commands.add_parser("start")
+    start_parser.add_argument("name", metavar="NAME", nargs="?", help="the exercise; without it, all are copied")
     check_parser = commands.add_parser("check")
     check_parser.add_argument("name", metavar="NAME", nargs="?", help="the exercise; without it, all are checked")
     check_parser.add_argument("--reveal", action="store_true", help="show the true value beside a wrong one")
-    return parser.parse_args(argv)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    args.command = args.command or "list"
+    return args
 
 
 def tell(lines: Sequence[str]) -> int:
@@ -169,22 +198,16 @@ def solution(folder: Path, name: str) -> int:
     return tell([answer.solution, answer.explanation.rstrip("\n")])
 
 
-def reset(folder: Path, name: str) -> int:
-    """Restore the original file. The reader's version is kept under the first free name."""
-    path, stub = folder / f"{name}.py", load_answer(name).stub
-    if path.exists():
-        if path.read_bytes() == stub.encode():
-            return tell([f"{path} is unchanged"])
-        backup = next(p for i in range(1, 10**6) if not (p := path.with_name(f"{name}.{i}.bak")).exists())
-        path.rename(backup)
-        print(f"your version is kept in {backup}")
-    replace_text(path, stub)
+def reset_one(folder: Path, name: str) -> int:
+    """Restore the empty file; what passed before is to do again."""
+    lines = reset(folder, name)
     Progress.load(folder).record(name, False)
-    return tell([f"{path} is restored"])
+    return tell(lines)
 
 
 def watch(folder: Path, rounds: int | None = None) -> int:
     """Check each file that changes, until Ctrl-C (or for `rounds` polls)."""
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"watching {folder}: each file is checked when you save it. Stop with Ctrl-C.", flush=True)
     seen = _times(folder)
     while rounds is None or rounds > 0:

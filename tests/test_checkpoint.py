@@ -185,8 +185,8 @@ def test_interruption_keeps_the_old_file(saved: Path, monkeypatch: pytest.Monkey
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_a_leftover_of_a_killed_process_is_taken_over(saved: Path) -> None:
-    (saved.parent / ".last.npz.tmp").write_bytes(b"half of a checkpoint" * 1000)
+def test_a_leftover_of_a_killed_process_is_removed(saved: Path) -> None:
+    (saved.parent / ".last.npz.partial-a1b2c3d4").write_bytes(b"half of a checkpoint" * 1000)
     checkpoint.save(saved, make_tree(), META)
     assert_same(checkpoint.restore(saved, make_tree())[0], make_tree())
     assert list(saved.parent.iterdir()) == [saved]

@@ -12,6 +12,7 @@ import pytest
 
 from common.command import run_command
 from common.errors import CheckpointError, ConfigError, DataError, UserError
+from common.text import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,6 +73,11 @@ def test_debug_keeps_the_traceback(error: Exception) -> None:
 def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         run_command(raising(error), [])
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(number, "case") for number in (0, 1, 2, 1000)] == ["0 cases", "1 case", "2 cases", "1,000 cases"]
+    assert [counted(number, "class", "classes") for number in (1, 2)] == ["1 class", "2 classes"]
 
 
 def test_interruption(capsys: pytest.CaptureFixture[str]) -> None:

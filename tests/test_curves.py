@@ -1,6 +1,7 @@
 """Learning curves: the picture's lines are the metrics', and what cannot be drawn is one line."""
 
 import importlib.util
+import io
 import re
 import shutil
 import sys
@@ -105,6 +106,16 @@ def test_the_lines_are_the_metrics() -> None:
     assert colours == [[first, first, second, second], [first, second]]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "second"]
     assert [line.get_linestyle() for line in left.lines] == ["--", "-", "--", "-"]
+
+
+@with_matplotlib
+def test_the_name_of_a_run_is_no_formula_and_no_command_to_a_terminal() -> None:
+    names = ["cost $5, then $6", "a$b^{$", "_hidden", "red\x1b[31m"]
+    figure = curves.draw([curves.Curve(name, rows(2)) for name in names])
+    texts = figure.legends[0].get_texts()
+    assert [text.get_text() for text in texts] == [*names[:2], " _hidden", r"red\x1b[31m"]
+    assert not any(text.get_parse_math() for text in texts)
+    figure.savefig(io.BytesIO())  # a formula with a mistake in it would raise
 
 
 @with_matplotlib

@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from common.errors import UserError
+from exercises import __main__ as exercises
 from training.device import choose_device, describe_device, explained_out_of_memory, keep_compiled_programs
 
 HAS_GPU = any(device.platform == "gpu" for device in jax.devices())
@@ -33,10 +34,44 @@ def test_the_chosen_device_computes(name: str) -> None:
 
 
 @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_not_replaced() -> None:
+def test_a_gpu_that_is_not_there_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     with pytest.raises(UserError, match=r"finds no GPU here\. .*`pip install -r requirements-gpu\.txt`, or .* cpu$"):
         choose_device("gpu")
     assert jax.config.jax_default_device is None
+
+
+# What JAX raises is an AssertionError without a word, where its build for the device is not installed.
+@pytest.mark.parametrize("raised", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda'")])
+def test_a_platform_of_the_environment_that_is_not_there_is_one_message(
+    raised: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def devices(name: str | None = None) -> None:
+        raise raised
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UserError, match=r"^JAX_PLATFORMS=cuda: JAX finds no such device here\. Unset it, or set"):
+        choose_device("auto")
+    with pytest.raises(
+        UserError, match=r"^--device gpu: JAX finds no GPU here, where JAX_PLATFORMS=cuda is set: unset"
+    ):
+        choose_device("gpu")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(UserError, match=r"^JAX cannot use any device here\. For the CPU set JAX_PLATFORMS=cpu\. JAX"):
+        choose_device("auto")
+
+
+@pytest.mark.parametrize("arguments", [("check", "dropout"), ("shapes", "dropout"), ("check",), ("watch",)])
+def test_the_exercises_choose_their_device_like_the_other_commands(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def choose(name: str) -> None:
+        raise UserError(f"{name} is asked for")
+
+    monkeypatch.setattr(exercises, "choose_device", choose)
+    with pytest.raises(UserError, match=r"^auto is asked for"):
+        exercises.main(arguments, tmp_path)
 
 
 def test_out_of_memory_says_what_to_lower() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import evaluate
 from common.errors import UserError
+from common.streams import OUTPUT
 from tests.conftest import Ended
 from tests.tiny_data import NAMES, WNIDS, write_data_set
 from tests.tiny_runs import ROOT, start_python
@@ -40,6 +41,25 @@ def assert_refused(ended: Ended, message: str) -> None:
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
     assert re.search(message, ended.err), ended.err
     assert ended.err.startswith("error: ")
+
+
+def test_the_file_is_written_though_nobody_reads_the_output_and_names_do_not_control_the_terminal(
+    call: Call, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = json.loads((copy / "classes.json").read_text())
+    classes["names"] = [f"\x1b[2J{name} Größe" for name in classes["names"]]
+    (copy / "classes.json").write_text(json.dumps(classes))
+    shown = call(evaluate.main, copy, "--json", "report.json", "--device", "cpu")
+    assert r"\x1b[2J" in shown.out
+    assert "\x1b" not in shown.out
+
+    def leave(report: object) -> str:
+        raise BrokenPipeError(32, "Broken pipe", OUTPUT)  # as print does in `evaluate.py | head`
+
+    (tmp_path / "report.json").unlink()
+    monkeypatch.setattr(evaluate, "format_report", leave)
+    assert call(evaluate.main, copy, "--json", "report.json", "--device", "cpu").code == 141
+    assert read(tmp_path / "report.json")["per_class"][0]["name"].endswith(" Größe")
 
 
 # Figures.

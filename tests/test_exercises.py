@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from exercises.__main__ import FOLDER, ITEMS
+from exercises.__main__ import ITEMS
 from exercises.machinery import checking, faults, runner
 from exercises.machinery.answers import TO_DO, Answer, load_answer, parse
 from exercises.machinery.catalogue import EXERCISES, shapes, solution_module
 from exercises.machinery.checking import Outcome, check, expected, find_exercise
 from exercises.machinery.exercise import flatten
+from exercises.machinery.workspace import STUBS
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -53,14 +54,11 @@ def line_of_body(name: str, line: int) -> int:
     return load_answer(name).stub.count("\n") + line
 
 
-# The files in the tree are the reader's to write in: of those that are still empty it is asked that they are the stubs.
-
-
 @pytest.mark.parametrize("name", ITEMS)
 def test_every_exercise_has_a_file_three_hints_and_an_explanation(name: str) -> None:
     answer = load_answer(name)
-    file = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    assert TO_DO not in file or file == answer.stub, f"python -m exercises reset {name}"
+    file = (STUBS / f"{name}.py").read_text(encoding="utf-8")
+    assert file == answer.stub, "python -m exercises start restores it, and moves what was written there"
     assert len(answer.hints) == 3
     assert len(set(answer.hints)) == 3
     assert len(answer.explanation) > 100
@@ -77,7 +75,7 @@ def test_a_stub_is_the_solution_without_the_body_of_its_last_function(name: str)
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_the_solution_lies_nowhere_in_the_open(name: str) -> None:
-    hidden = (FOLDER / "answers" / f"{name}.rot13").read_text(encoding="utf-8")
+    hidden = (STUBS / "answers" / f"{name}.rot13").read_text(encoding="utf-8")
     for line in load_answer(name).solution.splitlines()[3:]:
         assert len(line.strip()) < 12 or line not in hidden
 
@@ -272,7 +270,9 @@ def test_nan_names_the_line_where_it_first_appears(told: Callable[[str, str], st
 
 def test_a_missing_or_unreadable_file_is_one_message(tmp_path: Path) -> None:
     path = tmp_path / "dense_input.py"
-    assert "reset dense_input restores it" in check(find_exercise("dense_input"), path).lines[0]
+    assert check(find_exercise("dense_input"), path).lines == (
+        f"python -m exercises start dense_input copies it to {tmp_path}",
+    )
     path.write_bytes(b"\xff")
     assert "is not UTF-8 text" in check(find_exercise("dense_input"), path).lines[0]
 

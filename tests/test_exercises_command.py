@@ -1,6 +1,7 @@
-"""`python -m exercises` and the last exercise, on copies: the reader's own files are never touched."""
+"""`python -m exercises` and the last exercise, in a folder of the test: the reader's own files are never touched."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from exercises.__main__ import ITEMS
 from exercises.machinery import vit_exercise
 from exercises.machinery.answers import load_answer
 from exercises.machinery.checking import check, find_exercise
+from exercises.machinery.workspace import FOLDER, STUBS
 from tests.conftest import Ended
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -20,7 +22,16 @@ pytestmark = pytest.mark.usefixtures("float64")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with every exercise as a new reader finds it."""
-    folder = tmp_path / "exercises"
+    return filled(tmp_path / "mine")
+
+
+@pytest.fixture
+def stubs(tmp_path: Path) -> Path:
+    """The tracked files, in a copy."""
+    return filled(tmp_path / "exercises")
+
+
+def filled(folder: Path) -> Path:
     folder.mkdir()
     for name in ITEMS:
         (folder / f"{name}.py").write_text(load_answer(name).stub, encoding="utf-8")
@@ -28,9 +39,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def do(folder: Path, call: Callable[..., Ended]) -> Callable[..., Ended]:
+def do(folder: Path, stubs: Path, call: Callable[..., Ended]) -> Callable[..., Ended]:
     """`do("check", "softmax")`, in that folder."""
-    return partial(call, partial(command.main, folder=folder))
+    return partial(call, partial(command.main, folder=folder, stubs=stubs))
 
 
 def solve(folder: Path, *names: str) -> None:
@@ -125,6 +136,94 @@ def test_reset_takes_a_success_back(folder: Path, do: Callable[..., Ended]) -> N
     do("check", "dropout")
     do("reset", "dropout")
     assert do("list").out.endswith(f"0 of {len(ITEMS)}\n")
+
+
+# The folder that the reader writes in.
+
+
+def test_start_copies_what_is_missing_and_keeps_what_is_there(folder: Path, do: Callable[..., Ended]) -> None:
+    shutil.rmtree(folder)
+    ended = do("check", "dropout")
+    assert (ended.code, ended.out) == (
+        1, f"dropout: to do\n  python -m exercises start dropout copies it to {folder}\n"
+    )  # fmt: skip
+    assert do("check", "fault_1").out == do("check", "dropout").out.replace("dropout", "fault_1")
+    assert do("check", "vit").out == do("check", "dropout").out.replace("dropout", "vit")
+    assert do("start", "dropout").out == f"{folder / 'dropout.py'} is yours to write in\n"
+    (folder / "dropout.py").write_text("mine")
+    assert f"{folder / 'dropout.py'} is there already\n" in do("start").out
+    assert (folder / "dropout.py").read_text() == "mine"
+    assert {path.stem for path in folder.glob("*.py")} == set(ITEMS)
+    assert (folder / "softmax.py").read_text() == load_answer("softmax").stub
+
+
+def test_a_hint_may_come_before_the_first_start(folder: Path, do: Callable[..., Ended]) -> None:
+    shutil.rmtree(folder)
+    assert do("hint", "dropout").out.startswith("hint 1 of 3\n")
+    assert do("hint", "dropout").out.startswith("hint 2 of 3\n")
+
+
+def test_the_command_alone_lists_the_exercises(do: Callable[..., Ended]) -> None:
+    assert do() == do("list")
+    assert do().code == 0
+
+
+def test_work_in_the_tracked_files_is_led_over_and_not_lost(
+    folder: Path, stubs: Path, do: Callable[..., Ended]
+) -> None:
+    shutil.rmtree(folder)
+    assert do("list").err == ""
+    (stubs / "dropout.py").write_bytes(b"mine \xff")  # not even text
+    (stubs / "softmax.py").write_text("mine too")
+    (stubs / "clipping.py").write_bytes(load_answer("clipping").stub.replace("\n", "\r\n").encode())  # Windows: no work
+    (stubs / "softmax.1.bak").write_text("older")
+    (stubs / ".progress.json").write_text('{"passed": ["softmax"], "hints": {}}')
+    told = do("list").err
+    assert told.startswith(f"note: softmax.py and others in {stubs} hold work of yours")
+    assert told.count("\n") == 1
+    assert "python -m exercises start moves it there" in told
+    assert (stubs / "dropout.py").read_bytes() == b"mine \xff"
+
+    ended = do("start", "dropout")
+    assert ended.err == ""
+    assert f"your dropout.py is now in {folder / 'dropout.py'}\n" in ended.out
+    assert (folder / "dropout.py").read_bytes() == b"mine \xff"
+    assert (folder / "softmax.py").read_text() == "mine too"
+    assert (folder / "softmax.1.bak").read_text() == "older"
+    assert not (folder / "clipping.py").exists()
+    assert do("list").out.endswith(f"1 of {len(ITEMS)}\n")
+    assert do("list").err == ""
+    for name in ("dropout", "softmax"):
+        assert (stubs / f"{name}.py").read_text() == load_answer(name).stub
+    assert sorted(path.suffix for path in stubs.iterdir()) == [".py"] * len(ITEMS)
+
+
+def test_work_in_both_places_is_kept_twice(folder: Path, stubs: Path, do: Callable[..., Ended]) -> None:
+    (folder / "dropout.py").write_text("new")
+    (folder / "dropout.1.bak").write_text("older")
+    (stubs / "dropout.py").write_text("old")
+    assert f"your dropout.py is now in {folder / 'dropout.2.bak'}\n" in do("start", "dropout").out
+    assert [(folder / f"dropout.{end}").read_text() for end in ("py", "1.bak", "2.bak")] == ["new", "older", "old"]
+
+
+def test_nobody_tracks_the_readers_folder() -> None:
+    ignored = (STUBS.parent / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert f"/{FOLDER.name}/" in ignored
+    assert FOLDER.parent == STUBS.parent
+
+
+# What is asked for.
+
+
+def test_sizes_are_those_that_the_exercise_uses(do: Callable[..., Ended]) -> None:
+    def sizes(name: str) -> str:
+        return do("shapes", name).out.splitlines()[0].partition("Sizes: ")[2]
+
+    assert sizes("layer_norm") == "B=2, N=5, D=12"
+    assert sizes("attention") == "B=2, N=5, HEADS=3, K=4"
+    assert sizes("split_heads") == "B=2, N=5, D=12, HEADS=3, K=4"
+    assert sizes("patch_embedding") == "B=2, D=12"
+    assert sizes("schedule") == ""
 
 
 def test_shapes_of_every_kind(do: Callable[..., Ended]) -> None:

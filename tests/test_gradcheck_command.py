@@ -173,6 +173,7 @@ def test_arguments_that_would_have_no_effect_are_2(
         "--only dense --verbose",
         "demo --exhaustive --budget 2h --state s.json",
         "--checkpoint 'runs/a b'",
+        "--only softmax --device cpu --json r.json --html 'a page.html' --debug",
     ],
 )
 def test_the_command_in_the_report_does_the_same_again(argv: str) -> None:
@@ -233,6 +234,11 @@ def test_wrong_is_red_on_a_terminal_only(
     output.show(["softmax  WRONG", "dense  pass"])
     wrong = "\033[1;31mWRONG\033[0m" if red else "WRONG"
     assert capsys.readouterr().out == f"softmax  {wrong}\ndense  pass\n"
+
+
+def test_one_of_anything_is_told_as_one(call: Call) -> None:
+    out = call(gradcheck.main, "--only", "gelu, tanh, far", "--device", "cpu").out
+    assert re.search(r"^1 case, 1 tensor, \d+ coordinates: all pass", out, re.MULTILINE), out
 
 
 def test_budgets() -> None:

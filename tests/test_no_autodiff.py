@@ -22,9 +22,8 @@ from training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("common", "model", "data", "optim", "training", "verify", "checks", "exercises")
-EXERCISES = {file for file in ROOT.glob("exercises/*.py") if not file.stem.startswith("_")}  # the reader's own
 FILES = {*ROOT.glob("*.py"), *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))}
-PRODUCT = sorted(FILES - EXERCISES)
+PRODUCT = sorted(FILES)
 
 # Source. What a name in a file stands for is followed through imports and assignments to a path such as `jax.lax.exp`.
 

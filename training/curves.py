@@ -17,6 +17,8 @@ from common.command import run_command
 from common.errors import UserError
 from common.files import replacing
 from common.paths import named_path, require_writable
+from common.streams import printable
+from common.text import counted
 from training.metrics import MetricsRow
 from training.run_folder import RunFolder
 from training.sweep import Sweep, is_sweep
@@ -47,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     figure = draw(curves)
     with replacing(args.out) as file:
         figure.savefig(file, format=args.out.suffix[1:].lower(), dpi=150)
-    print(f"{args.out}: {len(curves)} run{'s' if len(curves) > 1 else ''}")
+    print(f"{args.out}: {counted(len(curves), 'run')}")
     return 0
 
 
@@ -118,7 +120,7 @@ def draw(curves: Sequence[Curve]) -> Any:
         _plot(left, rows, "val_loss", style | VALIDATION)
         _plot(right, rows, "val_top1", style | VALIDATION, scale=100)
         _plot(right, rows, "ema_top1", style | AVERAGE, scale=100)
-        keys.append(Line2D([], [], label=label, **style))
+        keys.append(Line2D([], [], label=_shown(label), **style))
     kinds = [("training", TRAINING), ("validation", VALIDATION)]
     if any(row.ema_top1 is not None for curve in curves for row in curve.rows):
         kinds.append(("validation, moving average", AVERAGE))
@@ -130,8 +132,16 @@ def draw(curves: Sequence[Curve]) -> Any:
         if all(len(curve.rows) == 1 for curve in curves):
             axes.set_xlim(0, 2)  # and not from 0.95 to 1.05
         axes.grid(color="0.9")
-    figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3), frameon=False)
+    legend = figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a $ in the name of a run is a $
     return figure
+
+
+def _shown(label: str) -> str:
+    """The name of a run, as the legend shows it. Matplotlib leaves out what begins with an underscore."""
+    label = printable(label)
+    return f" {label}" if label.startswith("_") else label
 
 
 def _plot(axes: Any, rows: list[MetricsRow], column: str, style: Style, scale: float = 1) -> None:

@@ -2,6 +2,7 @@
 
 import jax
 
+from common.text import counted
 from model.vit import ViT
 from training.device import describe_device
 from training.setup import describe_validation
@@ -13,10 +14,10 @@ def describe(trainer: Trainer, brief: bool) -> None:
     """Print what will be trained, before the first step."""
     config, dataset, plan = trainer.config, trainer.dataset, trainer.plan
     rows = summarize(config.model, depth=1)
-    images, classes = len(dataset.train.labels), len(dataset.class_ids)
+    images, classes = counted(len(dataset.train.labels), "training image"), len(dataset.class_ids)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
     print(f"data    {config.data.folder}")
-    print(f"        {images:,} training images of {classes} classes; chance: {1 / classes:.2%} top-1")
+    print(f"        {images} of {counted(classes, 'class', 'classes')}; chance: {1 / classes:.2%} top-1")
     print(f"        evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs")
     for line in advice(config.model):
@@ -24,8 +25,8 @@ def describe(trainer: Trainer, brief: bool) -> None:
     if not brief:
         print(f"\n{format_summary(rows[1:])}\n")
     print(f"run     {trainer.run.path}")
-    steps = f"{plan.total_steps:,} steps of {trainer.batch_size} images, {plan.steps_per_epoch:,} an epoch"
-    print(f"        {steps}", flush=True)
+    steps = f"{counted(plan.total_steps, 'step')} of {counted(trainer.batch_size, 'image')}"
+    print(f"        {steps}, {plan.steps_per_epoch:,} an epoch", flush=True)
 
 
 def advice(model: ViT) -> list[str]:

@@ -12,6 +12,7 @@ import jax
 
 from common.cores import available_cores
 from common.errors import UserError
+from common.text import counted
 
 CHOICES = ("auto", "cpu", "gpu")
 MIN_COMPILE_SECONDS = 0.2  # programs that compile faster are not cached
@@ -21,19 +22,30 @@ def choose_device(name: str) -> jax.Device:
     """Make `name` ("auto", "cpu" or "gpu") the default device and return it. "auto" is JAX's own choice.
 
     Raises:
-        UserError: "gpu", but JAX finds none.
+        UserError: "gpu", but JAX finds none; or JAX_PLATFORMS names devices that are not here.
     """
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:
         device = jax.devices(None if name == "auto" else name)[0]
-    except RuntimeError as error:
-        raise UserError(
-            "--device gpu: JAX finds no GPU here. On Linux with an NVIDIA card install its CUDA build with "
-            "`pip install -r requirements-gpu.txt`, or train on the CPU with --device cpu"
-        ) from error
+    except (RuntimeError, AssertionError) as error:  # the latter, if JAX_PLATFORMS names what is not installed
+        raise UserError(_no_device(name, error)) from error
     jax.config.update("jax_default_device", device)
     return device
+
+
+def _no_device(name: str, error: Exception) -> str:
+    """Why JAX finds no device of this name, and what to do."""
+    install = "On Linux with an NVIDIA card install its CUDA build with `pip install -r requirements-gpu.txt`"
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if name == "gpu":
+        chosen = f", where JAX_PLATFORMS={platforms} is set: unset it" if platforms else ""
+        return f"--device gpu: JAX finds no GPU here{chosen}. {install}, or train on the CPU with --device cpu"
+    if platforms:
+        advice = "Unset it, or set JAX_PLATFORMS=cpu"
+        return f"JAX_PLATFORMS={platforms}: JAX finds no such device here. {advice}. {install}"
+    says = str(error).partition("\n")[0]
+    return f"JAX cannot use any device here. For the CPU set JAX_PLATFORMS=cpu. JAX says: {says}"
 
 
 def keep_compiled_programs() -> None:
@@ -65,5 +77,5 @@ def explained_out_of_memory(options: str) -> Iterator[None]:
 def describe_device(device: jax.Device) -> str:
     """`cpu, 8 cores` or the name of the accelerator."""
     if device.platform == "cpu":
-        return f"cpu, {available_cores()} cores"
+        return f"cpu, {counted(available_cores(), 'core')}"
     return f"{device.platform}, {device.device_kind}"

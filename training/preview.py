@@ -20,6 +20,7 @@ from common.command import run_command
 from common.errors import UserError
 from common.files import replacing
 from common.paths import named_path, require_writable
+from common.text import counted
 from data.dataset import Dataset
 from data.loader import epoch_rows
 from training.arguments import preset_and_overrides, preset_parser
@@ -44,13 +45,14 @@ def main(argv: Sequence[str]) -> int:
     count = args.rows * args.columns
     if count > len(dataset.train.labels):
         raise UserError(
-            f"--rows {args.rows} --columns {args.columns}: {count} pictures, but there are only "
-            f"{len(dataset.train.labels)} training images"
+            f"--rows {args.rows} --columns {args.columns}: {counted(count, 'picture')}, but there are only "
+            f"{counted(len(dataset.train.labels), 'training image')}"
         )
     cells = make_cells(config, dataset, count, args.seed, args.originals)
     with replacing(args.out) as file:
         draw_grid(cells, args.columns).save(file, format="PNG")
-    print(f"{args.out}: {count} training images as the preset {config.preset} shows them")
+    images = counted(count, "training image")
+    print(f"{args.out}: {images} as the preset {config.preset} shows them")
     return 0
 
 

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from common.errors import ConfigError, DataError
+from common.text import counted
 from data.augment import Augmentation
 from data.dataset import Dataset
 from data.holdout import hold_out
@@ -54,9 +55,9 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
 
 def describe_validation(config: DataConfig, dataset: Dataset) -> str:
     """The images of `dataset.val` in words, as in `10,000 validation images`."""
-    count = f"{len(dataset.val.labels):,}"
-    held_out = f"{count} training images held out (data.holdout={config.holdout:g})"
-    return held_out if config.holdout else f"{count} validation images"
+    count = len(dataset.val.labels)
+    held_out = f"{counted(count, 'training image')} held out (data.holdout={config.holdout:g})"
+    return held_out if config.holdout else counted(count, "validation image")
 
 
 def check_fit(model: ViT, dataset: Dataset, run: Path | None = None) -> None:
@@ -68,7 +69,7 @@ def check_fit(model: ViT, dataset: Dataset, run: Path | None = None) -> None:
     classes = len(dataset.class_ids)
     if model.num_classes != classes:
         raise ConfigError(
-            f"model.num_classes={model.num_classes}, but the data have {classes} classes: "
+            f"model.num_classes={model.num_classes}, but the data have {counted(classes, 'class', 'classes')}: "
             + _advice([f"model.num_classes={classes}"], run)
         )
     height, width, channels = dataset.train.images.shape[1:]
@@ -77,7 +78,7 @@ def check_fit(model: ViT, dataset: Dataset, run: Path | None = None) -> None:
     if changes:
         raise ConfigError(
             f"model.image_size={model.image_size} and model.channels={model.channels}, but the images of the data are "
-            f"{height}x{width} with {channels} channels: {_advice(changes, run)}"
+            f"{height}x{width} with {counted(channels, 'channel')}: {_advice(changes, run)}"
         )
 
 
@@ -99,7 +100,8 @@ def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
     images = len(dataset.train.labels)
     if config.batch_size > images:
         raise ConfigError(
-            f"train.batch_size={config.batch_size} is more than the {images} training images: choose a smaller one"
+            f"train.batch_size={config.batch_size} is more than the {counted(images, 'training image')}: choose a "
+            "smaller one"
         )
     return images // config.batch_size
 

@@ -19,6 +19,7 @@ from typing import Self
 from common.errors import CheckpointError
 from common.files import replace_text
 from common.progress import format_seconds
+from common.text import counted
 from training import checkpoint
 from training.config import Config, load_config
 from training.metrics import shows_top5
@@ -69,7 +70,7 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
         print(f"stopped; go on with:\n{again}")
         return 128 + launcher.signal
     if failures:
-        print(f"{len(failures)} of {len(combinations)} runs failed; try these again with:\n{again}")
+        print(f"{len(failures)} of {counted(len(combinations), 'run')} failed; try these again with:\n{again}")
     return 1 if failures else 0
 
 

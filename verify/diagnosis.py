@@ -288,5 +288,5 @@ def _place(evidence: Evidence) -> str:
         ":" if (low, high) == (0, size - 1) else f"{low}" if low == high else f"{low}:{high + 1}"
         for low, high, size in zip(where.min(axis=0), where.max(axis=0), evidence.shape, strict=True)
     )
-    count = f"; at {len(where)} of {wrong.size} coordinates"
+    count = f"; at {len(where)} of {wrong.size} coordinate{'s' if wrong.size > 1 else ''}"
     return count if set(box) <= set(":, ") else f"{count}, all in [{box}]"

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from common.command import run_command
 from model.layers.attention import ScaledDotProductAttention
+from training.device import choose_device
 
 REPEATS = 10  # calls that are timed together
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args(argv)
+    choose_device("auto")
     shape = (args.batch, args.heads, args.tokens, args.width)
     q, k, v, dmixed = (jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 4))
     exact = own_both(*(x.astype(jnp.float32) for x in (q, k, v, dmixed)))

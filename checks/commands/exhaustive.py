@@ -20,6 +20,7 @@ from common.files import replace_text
 from common.interrupt import StopRequest, leaving_at_once
 from common.paths import require_writable
 from common.progress import format_seconds
+from common.text import counted
 from training.run_folder import RUNS
 from verify.results import WRONG
 
@@ -56,8 +57,9 @@ def _prepare(call: Invocation, state: Path, workers: int) -> ExhaustiveCheck:
         raise call.no_such_case()
     check = ExhaustiveCheck(cases, args.seed, fingerprint(call, point))
     if check.resume(state):
-        print(f"going on from {state}: {check.done:,} of {check.coordinates:,} coordinates are checked")
-    print(f"{check.coordinates:,} coordinates, of each layer by itself and end to end: {check.passes:,} forward passes")
+        print(f"going on from {state}: {check.done:,} of {counted(check.coordinates, 'coordinate')} checked")
+    passes = counted(check.passes, "forward pass", "forward passes")
+    print(f"{counted(check.coordinates, 'coordinate')}, of each layer by itself and end to end: {passes}")
     seconds = check.estimate(workers) * (1 - check.done / check.coordinates)
     budget = "" if args.budget is None else f"; --budget {args.budget}, the start included"
     print(f"about {format_seconds(seconds)} on this device{budget}", flush=True)

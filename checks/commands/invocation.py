@@ -91,8 +91,9 @@ class Invocation:
         show(["", *wrapped([*findings(results), worst_errors(results), report.summary])])
         if report.verdict == WRONG:
             first = next(result.name for result in results if result.wrong)
-            # No state: the saved one belongs to a check of more than this case.
-            again = argparse.Namespace(**{**vars(args), "only": first, "budget": None, "state": None})
+            # No files: those that are written belong to a check of more than this case.
+            no_files = {"state": None, "json": None, "html": None}
+            again = argparse.Namespace(**{**vars(args), "only": first, "budget": None, **no_files})
             print(f"again: {command_line(again)}")
         return EXIT[report.verdict]
 

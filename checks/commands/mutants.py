@@ -8,6 +8,7 @@ from checks.commands.output import show
 from checks.commands.selection import is_selected, nothing_selected
 from checks.mutants import MutantCheck, MutantResult, load_mutants
 from checks.report import mutant_lines
+from common.text import counted
 from verify.results import PASS, WRONG, wrapped
 
 
@@ -29,8 +30,8 @@ def run(call: Invocation) -> int:
     wrong = [result.name for result in trial.baseline if not result.passed]
     report.verdict = WRONG if survived or wrong else PASS
     report.summary = (
-        f"{len(results) - len(survived)} of {len(results)} mutants caught, {len(survived)} survived; without a mutant "
-        f"{len(trial.baseline) - len(wrong)} of {len(trial.baseline)} cases pass. "
+        f"{len(results) - len(survived)} of {counted(len(results), 'mutant')} caught, {len(survived)} survived; "
+        f"without a mutant {len(trial.baseline) - len(wrong)} of {counted(len(trial.baseline), 'case')} pass. "
         f"{time.perf_counter() - start:.0f} s, seed {args.seed}"
     )
     show(["", *wrapped([report.summary])])

@@ -106,4 +106,8 @@ def command_line(args: argparse.Namespace) -> str:
     if full_size(args):
         words += ["--batch", str(args.batch)]
         words += [] if args.exhaustive or args.precision else ["--coordinates", str(args.coordinates)]
-    return shlex.join([*words, "--seed", str(args.seed)])
+    words += ["--seed", str(args.seed)]
+    words += ["--device", args.device] if args.device != "auto" else []
+    for name in ("json", "html"):
+        words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
+    return shlex.join([*words, "--debug"] if args.debug else words)

@@ -1,5 +1,6 @@
 """The exercises, in the order in which the layers build on each other. None requires another."""
 
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -195,8 +196,17 @@ def shapes(exercise: Exercise) -> list[str]:
         asked = dict(zip(exercise.wanted, values, strict=True))
     rows += [("asked for", name, leaf) for name, leaf in flatten(asked).items()]
     width = max(len(name) for _, name, _ in rows)
-    sizes = ", ".join(f"{name}={size}" for name, size in SIZES.items())
+    used = _sizes_of(exercise, {size for _, _, leaf in rows for size in jnp.shape(leaf)})
+    sizes = ", ".join(f"{name}={size}" for name, size in used.items())
     lines = [f"{what:<10} {name:<{width}}  {jnp.shape(leaf)}" for what, name, leaf in rows]
     given = f"cache, {exercise.incoming}" if exercise.is_backward else ", ".join(arguments)
-    return [f"{exercise.title}. Sizes: {sizes}", "", *lines, "",
+    return [f"{exercise.title}{f'. Sizes: {sizes}' if sizes else ''}", "", *lines, "",
             f"{exercise.function}({given}) -> {', '.join(exercise.returns)}"]  # fmt: skip
+
+
+def _sizes_of(exercise: Exercise, dimensions: set[int]) -> dict[str, int]:
+    """The sizes that occur in the exercise: by letter in its file, and by value in its shapes (3 D for qkv)."""
+    letters = set(re.findall(r"\w+", load_answer(exercise.name).stub))
+    if letters & {"H", "HEADS"}:
+        letters |= {"HEADS", "K"}
+    return {name: size for name, size in SIZES.items() if name in letters and {size, 3 * size} & dimensions}

@@ -18,7 +18,7 @@ import numpy as np
 from exercises.machinery.answers import FOLDER, load_answer
 from exercises.machinery.catalogue import EXERCISES, solution_module
 from exercises.machinery.exercise import Exercise, flatten, named_sizes, nearly_equal, unflatten
-from exercises.machinery.runner import NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
 from verify.case import Case, Tensors
 from verify.check import check_case
 from verify.diagnosis import Evidence, diagnose, wrong_shape
@@ -42,6 +42,8 @@ def check(exercise: Exercise, path: Path, reveal: bool = False, measured: bool =
         lines = _Check(exercise, path, reveal).problems(measured)
     except NotWrittenError:
         return Outcome("to do", (f"`{exercise.function}` in {path} is still empty",))
+    except NotStartedError as error:
+        return Outcome("to do", (str(error),))
     except ReaderError as error:
         return Outcome("wrong", tuple(str(error).splitlines()))
     return Outcome("wrong", tuple(lines)) if lines else Outcome("passed")

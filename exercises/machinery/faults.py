@@ -13,7 +13,7 @@ import numpy as np
 from checks.mutants import ROOT, Mutant, mutants_by_name, planted
 from exercises.machinery.answers import load_answer
 from exercises.machinery.checking import Outcome
-from exercises.machinery.runner import NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
 from model.loss import CrossEntropy
 from model.vit import ViT
 from optim.adamw import AdamW
@@ -36,6 +36,8 @@ def check_fault(name: str, path: Path, experiment: bool = True) -> Outcome:
             return Outcome("to do", (*lines, f"`fault` in {path} is still empty"))
     except NotWrittenError:
         return Outcome("to do", (f"`investigate` in {path} is empty",))
+    except NotStartedError as error:
+        return Outcome("to do", (str(error),))
     except ReaderError as error:
         return Outcome("wrong", tuple(str(error).splitlines()))
     wrong = _judged(mutant_of(name), answer)

@@ -47,4 +47,5 @@ class Progress:
         return self.hints[name]
 
     def _save(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # a hint may come before the first exercise is started
         replace_text(self.path, json.dumps({"passed": self.passed, "hints": self.hints}, indent=1) + "\n")

@@ -23,7 +23,11 @@ class ReaderError(Exception):
 
 
 class NotWrittenError(Exception):
-    """The reader has not started this exercise yet."""
+    """The function to be written is still empty."""
+
+
+class NotStartedError(Exception):
+    """There is no file of this exercise in the reader's folder yet."""
 
 
 def read(path: Path) -> str:
@@ -31,7 +35,7 @@ def read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
     except FileNotFoundError:
-        raise ReaderError(f"{path} is missing: python -m exercises reset {path.stem} restores it") from None
+        raise NotStartedError(f"python -m exercises start {path.stem} copies it to {path.parent}") from None
     except UnicodeDecodeError:
         raise ReaderError(f"{path} is not UTF-8 text") from None
 

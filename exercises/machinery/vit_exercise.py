@@ -15,7 +15,7 @@ from exercises.machinery.answers import FOLDER, load_answer
 from exercises.machinery.catalogue import C, D, solution_module
 from exercises.machinery.checking import Outcome, check, example, find_exercise
 from exercises.machinery.exercise import flatten, nearly_equal
-from exercises.machinery.runner import NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -50,6 +50,8 @@ def check_vit(path: Path, reveal: bool = False) -> Outcome:
             raise _failed(error, path.parent) from None
     except NotWrittenError:
         return Outcome("to do", (f"`backward` in {path} is still empty",))
+    except NotStartedError as error:
+        return Outcome("to do", (str(error),))
     except ReaderError as error:
         return Outcome("wrong", tuple(str(error).splitlines()))
 
