@@ -8,7 +8,7 @@ from verify import CaseResult, Plan, check_case
 
 
 def check_layer(
-    layer: Layer, x_shape: tuple[int, ...], seed: int = 0, *, train: bool = False, plan: Plan | None = None
+    layer: Layer, x: tuple[int, ...] | np.ndarray, seed: int = 0, *, train: bool = False, plan: Plan | None = None
 ) -> CaseResult:
     """`verify.check_layer` for a layer of this project: at parameters of its own kind, and with the queries', keys' and
     values' thirds of a `qkv` projection judged separately.
@@ -17,4 +17,4 @@ def check_layer(
         PrecisionError, CheckError: as `verify.check_layer`.
     """
     name = type(layer).__name__
-    return check_case(layer_case(name, layer, x_shape, np.random.default_rng(seed), train=train), seed, plan)
+    return check_case(layer_case(name, layer, x, np.random.default_rng(seed), train=train), seed, plan)

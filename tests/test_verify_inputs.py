@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from verify import CheckError, check_layer
+from verify import CheckError, check, check_layer
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -169,3 +169,27 @@ def test_inputs_that_do_not_fit_are_told() -> None:
 
     with pytest.raises(CheckError, match="NameTaken: q is the name of the input"):
         check_layer(NameTaken(), SHAPES)
+
+
+def test_a_printed_result_has_headings_a_short_repr_and_a_table_for_notebooks() -> None:
+    result = check_layer(Attention(), SHAPES)
+    title, headings, *rows = str(result).splitlines()
+    assert title.startswith("Attention   125 coordinates, ")
+    assert headings.split() == ["tensor", "shape", "complex", "differ.", "Taylor", "verdict"]
+    assert [row.split()[0] for row in rows] == ["scale", "q", "k", "v"]
+    assert [row.index("pass") for row in rows] == [headings.index("verdict")] * 4
+    assert repr(result) == "<CaseResult Attention: pass, 4 tensors, 125 coordinates>"
+    assert repr(result.tensors[1]) == "<TensorResult q, 2 x 3 x 4: pass>"
+    page = result._repr_html_()
+    assert page.count("<tr>") == 5
+    assert "<td>2 x 3 x 4</td>" in page
+
+
+def test_what_did_not_pass_is_explained_within_80_columns_and_escaped_in_a_notebook() -> None:
+    result = check(jnp.sin, np.ones((2, 3)), lambda x, dy: dy, name="f<g")
+    assert repr(result) == "<CaseResult f<g: wrong (x), 1 tensor, 6 coordinates>"
+    assert max(map(len, str(result).splitlines())) <= 80
+    assert "WRONG  f<g: x, shape (2, 3)" in str(result)
+    assert "WRONG  f&lt;g: x, shape (2, 3)" in result._repr_html_()
+    unknown = check(jnp.log, -np.ones(3), lambda x, dy: dy)
+    assert str(unknown).count("the output holds NaN") == unknown._repr_html_().count("the output holds NaN") == 1

@@ -20,6 +20,7 @@ import numpy as np
 
 from verify.case import Case, Tensors
 from verify.errors import WAY_OUT, CheckError, PrecisionError
+from verify.generators import drawn_from, generators
 from verify.probe import Probe
 from verify.programs import NotAnalyticError
 
@@ -63,8 +64,10 @@ class AnyProbe(Probe):
 
     def __init__(self, case: Case, rng: np.random.Generator, **options: Any) -> None:
         self.called: Called | None = None
+        before = generators()
         try:
             super().__init__(case, rng, **options)
+            self.drawn = drawn_from(before)  # the global generator of random numbers that the function drew from
         except CheckError:
             raise
         except Exception as error:  # only the function runs here, and it may raise anything

@@ -12,9 +12,9 @@ from verify.called import to_numpy
 from verify.case import Case, PlainFunction, Regions, Tensors, named
 from verify.check import check_case
 from verify.errors import CheckError
-from verify.layer import Layer, draw_params, layer_case, require_hashable, require_layer
+from verify.layer import Layer, draw_params, layer_case, require_hashable
 from verify.measure import Plan
-from verify.misuse import require_one_argument, require_returned, require_two_arguments
+from verify.misuse import require_like, require_methods, require_one_argument, require_two_arguments
 from verify.results import CaseResult
 from verify.stateful import attributes_kept
 
@@ -41,7 +41,7 @@ def check(
 
     def gradient(x: Any, dy: jax.Array) -> Any:
         if callable(analytic):
-            return require_returned(analytic(x, dy))
+            return require_like(analytic(x, dy), x, "analytic returned {found}, but x is {expected}")
         if dy.shape != ():
             raise CheckError(f"{name} returns an array: give analytic(x, dy), a function of x and the cotangent")
         return jax.tree.map(lambda leaf: dy * leaf, analytic)
@@ -70,7 +70,7 @@ def check_layer(
         PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
         CheckError: there is nothing to differentiate, or the layer cannot be checked.
     """
-    require_layer(layer)
+    require_methods(layer)
     rng, name = np.random.default_rng(seed), type(layer).__name__
     require_hashable(name, layer)
     with attributes_kept(layer):

@@ -40,6 +40,11 @@ class Inputs:
         return forward(params, *arguments, **{self.key: key}) if self.key else forward(params, *arguments, key)
 
     @property
+    def first(self) -> Any:
+        """The structure of the first argument, with numbers in place of arrays."""
+        return jax.tree.unflatten(self.tree, [0] * len(self.names))[0]
+
+    @property
     def count(self) -> int:
         """The number of arguments."""
         return len(self.tree.children())
@@ -102,6 +107,9 @@ def read_inputs(name: str, forward: Callable[..., Any], x: Any) -> tuple[Inputs,
         for argument, one in zip(names, arguments, strict=False)
         for path, leaf in jax.tree_util.tree_leaves_with_path(one, is_leaf=is_one)
     }
+    for argument, leaf in found.items():
+        if not is_one(leaf) or (is_shape(leaf) and min(leaf, default=0) < 0):
+            raise CheckError(f"{name}: {argument} is {leaf!r}: give a shape, as in (3, 4), or an array")
     tree = jax.tree.structure(jax.tree.map(lambda _: 0, tuple(arguments), is_leaf=is_one))
     if key == "" and len(slots) <= len(arguments):
         key = None  # no argument is left for it

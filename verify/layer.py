@@ -14,6 +14,7 @@ from verify.called import to_numpy
 from verify.case import Case, Regions, Tensors, named
 from verify.errors import CheckError
 from verify.inputs import ONE_INPUT, Inputs, is_integer, is_shape, other_input, read_inputs
+from verify.misuse import described, require_like
 
 
 class Layer(Protocol):
@@ -71,31 +72,28 @@ class LayerFunction:
     def _forward(self, params: Any, arguments: tuple[Any, ...], key: Any) -> tuple[Any, Any]:
         found = self.inputs.call(self.layer.forward, params, arguments, key)
         if not isinstance(found, tuple) or len(found) != 2:
-            raise CheckError(f"{_title(self.layer)}: forward must return (y, cache), but it returned {_what(found)}")
+            raise CheckError(
+                f"{_title(self.layer)}: forward must return (y, cache), but it returned {described(found)}"
+            )
         return found
 
     def _split(self, found: Any) -> tuple[Tensors, Any]:
         """The gradients of the inputs by name, and those of the parameters, from what `backward` returned."""
-        count = self.inputs.count
+        title, count = _title(self.layer), self.inputs.count
         if isinstance(found, tuple) and len(found) == count + 1 != 2:
             found = found[:-1], found[-1]  # as in `return dq, dk, dv, grads`
         if not isinstance(found, tuple) or len(found) != 2:
-            raise CheckError(f"{_title(self.layer)}: backward must return (dx, grads), but it returned {_what(found)}")
+            raise CheckError(f"{title}: backward must return (dx, grads), but it returned {described(found)}")
         dx, grads = found
-        return self.inputs.gradients((dx,) if count == 1 else dx, _title(self.layer)), grads
+        if count == 1 and dx is not None:
+            require_like(dx, self.inputs.first, f"{title}: backward returned {{found}} as dx, but x is {{expected}}")
+        params = f"{title}: backward returned {{found}} as grads, but init returns {{expected}}"
+        require_like(grads, template(self.layer), params)
+        return self.inputs.gradients((dx,) if count == 1 else dx, title), grads
 
 
 def _title(layer: Any) -> str:
     return type(layer).__name__
-
-
-def _what(found: Any) -> str:
-    """What a method returned, in words."""
-    if found is None:
-        return "None: is the return missing?"
-    if hasattr(found, "dtype"):
-        return "one array"
-    return f"a {type(found).__name__}{f' of {len(found)}' if hasattr(found, '__len__') else ''}"
 
 
 def other_key(key: Any) -> Any:
@@ -181,12 +179,3 @@ def require_hashable(name: str, layer: Any) -> None:
         else:
             words = "a frozen dataclass is, and so is a class without __eq__"
         raise CheckError(f"{name}: the layer is not hashable: {words}") from None
-
-
-def require_layer(layer: Any) -> None:
-    """Raise CheckError unless `layer` is an object with `init`, `forward` and `backward`."""
-    if isinstance(layer, type):
-        raise CheckError(f"{layer.__name__} is a class: give an object of it, as in {layer.__name__}(...)")
-    missing = [name for name in ("init", "forward", "backward") if not callable(getattr(layer, name, None))]
-    if missing:
-        raise CheckError(f"{_title(layer)} has no {' and no '.join(missing)}: a layer has init, forward and backward")

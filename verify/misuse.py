@@ -40,11 +40,47 @@ def require_two_arguments(analytic: Callable[..., Any]) -> None:
         )
 
 
-def require_returned(gradient: Any) -> Any:
-    """What `analytic` returned. Raise CheckError if it is nothing."""
-    if gradient is None:
-        raise CheckError("analytic returned None: is the return missing?")
-    return gradient
+def require_like(found: Any, expected: Any, words: str) -> Any:
+    """`found`, a gradient of `expected`. Raise CheckError if one of them is a single array and the other is not, or one
+    has names and the other only numbers; `words` say so, with `{found}` and `{expected}` in them."""
+    if not jax.tree.leaves(expected) and not jax.tree.leaves(found):
+        return found
+    kinds = _kind(found), _kind(expected)
+    if found is None or (None not in kinds and kinds[0] != kinds[1]):
+        raise CheckError(words.format(found=described(found), expected=described(expected)))
+    return found
+
+
+def _kind(tree: Any) -> str | None:
+    """Whether a tree is an array, a dict or a sequence; None if it is anything else."""
+    if hasattr(tree, "dtype") or isinstance(tree, int | float):
+        return "array"
+    if isinstance(tree, tuple | list) and not hasattr(tree, "_fields"):
+        return "sequence"
+    return "dict" if isinstance(tree, dict) else None
+
+
+def described(tree: Any) -> str:
+    """What a function returned, in words."""
+    if tree is None:
+        return "None (is the return missing?)"
+    if _kind(tree) == "array":
+        return "one array"
+    return f"a {type(tree).__name__}{f' of {len(tree)}' if hasattr(tree, '__len__') else ''}"
+
+
+def require_methods(layer: Any) -> None:
+    """Raise CheckError unless `layer` is an object with `init`, `forward` and `backward` that take their arguments."""
+    if isinstance(layer, type):
+        raise CheckError(f"{layer.__name__} is a class: give an object of it, as in {layer.__name__}(...)")
+    title = type(layer).__name__
+    missing = [name for name in ("init", "forward", "backward") if not callable(getattr(layer, name, None))]
+    if missing:
+        raise CheckError(f"{title} has no {' and no '.join(missing)}: a layer has init, forward and backward")
+    for name, arguments in (("init", "key"), ("backward", "params, cache, dy")):
+        found = _count(getattr(layer, name), len(arguments.split()))
+        if found is not None:
+            raise CheckError(f"{title}: {name} takes {found}, but is called as {name}({arguments})")
 
 
 def _count(function: Callable[..., Any], wanted: int) -> str | None:

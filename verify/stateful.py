@@ -7,9 +7,8 @@ function that is called is called again.
 A layer that keeps its input outside the cache has the right gradient only if no other forward has come in between.
 """
 
-import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 
 from verify.called import AnyProbe, inner_programs
+from verify.generators import drawn_from, generators
 from verify.measure import Analytic, analytic_gradient
 
 AGAIN = 16  # times that a function is tried that drew from a global generator
@@ -35,6 +35,9 @@ def not_repeatable(probe: AnyProbe) -> str:
         found = _changes(4, lambda: _differs(y, probe.output(), probe.eps))
     else:
         found = _program_changes(probe.jaxpr, probe.trace)
+    if found is None and probe.called is None and probe.drawn:
+        with suppress(Exception), jax.disable_jit():  # a jitted function keeps what it drew when it was compiled
+            found = _program_changes(probe.trace(), probe.trace)
     if found is None:
         return ""
     return f"the function returns something else each time, so f(x) != f(x){found}: {DRAWS}"
@@ -96,18 +99,12 @@ def _changes(times: int, differs: Callable[[], bool]) -> str | None:
     for attempt in range(AGAIN):
         if attempt >= times and not drawn:
             break
-        before = _generators()
+        before = generators()
         differ = differs()
-        drawn = drawn or next((name for name, state in _generators().items() if state != before[name]), "")
+        drawn = drawn or drawn_from(before)
         if differ:
             return f" (it draws from {drawn})" if drawn else ""
     return None
-
-
-def _generators() -> dict[str, Any]:
-    """The states of the global generators of random numbers."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the generator that others draw from
-    return {"np.random": (name, np.asarray(keys).tobytes(), *rest), "random": random.getstate()}
 
 
 def _differs(a: np.ndarray, b: np.ndarray, eps: float, largest: float = 0.0) -> bool:
@@ -183,5 +180,6 @@ def attributes_kept(layer: Any) -> Iterator[None]:
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """The attributes that hold something else now: arrays if there are any, else everything."""
     names = [name for name, value in after.items() if name not in before or before[name] is not value]
+    names = [name for name in names if not any(name.startswith((f"{outer}.", f"{outer}[")) for outer in names)]
     arrays = [name for name in names if any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(after[name]))]
     return arrays or names
