@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from benchmarks import startup
+from common.command import run_command
 from common.errors import UserError
 from exercises import __main__ as exercises
 from training.device import choose_device, describe_device, explained_out_of_memory, keep_compiled_programs
@@ -72,6 +74,16 @@ def test_the_exercises_choose_their_device_like_the_other_commands(
     monkeypatch.setattr(exercises, "choose_device", choose)
     with pytest.raises(UserError, match=r"^auto is asked for"):
         exercises.main(arguments, tmp_path)
+
+
+def test_a_process_of_a_benchmark_that_finds_no_device_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
+    assert run_command(startup.main, ["demo", "--starts", "2"]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("error: JAX_PLATFORMS=nonsense: JAX finds no such device here")
+    assert err.count("\n") == 1
 
 
 def test_out_of_memory_says_what_to_lower() -> None:
