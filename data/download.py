@@ -10,6 +10,7 @@ complete.
 from __future__ import annotations
 
 import argparse
+import difflib
 import hashlib
 import http.client
 import os
@@ -19,9 +20,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from tqdm import tqdm
 
@@ -215,15 +216,23 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, limit: int, bar: t
         bar.update(len(block))
 
 
+def _no_archive(name: str, archives: Mapping[str, Archive]) -> NoReturn:
+    if name in SOURCES:
+        raise DataError(f"{name}: nothing to download: `python train.py data.name={name}` makes it")
+    near = difflib.get_close_matches(name, archives, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(archives))}"
+    raise DataError(f"{name}: no data set of this name can be downloaded; {hint}")
+
+
 def main(argv: Sequence[str]) -> int:
     archives = {name: source.archive for name, source in SOURCES.items() if source.archive is not None}
     parser = argparse.ArgumentParser(prog="python -m data.download", description="Download a data set.")
-    parser.add_argument("dataset", choices=sorted(archives), help="what to download")
+    parser.add_argument("dataset", help=f"what to download: {', '.join(sorted(archives))}")
     parser.add_argument("--to", default="datasets", type=named_path, metavar="DIR", help="parent folder (%(default)s)")
     parser.add_argument("--url", help="another address of the same archive")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
-    archive = archives[options.dataset]
+    archive = archives.get(options.dataset) or _no_archive(options.dataset, archives)
     if options.url:
         archive = archive._replace(url=options.url)
     target = options.to / archive.folder
