@@ -8,8 +8,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.paths import named_path
-from training.aliases import options_called
-from training.config import OPTIONS, SECTIONS
+from training.aliases import option_in, options_called
+from training.config import OPTIONS
 from training.device import CHOICES
 from training.fields import nearest
 from training.presets import describe_options, preset_names
@@ -47,7 +47,7 @@ class CommandParser(argparse.ArgumentParser):
         written = f"{name}={value}" if equals else f"{name} {value}".strip()
         key = name.lstrip("-")
         called = [key] if key in OPTIONS else options_called(key, OPTIONS)
-        meant = [name for name in called if name in self.options or name.partition(".")[0] not in SECTIONS]
+        meant = [text for text in called if text.startswith("--") or option_in(text) in self.options]
         if not meant:
             own = [option[2:] for option in self._option_string_actions if option.startswith("--")]
             near = nearest(key, own, "--help lists the options").replace("did you mean ", "did you mean --")
