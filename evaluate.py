@@ -81,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser(prog="evaluate.py", description="Evaluate a trained model on the validation set.")
+    parser.options = dict.fromkeys(OVERRIDABLE)
     parser.add_argument(
         "arguments",
         nargs="*",

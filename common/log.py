@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from common.command import one_line
 from common.errors import UserError
+from common.streams import printable
 
 
 @contextlib.contextmanager
@@ -50,7 +51,7 @@ class _Log:
     def write(self, text: str) -> None:
         if "\r" not in text:  # a progress bar draws over itself
             with contextlib.suppress(OSError):
-                self._file.write(text.encode("utf-8", errors="backslashreplace"))
+                self._file.write(printable(text).encode("utf-8", errors="backslashreplace"))
 
 
 class _Tee:

@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 OUTPUT, ERROR = "standard output", "standard error"
-LONGEST_WORD, LONGEST = (
-    400,
-    4000,
-)  # characters of a message; paths are shorter, and what was typed by accident may not be
+LONGEST_WORD = 400  # characters of a message; paths are shorter, and what was typed by accident may not be
+LONGEST = 4000  # of a whole message
 
 SIMPLER = str.maketrans({"±": "+-"})  # for characters of our own, where the encoding lacks them
 

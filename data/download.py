@@ -10,11 +10,13 @@ complete.
 from __future__ import annotations
 
 import argparse
+import difflib
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from common import files
 from common.command import run_command
@@ -99,15 +101,23 @@ def _verify(archive: Archive, path: Path, downloaded: bool) -> None:
     )
 
 
+def _no_archive(name: str, archives: Mapping[str, Archive]) -> NoReturn:
+    if name in SOURCES:
+        raise DataError(f"{name}: nothing to download: `python train.py data.name={name}` makes it")
+    near = difflib.get_close_matches(name, archives, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(archives))}"
+    raise DataError(f"{name}: no data set of this name can be downloaded; {hint}")
+
+
 def main(argv: Sequence[str]) -> int:
     archives = {name: source.archive for name, source in SOURCES.items() if source.archive is not None}
     parser = argparse.ArgumentParser(prog="python -m data.download", description="Download a data set.")
-    parser.add_argument("dataset", choices=sorted(archives), help="what to download")
+    parser.add_argument("dataset", help=f"what to download: {', '.join(sorted(archives))}")
     parser.add_argument("--to", default="datasets", type=named_path, metavar="DIR", help="parent folder (%(default)s)")
     parser.add_argument("--url", help="another address of the same archive")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
-    archive = archives[options.dataset]
+    archive = archives.get(options.dataset) or _no_archive(options.dataset, archives)
     if options.url:
         archive = archive._replace(url=options.url)
     was_there = os.path.exists(options.to / archive.folder)  # unlike Path.exists, no error for a name that cannot be

@@ -10,7 +10,7 @@ from common.errors import ConfigError
 from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
-from training.aliases import ELSEWHERE, TARGETS
+from training.aliases import ELSEWHERE, TARGETS, option_in
 from training.config import OPTIONS, SECTIONS, Config, from_yaml, load_config
 from training.presets import CONFIGS, describe_options, option_comments, preset_names
 
@@ -389,7 +389,7 @@ def test_own_files_that_cannot_be_used(tmp_path: Path, text: str, told: str) -> 
 
 def test_every_name_from_elsewhere_leads_to_an_option_that_exists() -> None:
     for target in ELSEWHERE:
-        assert target.startswith("--") or target.split()[0].rstrip(",").partition("=")[0] in OPTIONS, target
+        assert target.startswith("--") or option_in(target) in OPTIONS, target
     own_keys = {option.partition(".")[2].replace("_", "") for option in OPTIONS}
     assert not own_keys & TARGETS.keys()  # an option that is called so here comes first
 

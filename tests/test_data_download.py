@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from common.command import run_command
 from common.errors import DataError
 from data import unpack as unpacking
-from data.download import download
+from data.download import download, main
 from data.fetch import web_address
 from data.registry import SOURCES
 from data.source import Archive
@@ -507,3 +508,16 @@ def test_the_command_fails_in_one_line(server: Server, packed: bytes, tmp_path: 
     assert (done.returncode, done.stdout) == (2, "")
     assert re.search(rf"^error: {re.escape(server.url)}: the server's file has", done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tiny-imagenet", "no data set of this name can be downloaded; did you mean tiny_imagenet?"),
+        ("cifar", "choose from tiny_imagenet"),
+        ("shapes", "nothing to download"),
+    ],
+)
+def test_an_unknown_data_set_is_refused(name: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(main, [name]) == 2
+    assert told in capsys.readouterr().err

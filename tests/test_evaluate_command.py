@@ -248,6 +248,12 @@ def test_a_checkpoint_from_elsewhere_is_refused(call: Call, copy: Path) -> None:
     assert_refused(call(evaluate.main, copy), r"best\.npz: of another model: it lacks .*; it also has params/W\.")
 
 
+def test_no_option_is_advised_that_would_be_refused(call: Call) -> None:
+    told = r"--num-workers 3: options of the configuration are written section\.key=value: data\.workers=3"
+    assert_refused(call(evaluate.main, "--num-workers", "3"), told)
+    assert_refused(call(evaluate.main, "--lr", "3"), "--lr 3: there is no such option; --help lists the options")
+
+
 def test_data_that_are_not_those_of_the_run(call: Call, finished: Path, tmp_path: Path) -> None:
     """Not the advice to change the model, which an evaluation cannot do; and no shapes are drawn for it."""
     ended = call(evaluate.main, finished, "data.root=nowhere")

@@ -87,6 +87,11 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def option_in(target: str) -> str:
+    """The option that a key of ELSEWHERE begins with."""
+    return target.split()[0].rstrip(",").partition("=")[0]
+
+
 def options_called(name: str, options: Mapping[str, object]) -> list[str]:
     """The options that `name`, which is none of them, may stand for: those with this key, else those with this name
     elsewhere. A section before the name is ignored, as it is part of the mistake."""

@@ -3,12 +3,12 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.errors import UserError
 from common.paths import named_path
-from training.aliases import options_called
+from training.aliases import option_in, options_called
 from training.config import OPTIONS
 from training.device import CHOICES
 from training.fields import nearest
@@ -19,7 +19,12 @@ class CommandParser(argparse.ArgumentParser):
     """A parser that explains an unknown option, such as `--lr 1e-3`, by the option of the configuration that is meant.
 
     `parse_args` and `parse_intermixed_args` raise UserError for it. Any other mistake ends the process, as in argparse.
+
+    Attributes:
+        options: those of the configuration that the command takes; it advises no other.
     """
+
+    options: Mapping[str, object] = OPTIONS
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         return self._complete(self.parse_known_args, args, namespace)
@@ -41,10 +46,12 @@ class CommandParser(argparse.ArgumentParser):
             value = "".join(word for word in following if not word.startswith("--") and "=" not in word)
         written = f"{name}={value}" if equals else f"{name} {value}".strip()
         key = name.lstrip("-")
-        meant = [key] if key in OPTIONS else options_called(key, OPTIONS)
+        called = [key] if key in OPTIONS else options_called(key, OPTIONS)
+        meant = [text for text in called if text.startswith("--") or option_in(text) in self.options]
         if not meant:
-            own = [option for option in self._option_string_actions if option.startswith("--")]
-            return f"{written}: there is no such option; {nearest(name, own, '--help lists the options')}"
+            own = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+            near = nearest(key, own, "--help lists the options").replace("did you mean ", "did you mean --")
+            return f"{written}: there is no such option; {near}"
         if meant[0].startswith("--"):
             return f"{written}: there is no such option; did you mean {meant[0]}?"
         shown = [f"{option}={shlex.quote(value)}" if value and option in OPTIONS else option for option in meant]
