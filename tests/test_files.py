@@ -189,7 +189,7 @@ OTHERS = {
     "data/decode.py",  # its rows of an array in such a folder
     "training/checkpoint.py",  # a member of an archive
     "exercises/machinery/workspace.py",  # backups of the reader's, moved as they are
-    "data/download.py",  # a part of an archive, which the next attempt continues
+    "data/fetch.py",  # a part of an archive, which the next attempt continues
     "training/metrics.py",  # a line at the end of the file
     "benchmarks/gpu/runner.py",  # the output of a process, while it runs
     "benchmarks/contestants/__main__.py",  # a file of /proc

@@ -23,6 +23,7 @@ from verify.errors import WAY_OUT, CheckError, PrecisionError
 from verify.generators import drawn_from, generators
 from verify.probe import Probe
 from verify.programs import NotAnalyticError
+from verify.traced import primitives
 
 TRACER_ERRORS = (
     jax.errors.ConcretizationTypeError,
@@ -158,22 +159,6 @@ def _one_array(output: Any) -> np.ndarray:
 def _constants(constants: Tensors, convert: Convert) -> Tensors:
     """The constants with their arrays converted; PRNG keys stay JAX's."""
     return jax.tree.map(lambda leaf: convert(leaf) if isinstance(leaf, np.ndarray) else leaf, constants)
-
-
-def primitives(jaxpr: Any) -> Iterator[str]:
-    """The names of all operations of a traced program, those of the programs inside it included."""
-    for equation in jaxpr.eqns:
-        yield equation.primitive.name
-        for inner in inner_programs(equation):
-            yield from primitives(inner)
-
-
-def inner_programs(equation: Any) -> Iterator[Any]:
-    """The programs inside an operation, such as the body of a loop."""
-    for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
-        inner = getattr(inner, "jaxpr", inner)
-        if hasattr(inner, "eqns"):
-            yield inner
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import numpy as np
 from verify.case import Case, Function, Tensors
 from verify.errors import LEAVE_OUT, WAY_OUT, CheckError, PrecisionError
 from verify.programs import Layout, NotAnalyticError, complex_program, gradient_program, real_program, unpack
+from verify.traced import inner_programs
 
 STEPS = 8  # points on a line in one call
 LINES = 32  # lines in one call
@@ -230,7 +231,5 @@ def _narrowed(jaxpr: Any) -> Iterator[str]:
             source, target = equation.invars[0].aval.dtype, equation.outvars[0].aval.dtype
             if source == np.float64 and jnp.issubdtype(target, jnp.floating) and target != np.float64:
                 yield str(target)
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
-            inner = getattr(inner, "jaxpr", inner)
-            if hasattr(inner, "eqns"):
-                yield from _narrowed(inner)
+        for inner in inner_programs(equation):
+            yield from _narrowed(inner)

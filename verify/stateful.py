@@ -16,9 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from verify.called import AnyProbe, inner_programs
+from verify.called import AnyProbe
 from verify.generators import drawn_from, generators
 from verify.measure import Analytic, analytic_gradient
+from verify.traced import inner_programs
 
 AGAIN = 16  # times that a function is tried that drew from a global generator
 EQUATIONS = 400  # a program of so many operations is traced once more, a small one up to four times
