@@ -226,7 +226,9 @@ def test_lower_precision_costs_what_its_digits_say(point: Point) -> None:
     assert 1e-8 < total.errors["float32"] < 1e-5
     assert 1e-3 < total.errors["bfloat16"] < 0.2
     assert 0.98 < total.cosines["bfloat16"] < total.cosines["float32"] <= 1 + 1e-12
-    assert len(precision_lines(rows, every=True)) == len(rows) + 2
+    table = precision_lines(rows, every=True)
+    assert len(table) == len(rows) + 3, "a title of two lines, and the headings"
+    assert max(map(len, table)) <= 80
     assert len(precision_lines(rows, every=False)) < len(rows)
 
 

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from verify import CheckError, check, check_layer
+from verify import CheckError, Plan, check, check_layer
+from verify.results import case_line, case_lines
 
 pytestmark = pytest.mark.usefixtures("float64")
 
+FEW = Plan(coordinates=1)
 IDS = np.array([[1, 2, 2], [0, 4, 1]])
 
 
@@ -183,6 +185,13 @@ def test_a_printed_result_has_headings_a_short_repr_and_a_table_for_notebooks() 
     page = result._repr_html_()
     assert page.count("<tr>") == 5
     assert "<td>2 x 3 x 4</td>" in page
+
+
+def test_a_case_of_a_long_name_fits_80_columns() -> None:
+    result = check(jnp.sin, np.ones((2, 3)), lambda x, dy: dy * jnp.cos(x), name="encoder/block_0/" * 5)
+    assert max(map(len, [*str(result).splitlines(), *case_lines(result), case_line(result)])) <= 80
+    tree = check(lambda t: jnp.sin(t["a" * 70]), {"a" * 70: np.ones((20, 2, 1, 3, 4))}, lambda t, dy: t, plan=FEW)
+    assert max(map(len, str(tree).splitlines())) <= 80
 
 
 def test_what_did_not_pass_is_explained_within_80_columns_and_escaped_in_a_notebook() -> None:

@@ -94,6 +94,24 @@ def test_a_layer_that_keeps_its_input_and_is_wrong_besides_gets_the_diagnosis_of
     assert found["x"] == "scaled by 2"
     assert "outside its cache" in found["gamma"]
 
+    class Square(KeepsInput):
+        """Its dx depends on what it kept, so that only without another forward the pattern can be seen."""
+
+        def init(self, key):
+            return {"W": jax.random.normal(key, (4, 4))}
+
+        def forward(self, params, x, key=None):
+            self.x = x
+            return jnp.tanh(x @ params["W"]), None
+
+        def backward(self, params, cache, dy):
+            d = dy * (1 - jnp.tanh(self.x @ params["W"]) ** 2)
+            return d @ params["W"], {"W": self.x.T @ d}
+
+    found = {t.name: t.diagnosis for t in check_layer(Square(), (3, 4)).wrong}
+    assert found["x"].startswith("W is not transposed")
+    assert "outside its cache (self.x)" in found["W"]
+
 
 def test_a_running_mean_on_self_is_told_and_not_jaxs_error_about_tracers() -> None:
     class Running(Scale):

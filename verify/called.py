@@ -31,7 +31,7 @@ TRACER_ERRORS = (
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
 )
-CALLBACKS = ("pure_callback", "io_callback", "debug_callback")  # primitives that call Python from a compiled program
+CALLBACKS = ("pure_callback", "io_callback")  # primitives that call Python from a compiled program
 Convert = Callable[[Any], Any]
 
 

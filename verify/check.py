@@ -82,8 +82,9 @@ class Checker:
             return
         analytic, words = found
         for i, (part, result) in enumerate(zip(parts, judged, strict=False)):
-            if result.verdict == WRONG and Judge(probe, part, i, analytic, numeric).result().verdict != WRONG:
-                result.diagnosis = words
+            if result.verdict == WRONG:  # what is wrong all the same is explained without that other forward
+                alone = Judge(probe, part, i, analytic, numeric).result()
+                result.diagnosis = alone.diagnosis if alone.verdict == WRONG else words
 
     def _unknown(self, reason: str, parts: list[Part], seconds: float) -> CaseResult:
         """Nothing can be said of the gradient, for this reason."""

@@ -107,8 +107,7 @@ class CaseResult:
 
     def __str__(self) -> str:
         """A table with a row for each tensor, then the details of each that did not pass; 80 columns wide."""
-        title, *rows = case_lines(self)
-        return "\n".join([title, HEADER, *rows, *wrapped(self._details())])
+        return "\n".join([*wrapped([_title(self)]), HEADER, *_rows(self), *wrapped(self._details())])
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
@@ -170,7 +169,11 @@ def case_line(result: CaseResult) -> str:
 def case_lines(result: CaseResult) -> list[str]:
     """One case as rows of a table: its title; for each tensor the largest relative errors of both methods, the lowest
     Taylor rate and the verdict; and what there is to remark."""
-    lines = [_title(result)]
+    return wrapped([_title(result)]) + _rows(result)
+
+
+def _rows(result: CaseResult) -> list[str]:
+    lines = []
     for tensor in result.tensors:
         lines.append(_line(tensor.name, _cells(tensor), _verdict(tensor)))
         lines += [f"    {remark}" for remark in _remarks(tensor)]
