@@ -100,8 +100,8 @@ def dense_backward(layer: Any, x: jax.Array, dy: jax.Array) -> tuple[jax.Array, 
 
 
 def layer_norm(layer: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-    centred = x - x.mean(axis=-1, keepdims=True)  # (..., D)
-    centred = centred - centred.mean(axis=-1, keepdims=True)  # (..., D), without the rounding error of the first mean
+    D, centred = x.shape[-1], x - x.mean(axis=-1, keepdims=True)  # (..., D)
+    centred = (D * centred - centred.sum(axis=-1, keepdims=True)) / D  # (..., D), without the rounding of the mean
     rstd = 1 / jnp.sqrt((centred * centred).mean(axis=-1, keepdims=True) + EPS)  # (..., 1)
     return layer["gamma"] * centred * rstd + layer["beta"], (centred * rstd, rstd)  #                 LN.1, LN.2
 
