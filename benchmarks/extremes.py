@@ -2,9 +2,9 @@
 
     python -m benchmarks.extremes --seeds 100
 
-Each row of the table is one kind of point, drawn anew from each seed and checked with the right gradient, with one
-that is 5% too large, and with one that is wrong in a single coordinate, by a thousandth of the largest. A right
-gradient must not be called wrong, and a wrong one must not pass. (docs/gradcheck.md)
+Each row of the table is one kind of point, drawn anew from each seed and checked with the right gradient. At every
+fifth it is also checked with a gradient that is 5% too large, and with one that is wrong in a single coordinate, by a
+thousandth of the largest. A right gradient must not be called wrong, and a wrong one must not pass. (docs/gradcheck.md)
 """
 
 import argparse
@@ -42,6 +42,7 @@ PLAN = Plan(coordinates=8)
 """The coordinate with the largest gradient of each tensor and others at random; directions see the rest."""
 MODEL = ViT(image_size=4, patch_size=2, d_model=8, heads=2, layers=2, mlp_dim=6, num_classes=3)
 LOSSES = (5.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+EVERY = 5  # seeds, one is checked with the mistakes
 MOST_STEPS = 20_000  # of training, to the last of these losses
 
 
@@ -162,7 +163,7 @@ def verdicts(make: Make, seeds: range) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     for seed in seeds:
         case = make(seed)
-        for kind in KINDS:
+        for kind in KINDS[: None if seed % EVERY == 0 else 1]:
             planted = case if kind == KINDS[0] else replace(case, function=Mistaken(case.function, kind))
             found[kind][check_case(planted, seed, PLAN).verdict] += 1
     return found
