@@ -9,8 +9,8 @@ from data.dataset import Dataset, Split
 def first_classes(dataset: Dataset, count: int | None) -> Dataset:
     """The data set reduced to its first `count` classes, in the order of `class_ids`; None: unchanged.
 
-    Mean, standard deviation and fingerprint stay those of the full data set, so all of its images are decoded once, even
-    for a few classes. The selected images are copied to memory.
+    Mean, standard deviation and fingerprint stay those of the full data set, for which all of its images have to be
+    decoded once. The selected images are copied to memory.
 
     Raises DataError where the data set has fewer classes.
     """
