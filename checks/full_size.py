@@ -33,7 +33,7 @@ from verify.errors import CheckError
 from verify.layer import LayerFunction, template, to_params
 from verify.probe import MULTIPLE, SMALL
 from verify.programs import jit
-from verify.random_rounding import randomly_rounded
+from verify.random_rounding import rounding_change
 from verify.rounding import largest_changes
 
 
@@ -65,7 +65,7 @@ class Point:
     def rounding(self) -> Tensors:
         """By name, how much rounding changes the gradient (see verify/rounding.py)."""
         tensors, rounded = {**self.params, "images": self.images}, _programs(self.model, self.loss).rounded
-        return largest_changes(self.gradients(), lambda seed: rounded(seed, tensors, self.constants, np.float64(1)))
+        return largest_changes(lambda seed: rounded(seed, tensors, self.constants, np.float64(1)))
 
     def value(self) -> float:
         """The loss."""
@@ -94,7 +94,7 @@ def _programs(model: ViT, loss: CrossEntropy) -> _Programs:
     def inputs(params: Params, images: jax.Array, key: Any) -> dict[str, tuple[jax.Array, Any]]:
         return {a.path: (a.x, a.key) for a in activations(model, params, images, key)}
 
-    rounded = jit(randomly_rounded(function.gradient), small)
+    rounded = jit(rounding_change(function.gradient), small)
     return _Programs(jit(function.value, small), jit(function.gradient, small), rounded, jit(inputs, small))
 
 

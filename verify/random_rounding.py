@@ -48,8 +48,19 @@ def randomly_rounded(f: Callable[..., Any]) -> Callable[..., Any]:
     return g
 
 
-def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], seed: jax.Array) -> list[Any]:
-    """The outputs of a traced program."""
+def rounding_change(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`g(seed, *args)`, by how much ROUND.1 changes `f(*args)`, a tree of arrays. `f` is traced once, for both."""
+
+    def g(seed: jax.Array, *args: Any) -> Any:
+        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+        plain, rounded = (_evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), s) for s in (None, seed))
+        return jax.tree.unflatten(jax.tree.structure(shape), [b - a for a, b in zip(plain, rounded, strict=True)])
+
+    return g
+
+
+def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], seed: jax.Array | None) -> list[Any]:
+    """The outputs of a traced program, without ROUND.1 if there is no seed."""
     values: dict[Any, Any] = {}
 
     def read(atom: Any) -> Any:
@@ -63,7 +74,7 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], seed: jax.
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(equation: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
+def _apply(equation: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
     """The outputs of one operation, rounded differently."""
     name = equation.primitive.name
     if name in CALLS:
@@ -81,12 +92,12 @@ def _apply(equation: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
     return [_perturbed(x, seed, 1 if name in CORRECT else UNITS) for x in outputs]
 
 
-def _perturbed(x: Any, seed: jax.Array, units: int) -> Any:
+def _perturbed(x: Any, seed: jax.Array | None, units: int) -> Any:
     """ROUND.1, `units` times as large."""
     dtype = jnp.result_type(x)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         return jax.lax.complex(_perturbed(jnp.real(x), seed, units), _perturbed(jnp.imag(x), seed, units))
-    if not jnp.issubdtype(dtype, jnp.floating):
+    if seed is None or not jnp.issubdtype(dtype, jnp.floating):
         return x
     word = jnp.dtype(f"int{8 * jnp.dtype(dtype).itemsize}")
     # The multiplicative hash of Knuth (TAOCP 3, section 6.4): its highest bit depends on all bits.
@@ -96,7 +107,7 @@ def _perturbed(x: Any, seed: jax.Array, units: int) -> Any:
     return x * jnp.where(bits < 0, 1 + eps, 1 - eps).astype(dtype)
 
 
-def _scan(params: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
+def _scan(params: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
     body, consts, carried = params["jaxpr"], params["num_consts"], params["num_carry"]
 
     def step(carry: Any, x: Any) -> tuple[Any, Any]:
@@ -108,7 +119,7 @@ def _scan(params: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
     return [*last, *ys]
 
 
-def _while(params: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
+def _while(params: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
     test, body, k, n = params["cond_jaxpr"], params["body_jaxpr"], params["cond_nconsts"], params["body_nconsts"]
     of_test, of_body, start = inputs[:k], inputs[k : k + n], inputs[k + n :]
     return jax.lax.while_loop(
@@ -118,7 +129,7 @@ def _while(params: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
     )
 
 
-def _cond(params: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
+def _cond(params: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
     index, *operands = inputs
     branches = [
         lambda *operands, branch=branch: _evaluate(branch.jaxpr, branch.consts, operands, seed)
@@ -127,7 +138,7 @@ def _cond(params: Any, inputs: list[Any], seed: jax.Array) -> Sequence[Any]:
     return jax.lax.switch(index, branches, *operands)
 
 
-_LOOPS: dict[str, Callable[[Any, list[Any], jax.Array], Sequence[Any]]] = {
+_LOOPS: dict[str, Callable[[Any, list[Any], jax.Array | None], Sequence[Any]]] = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,

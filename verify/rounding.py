@@ -19,7 +19,7 @@ from verify.complex_step import step_sizes
 from verify.extended import complex_error, gradient_error, value_error
 from verify.probe import Probe
 from verify.programs import Layout, direction, jit, on_each, unpack
-from verify.random_rounding import randomly_rounded, seeds
+from verify.random_rounding import randomly_rounded, rounding_change, seeds
 
 
 def gradient_rounding(probe: Probe) -> np.ndarray:
@@ -31,7 +31,7 @@ def gradient_rounding(probe: Probe) -> np.ndarray:
     else:
         program = _gradient_program.__wrapped__ if probe.fresh else _gradient_program
         rounded = program(probe.case.function, probe.layout, probe.small)
-        changes = largest_changes(probe.gradient(), lambda seed: rounded(seed, *probe.point))
+        changes = largest_changes(lambda seed: rounded(seed, *probe.point))
     out = np.zeros(probe.n)
     for name in probe.names:
         if name in changes and np.shape(changes[name]) == probe.shapes[name]:
@@ -63,13 +63,13 @@ def complex_rounding(probe: Probe, lines: np.ndarray, sizes: np.ndarray) -> np.n
     return np.where(np.isfinite(out), out, np.inf)
 
 
-def largest_changes(exact: Tensors, again: Callable[[np.ndarray], Tensors]) -> Tensors:
-    """By name, the largest |again(seed) - exact| over the seeds, with the shape of each tensor."""
-    changes = {name: np.zeros(np.shape(array)) for name, array in exact.items()}
+def largest_changes(change: Callable[[np.ndarray], Tensors]) -> Tensors:
+    """By name, the largest |change(seed)| over the seeds, with the shape of each tensor."""
+    found: Tensors = {}
     for seed in seeds():
-        for name, array in jax.device_get(again(seed)).items():
-            np.maximum(changes[name], np.abs(np.asarray(array) - np.asarray(exact[name])), out=changes[name])
-    return changes
+        for name, array in jax.device_get(change(seed)).items():
+            found[name] = np.maximum(found.get(name, 0.0), np.abs(np.asarray(array)))
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -77,7 +77,7 @@ def _gradient_program(function: Function, layout: Layout, small: bool) -> Any:
     def gradient(flat: jax.Array, constants: Tensors, dy: jax.Array) -> Tensors:
         return function.gradient(unpack(flat, layout), constants, dy)
 
-    return jit(randomly_rounded(gradient), small)
+    return jit(rounding_change(gradient), small)
 
 
 @lru_cache(maxsize=64)
@@ -86,7 +86,7 @@ def _value_program(function: Function, layout: Layout, small: bool) -> Any:
         return function.value(unpack(flat, layout), constants)
 
     def change(seed: jax.Array, flat: jax.Array, constants: Tensors, w: jax.Array) -> jax.Array:
-        return jnp.sum(w * (randomly_rounded(f)(seed, flat, constants) - f(flat, constants)))
+        return jnp.sum(w * rounding_change(f)(seed, flat, constants))
 
     return jit(change, small)
 
