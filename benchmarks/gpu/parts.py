@@ -79,8 +79,8 @@ REHEARSAL = Sizes(
     attention=("--batch", "2", "--tokens", "5", "--heads", "2", "--width", "4", "--rounds", "1"),
     limit=0.25,
     products=(("float32 in full", FULL),),
-    trainings=(("train longest", 30.0),),
-    start=28.0,
+    trainings=(("train longest", 120.0),),
+    start=118.0,
 )
 
 
