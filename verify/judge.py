@@ -59,6 +59,9 @@ class Judge:
             result.kinks = int(self.numeric.differences.kinks[self.rows].sum())
         directions = list(self._directions(zero=all(method.note == ZERO for method in found)))
         result.methods = found + self._believed(found, directions, result.kinks)
+        if len(self.rows) < len(self.part.index) and directions and {m.verdict for m in directions} == {INCONCLUSIVE}:
+            for method in found:  # a sample says nothing of the rest
+                method.verdict = INCONCLUSIVE if method.verdict == PASS else method.verdict
         if any(method.note == DOUBT and method.verdict == INCONCLUSIVE for method in found):
             for method in result.methods:  # the directions are not as precise as this contradiction
                 method.verdict = INCONCLUSIVE if method.verdict == PASS else method.verdict
