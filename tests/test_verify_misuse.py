@@ -194,9 +194,9 @@ def test_a_seed_that_is_set_each_time_gives_a_function() -> None:
 
 
 def test_a_backward_that_draws_its_mask_again_is_told_so() -> None:
-    masks = np.random.default_rng(0)
-    for draw in (lambda: masks.random(4) < 0.5, lambda: np.random.random(4) < 0.5):  # noqa: NPY002
-        result = check(lambda x: 2.0 * x, X, lambda x, dy, draw=draw: 2.0 * dy * draw())
+    x, masks = np.tile(X, 16), np.random.default_rng(0)  # masks of so many numbers are never the same by chance
+    for draw in (lambda: masks.random(64) < 0.5, lambda: np.random.random(64) < 0.5):  # noqa: NPY002
+        result = check(lambda x: 2.0 * x, x, lambda x, dy, draw=draw: 2.0 * dy * draw())
         assert result.wrong[0].diagnosis.startswith("the backward returns something else each time"), str(result)
 
 
