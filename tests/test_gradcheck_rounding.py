@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.extremes import points, verdicts
+from benchmarks.extremes import PLAN, points, verdicts
 from checks.full_size import Point, random_point, stage_cases
 from checks.functions import LossFunction, ModelFunction
 from model.layers.class_token_attention import ClassTokenAttention
@@ -239,7 +239,7 @@ def test_a_dropped_imaginary_part_however_small_deceives_nobody(size) -> None:
     assert right.passed, str(right)
     assert "drops an imaginary part" in right.note
     deceived = check(f, X, lambda x, dy: jnp.cos(x) * dy)
-    assert deceived.verdict == ("wrong" if size > 1e-9 else "inconclusive"), str(deceived)
+    assert deceived.verdict == ("wrong" if size > 1e-6 else "inconclusive"), str(deceived)
     if deceived.verdict == "inconclusive":
         assert "contradict each other" in deceived.tensors[0].diagnosis
 
@@ -249,6 +249,12 @@ def test_where_every_gradient_is_zero_nothing_is_proved() -> None:
     assert result.verdict == "inconclusive"
     assert "all gradients here are zero" in result.tensors[0].diagnosis
     assert check(lambda x: jnp.sum(jax.nn.softmax(x)), X, lambda x, dy: 1e-6 * x).verdict == "wrong"
+
+
+def test_where_differences_are_deceived_a_gradient_that_the_complex_step_confirms_is_not_wrong() -> None:
+    """A model at a loss of 1e-7: at one of a hundred points the extrapolated differences are off by 1e-3."""
+    result = check_case(dict(points())["model at a loss of 1e-07"](54), 54, PLAN)
+    assert result.verdict == "inconclusive", str(result)
 
 
 # Sizes near the ends of the range.

@@ -111,10 +111,10 @@ class Judge:
         largest = np.abs(self.g if len(self.a) < len(self.g) else self.a)
         scale = max(_largest(largest), _largest(n))
         own = 4 * self.analytic.spread[self.index].max(initial=0.0)
-        doubtful = self.numeric.doubtful[self.rows] if method == DIFFERENCES else None
+        other = self.numeric.contradicted[self.rows] if method == DIFFERENCES else None
         return judge(
             method, self.a, n, bars + own, scale=scale, eps=self.probe.eps, rounding=rounding + own, skip=at_kink,
-            doubtful=doubtful, where=lambda i: self.part.where(int(self.index[i]), self.probe),
+            other=other, where=lambda i: self.part.where(int(self.index[i]), self.probe),
         )  # fmt: skip
 
     def _directions(self, zero: bool) -> Iterator[MethodResult]:
@@ -145,7 +145,7 @@ class Judge:
         """The directions; those that crossed a kink of the function prove nothing and become inconclusive."""
         every = len(self.rows) == len(self.part.index)
         fine = any(m.verdict == PASS for m in directions + (coordinates if every else []))
-        fine |= every and bool(coordinates) and not any(m.verdict == WRONG for m in coordinates)
+        fine |= every and bool(coordinates) and not any(m.verdict == WRONG or m.note == DOUBT for m in coordinates)
         for method in directions:
             if kinks or (method.method == TAYLOR and method.verdict == WRONG and fine):
                 method.verdict, method.note = INCONCLUSIVE, "crosses a kink"

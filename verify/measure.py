@@ -149,7 +149,7 @@ class Numeric:
     index: np.ndarray
     complex: ComplexEstimates | None
     differences: Estimates | None
-    doubtful: np.ndarray  # (m,), where these two contradict each other
+    contradicted: np.ndarray  # (m,), what the complex step says where the two contradict each other; else NaN
     signs: list[np.ndarray]  # for each part, its direction: plus or minus the typical size at each coordinate
     taylor: np.ndarray | None  # (parts, steps), f(x + h v) - f(x)
     along: ComplexEstimates | None  # derivatives along the directions
@@ -187,7 +187,7 @@ def _measured(
 ) -> Numeric:  # fmt: skip
     directions, lengths = -1 - np.arange(len(parts)), np.array([probe.scale[part.index[0]] for part in parts])
     steps = along = differences = taylor = None
-    doubtful, note = np.zeros(len(index), bool), ""
+    contradicted, note = np.full(len(index), np.nan), ""
     if COMPLEX in plan.methods:
         try:
             every = plan.coordinates is None  # for a sample the second step is not worth its time
@@ -212,6 +212,7 @@ def _measured(
         if steps is not None:
             doubtful = _contradictions(steps, differences, groups[index], 10)
             if doubtful.any():
+                contradicted = np.where(doubtful, steps.values, np.nan)
                 steps = along = None
                 note = (
                     f"no complex step: it contradicts the differences at {int(doubtful.sum())} of {len(index)} "
@@ -222,7 +223,7 @@ def _measured(
                 np.maximum(differences.bars, apart, out=differences.bars)
     if TAYLOR in plan.methods:
         taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1)))
-    return Numeric(index, steps, differences, doubtful, signs, taylor, along, noise, note)
+    return Numeric(index, steps, differences, contradicted, signs, taylor, along, noise, note)
 
 
 def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, count: int | None) -> np.ndarray:

@@ -34,14 +34,15 @@ def rounding_share(eps: float) -> float:
 
 def judge(
     method: str, analytic: np.ndarray, numeric: np.ndarray, bars: np.ndarray, *, scale: float, eps: float,
-    rounding: np.ndarray | float = 0.0, skip: np.ndarray | None = None, doubtful: np.ndarray | None = None,
+    rounding: np.ndarray | float = 0.0, skip: np.ndarray | None = None, other: np.ndarray | None = None,
     where: Callable[[int], tuple[int, ...]] | None = None,
 ) -> MethodResult:  # fmt: skip
     """VERDICT.1, 2 and 4 for the coordinates of one tensor, all (m,); one wrong coordinate makes the tensor wrong.
 
-    `rounding` is the part of the bars that is due to rounding. `skip` marks coordinates without a derivative,
-    `doubtful` those where another method found something else: the gradient must then agree within the bar, and not
-    only to the share. `where(i)` is the index of the i-th coordinate in its tensor.
+    `rounding` is the part of the bars that is due to rounding. `skip` marks coordinates without a derivative. `other`
+    is what another method found where it contradicts this one, else NaN: there the gradient must agree within the bar,
+    and not only to the share; and if it agrees with the other method, nobody knows which is right. `where(i)` is the
+    index of the i-th coordinate in its tensor.
     """
     skip = np.zeros(len(analytic), bool) if skip is None else skip
     known = np.isfinite(numeric) & np.isfinite(bars) & ~skip
@@ -52,8 +53,10 @@ def judge(
     wrong = (errors > np.maximum(bars, share)) | ~np.isfinite(analytic)
     blurred = (bars - rounding > share) | (bars > max(share, rounding_share(eps) * scale))
     doubt = np.zeros(len(errors), bool)
-    if doubtful is not None:
-        doubt = doubtful & ~wrong & ~skip & (errors > np.maximum(4 * bars, tolerance(COMPLEX, eps) * scale))
+    if other is not None:
+        wrong &= ~(np.abs(analytic - other) <= rounding_share(eps) * scale)
+        beyond = errors > np.maximum(4 * bars, tolerance(COMPLEX, eps) * scale)
+        doubt = np.isfinite(other) & beyond & ~wrong & ~skip
     blurred = doubt | blurred & ~wrong & ~skip
     i = int(np.argmax(np.where(wrong, errors, -1.0) if wrong.any() else errors))
     size = norm(numeric[known])
