@@ -37,6 +37,7 @@ OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
 NAME_WIDTH = 29
+LINE = 69  # letters of a name alone in a line of 80 columns
 
 
 def main(argv: Sequence[str]) -> int:
@@ -165,7 +166,7 @@ def format_report(report: dict[str, Any]) -> str:
         lines.append(f"top-5   {report['top5']:.2%}")
     names = short_names(report["per_class"])
     ranked = sorted((c for c in report["per_class"] if c["images"]), key=lambda c: c["accuracy"])
-    classes = [f"  {c['accuracy']:7.2%}  {names[c['wnid']]}" for c in ranked]
+    classes = [f"  {c['accuracy']:7.2%}  {shorten(names[c['wnid']], LINE)}" for c in ranked]
     if len(ranked) <= 2 * SHOWN_CLASSES:
         lines += ["", "classes, the best first", *classes[::-1]]
     else:
@@ -173,25 +174,22 @@ def format_report(report: dict[str, Any]) -> str:
     if report["confused"]:
         lines.append("most confused")
         lines += [
-            f"  {p['images']:4} x  {shorten(names.get(p['label'], p['label']))} taken for "
-            f"{shorten(names.get(p['predicted'], p['predicted']))}"
+            f"  {p['images']:4} x  {shorten(names[p['label_wnid']])} taken for {shorten(names[p['predicted_wnid']])}"
             for p in report["confused"][:SHOWN_PAIRS]
         ]
     return "\n".join(lines)
 
 
 def short_names(per_class: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """By the id of each class: the first of its synonyms, with the id where that is another's too. Where a class is
-    known by its name alone, by that."""
+    """By the id of each class: the first of its synonyms, with the id where that is another's too."""
     first = {c["wnid"]: c["name"].partition(",")[0] for c in per_class}
     shared = [name for name, count in Counter(first.values()).items() if count > 1]
-    names = {wnid: f"{name} ({wnid})" if name in shared else name for wnid, name in first.items()}
-    return {c["name"]: first[c["wnid"]] for c in per_class} | names
+    return {wnid: f"{name} ({wnid})" if name in shared else name for wnid, name in first.items()}
 
 
-def shorten(name: str) -> str:
-    """At most NAME_WIDTH letters, so that two names fit into a line."""
-    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 2]}.."
+def shorten(name: str, width: int = NAME_WIDTH) -> str:
+    """At most `width` letters; NAME_WIDTH leaves room for two names in a line."""
+    return name if len(name) <= width else f"{name[: width - 2]}.."
 
 
 if __name__ == "__main__":

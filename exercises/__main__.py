@@ -1,16 +1,17 @@
 """Write backward passes yourself, and have them checked.
 
-    python -m exercises                    all exercises; an x marks those that are done
-    python -m exercises start [NAME]       copy one, or all, to my_exercises/
-    python -m exercises shapes NAME        what is given, what is cached, what is asked for
-    python -m exercises check [NAME]       check one, or all; --reveal shows the true value too
-    python -m exercises hint NAME          a question, then a picture, then a line of the solution
-    python -m exercises solution NAME      the reference solution, once yours passes
-    python -m exercises reset NAME         restore the file; yours is kept beside it
-    python -m exercises watch              check each file whenever it is saved
+    python -m exercises                   all of them; an x: done
+    python -m exercises start [NAME]      copy it, or all, to my_exercises/
+    python -m exercises shapes NAME       given, cached, asked for
+    python -m exercises check [NAME]      check; --reveal: true values
+    python -m exercises hint NAME         a question, a picture, a line
+    python -m exercises solution NAME     the reference, once yours passes
+    python -m exercises reset NAME        restore it; yours is kept beside
+    python -m exercises watch             check each file when it is saved
 
-Each exercise is a file in which the forward is given and the backward is empty. Take them in any order. You write in
-my_exercises/, which is yours: it is not tracked, and no update of the project touches it.
+Each exercise is a file in which the forward is given and the backward is empty.
+Take them in any order. You write in my_exercises/, which is yours: it is not
+tracked, and no update of the project touches it.
 """
 
 import argparse

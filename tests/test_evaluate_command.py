@@ -158,6 +158,16 @@ def test_two_classes_of_one_name_are_told_apart_in_the_report() -> None:
     assert [(pair["label"], pair["predicted"]) for pair in confused] == [("crane", "crane"), ("crane", "ant")]
 
 
+def test_on_the_terminal_too_two_classes_of_one_first_name_are_told_apart_and_long_names_fit() -> None:
+    result = evaluate.Evaluation(2, 1.5, 0.0, 1.0, evaluate.np.array([0, 1]), evaluate.np.array([1, 0]))
+    classes = evaluate.Classes(("n0", "n1", "n2"), ("crane", "crane, machine", "ant " * 40), (0.5,), (0.2,), "")
+    report = evaluate.make_report(result, classes)
+    report["per_class"][2] |= {"images": 1, "accuracy": 0.0}
+    lines = evaluate.format_report(report).splitlines()
+    assert "     1 x  crane (n0) taken for crane (n1)" in lines
+    assert max(map(len, lines)) <= 80
+
+
 # Which run, which checkpoint.
 
 
