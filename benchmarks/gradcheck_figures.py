@@ -19,10 +19,11 @@ from checks.mutants import mutants_by_name, planted
 from common.command import run_command
 from common.files import replace_text
 from training.device import choose_device
+from verify.analytic import analytic_gradient
 from verify.case import Case
 from verify.complex_step import complex_step
 from verify.differences import richardson
-from verify.measure import analytic_gradient, parts_of, set_directions
+from verify.measure import parts_of, set_directions
 from verify.plot import Points, log_plot
 from verify.probe import Probe
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from verify.analytic import Analytic, analytic_gradient
 from verify.case import Case
 from verify.complex_step import complex_step
 from verify.differences import central_differences, measure_noise
-from verify.measure import Analytic, Part, analytic_gradient, parts_of, set_directions
+from verify.measure import Part, parts_of, set_directions
 from verify.probe import Probe
 from verify.programs import NotAnalyticError
 from verify.results import (
@@ -114,10 +115,10 @@ class ExhaustiveCase:
 
     def measure(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives at these coordinates and their error bars."""
-        scale = self.probe.scale[index]
         if self.method == COMPLEX:
-            found = complex_step(self.probe, index, scale, again=False)
+            found = complex_step(self.probe, index, self.probe.own[index], again=False)
             return found.values, found.bars(np.arange(len(index)))
+        scale = self.probe.scale[index]
         estimates = central_differences(self.probe, index, scale, self.noise, levels=LEVELS, first=FIRST)
         return estimates.values, estimates.bars
 
@@ -140,7 +141,7 @@ class ExhaustiveCase:
         own = 4 * self._own_rounding[self.parts[number].index].max(initial=0.0)
         sizes = self.probe.scale[places]
         if self.method == COMPLEX:
-            return own + 4 * complex_rounding(self.probe, places, sizes)
+            return own + 4 * complex_rounding(self.probe, places, self.probe.own[places])
         if self._value_rounding is None:
             self._value_rounding = value_rounding(self.probe)
         noise = max(self.noise, self._value_rounding)
@@ -217,7 +218,7 @@ def _choose_method(probe: Probe, parts: list[Part], analytic: Analytic, noise: f
     index = np.array([part.index[np.argmax(np.abs(np.nan_to_num(analytic.values[part.index])))] for part in parts])
     scale = probe.scale[index]
     try:
-        steps = complex_step(probe, index, scale, again=False).values
+        steps = complex_step(probe, index, probe.own[index], again=False).values
     except NotAnalyticError:
         return DIFFERENCES
     rough = central_differences(probe, index, scale, noise, levels=LEVELS, first=FIRST)

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from verify.errors import CheckError
+
 Tensors = dict[str, Any]
 """Arrays by name, as in `{"qkv/W": ..., "x": ...}`."""
 
@@ -89,6 +91,13 @@ class PlainFunction:
 
 
 def named(tree: Any) -> Tensors:
-    """The leaves of a tree by their path, as in `qkv/W`; a lone array is called `x`."""
+    """The leaves of a tree by their path, as in `qkv/W`; a lone array is called `x`.
+
+    Raises:
+        CheckError: two leaves get the same name, as in `{"a/b": x, "a": {"b": y}}`.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/") or "x": leaf for path, leaf in leaves}
+    found = {jax.tree_util.keystr(path, simple=True, separator="/") or "x": leaf for path, leaf in leaves}
+    if len(found) < len(leaves):
+        raise CheckError(f"two arrays have the same name ({', '.join(found)}): use keys without / that are not empty")
+    return found

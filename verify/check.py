@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from verify.analytic import analytic_gradient
 from verify.called import AnyProbe
 from verify.case import Case
 from verify.differences import central_differences
 from verify.judge import Judge, broken, judge_all
-from verify.measure import Numeric, Part, Plan, analytic_gradient, measure, measure_again, parts_of
+from verify.measure import Numeric, Part, Plan, measure, measure_again, parts_of
 from verify.misuse import RAISES, leaks_told
 from verify.probe import Probe
 from verify.results import INCONCLUSIVE, PASS, STRUCTURE, WRONG, CaseResult, MethodResult, TensorResult

@@ -56,12 +56,13 @@ def central_differences(
     """
     found = _sweep(probe, lines, scale, noise, levels, first)
     for finer in REFINE:
-        wide = found.bars > ENOUGH * largest_of(np.abs(found.values), groups)
+        wide = ~(found.bars <= ENOUGH * largest_of(np.abs(found.values), groups))
         rough = np.flatnonzero(wide & (found.bars > 2 * found.rounding) | found.kinks)
         if not len(rough):
             break
         again = _sweep(probe, lines[rough], scale[rough], noise, levels, first + finer)
-        near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough])  # not at the kink
+        # Not at the kink but near it: finer steps see no kink, and are precise enough to see one.
+        near = found.kinks[rough] & ~again.kinks & (again.bars < (found.high - found.low)[rough] / 8)
         found.take(rough, again, (again.bars < found.bars[rough]) | near)
     return found
 
@@ -74,21 +75,26 @@ def second_opinion(
 
     Steps that straddle many bends of f, or a pole, can agree by chance, and then the error bar is too narrow. Two
     estimates contradict each other if they differ by ten times both error bars and by this `share` of the largest
-    derivative.
+    derivative. A coordinate that is far smaller than its tensor also gets steps of its own size.
     """
-    for finer in FINER if len(rows) else ():
-        again = _sweep(probe, lines[rows], scale[rows], noise, levels, first + finer)
-        apart = np.abs(again.values - found.values[rows])
+    small = rows[probe.own[lines[rows]] < scale[rows] / 2 ** FINER[0]]
+    tries = [(rows, scale, finer) for finer in FINER]
+    tries += [(small, np.minimum(scale, probe.own[lines]), finer) for finer in (0, FINER[0])]
+    for some, sizes, finer in tries:
+        if not len(some):
+            continue
+        again = _sweep(probe, lines[some], sizes[some], noise, levels, first + finer)
+        apart = np.abs(again.values - found.values[some])
         largest = np.abs(again.values[np.isfinite(again.bars)]).max(initial=0.0)
-        deceived = apart > np.maximum(10 * (again.bars + found.bars[rows]), share * largest)
-        found.take(rows, again, deceived | (again.bars < found.bars[rows]))
+        deceived = apart > np.maximum(10 * (again.bars + found.bars[some]), share * largest)
+        found.take(some, again, deceived | (again.bars < found.bars[some]))
 
 
 def largest_of(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """For each line the largest value in its group."""
+    """For each line the largest finite value in its group."""
     groups = np.zeros(len(values), int) if groups is None else groups
     largest = np.zeros(int(groups.max(initial=0)) + 1)
-    np.maximum.at(largest, groups, values)
+    np.maximum.at(largest, groups, np.nan_to_num(values, posinf=0.0))
     return largest[groups]
 
 
@@ -101,8 +107,7 @@ def measure_noise(probe: Probe, line: int) -> float:
     largest = np.abs(np.diff(values, q)).max() or 1.0  # divided by first: the square of 1e-200 is zero
     squares = np.mean((np.diff(values, q) / largest) ** 2, axis=1).max()  # of two: points in step can miss a ripple
     measured = largest * math.sqrt(math.factorial(q) ** 2 / math.factorial(2 * q) * squares)  # DIFF.4
-    least = probe.eps / 4 * float(np.max(np.abs(probe.w * probe.output()), initial=0.0))
-    return max(float(measured), least, probe.underflow)
+    return max(float(measured), probe.least_noise)
 
 
 def _sweep(probe: Probe, lines: np.ndarray, scale: np.ndarray, noise: float, levels: int, first: int) -> Estimates:
@@ -151,6 +156,6 @@ def _kinks(
     stays = (last > 0.75 * before) & (before > 0.75 * earlier) & (earlier > 0.75 * last)
     kinks = stays & (last > 10 * noise / h[:, -1])
     right, left = plus[:, -1] / h[:, -1], -minus[:, -1] / h[:, -1]
-    # The slopes are uncertain by as much as the last halving of the step changed them.
-    margin = np.abs(right - plus[:, -2] / h[:, -2]) + np.abs(left + minus[:, -2] / h[:, -2])
+    # The slopes are uncertain by as much as the last halving of the step changed them, and by rounding.
+    margin = np.abs(right - plus[:, -2] / h[:, -2]) + np.abs(left + minus[:, -2] / h[:, -2]) + 10 * noise / h[:, -1]
     return kinks, np.minimum(left, right) - margin, np.maximum(left, right) + margin

@@ -38,6 +38,9 @@ def check(
     if callable(analytic):
         require_two_arguments(analytic)
     x = jax.tree.map(to_numpy, x)
+    for size, value in (sizes or {}).items():
+        if not isinstance(value, int | float) or not value:
+            raise CheckError(f"sizes: {size} is {value!r}: give numbers other than 0")
 
     def gradient(x: Any, dy: jax.Array) -> Any:
         if callable(analytic):

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from verify.analytic import Analytic
 from verify.case import Tensors
 from verify.complex_step import complex_step
 from verify.diagnosis import Evidence, diagnose
-from verify.measure import Analytic, Numeric, Part
+from verify.measure import Numeric, Part
 from verify.probe import Probe
 from verify.programs import NotAnalyticError
 from verify.results import (
@@ -96,12 +97,20 @@ class Judge:
         if numeric.differences is not None:  # at a kink any slope between the one-sided ones is accepted
             low, high = numeric.differences.low[rows], numeric.differences.high[rows]
             at_kink = numeric.differences.kinks[rows] & (self.a >= low) & (self.a <= high)
-        if numeric.complex is not None:
-            bars = numeric.complex.bars(rows)
-            yield self._judge(COMPLEX, numeric.complex.values[rows], bars, bars, at_kink)
-        if numeric.differences is not None:
-            found = numeric.differences
-            yield self._judge(DIFFERENCES, found.values[rows], found.bars[rows], found.rounding[rows], at_kink)
+        found, exact = numeric.differences, numeric.complex
+        if found is None or exact is None:
+            apart = np.zeros(len(rows))
+        else:
+            apart = np.abs(exact.values[rows] - found.values[rows])
+        if exact is not None:  # where the differences cannot confirm it, either may be right
+            bars = np.where(numeric.unsettled[rows], np.maximum(exact.bars(rows), apart), exact.bars(rows))
+            yield self._judge(COMPLEX, exact.values[rows], bars, bars, at_kink)
+        if found is not None:  # nor do they convict a gradient that the complex step confirms
+            bars = found.bars[rows]
+            if exact is not None:
+                confirmed = np.abs(self.a - exact.values[rows]) <= rounding_share(self.probe.eps) * _largest(self.a)
+                bars = np.where(confirmed, np.maximum(bars, apart), bars)
+            yield self._judge(DIFFERENCES, found.values[rows], bars, found.rounding[rows], at_kink)
 
     def _judge(
         self, method: str, n: np.ndarray, bars: np.ndarray, rounding: np.ndarray, at_kink: np.ndarray
@@ -146,7 +155,10 @@ class Judge:
         every = len(self.rows) == len(self.part.index)
         fine = any(m.verdict == PASS for m in directions + (coordinates if every else []))
         fine |= every and bool(coordinates) and not any(m.verdict == WRONG or m.note == DOUBT for m in coordinates)
+        unsettled = bool(self.numeric.unsettled[self.rows].any())
         for method in directions:
+            if unsettled and method.verdict == WRONG:
+                method.verdict = INCONCLUSIVE
             if kinks or (method.method == TAYLOR and method.verdict == WRONG and fine):
                 method.verdict, method.note = INCONCLUSIVE, "crosses a kink"
         return directions
@@ -183,7 +195,7 @@ class Judge:
             w = np.zeros_like(self.probe.w)
             w[place] = self.probe.w[place]
             try:
-                alone = complex_step(self.probe, self.index, self.probe.scale[self.index], again=False, w=w)
+                alone = complex_step(self.probe, self.index, self.probe.own[self.index], again=False, w=w)
             except NotAnalyticError:
                 return
             yield name, alone.values.reshape(self.part.shape)

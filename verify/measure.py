@@ -1,4 +1,4 @@
-"""The two sides of a check: the analytic gradient, which is derived by hand, and the numeric one, which is measured.
+"""The numeric side of a check: the derivatives that are measured.
 
 The numeric side does not depend on the analytic one, so one measurement serves a hundred planted mistakes.
 """
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verify.analytic import Analytic
 from verify.case import Region
 from verify.complex_step import ComplexEstimates, complex_step
-from verify.diagnosis import wrong_shape
 from verify.differences import (
     FIRST,
     LEVELS,
@@ -20,15 +20,15 @@ from verify.differences import (
     second_opinion,
 )
 from verify.errors import CheckError
-from verify.misuse import raised
-from verify.probe import MULTIPLE, Probe
+from verify.probe import Probe
 from verify.programs import NotAnalyticError
-from verify.results import COMPLEX, DIFFERENCES, TAYLOR
+from verify.results import COMPLEX, DIFFERENCES, TAYLOR, WRONG
 from verify.rounding import complex_rounding, value_rounding
-from verify.taylor import STEPS
+from verify.taylor import STEPS, taylor_test
 from verify.verdict import tolerance
 
 METHODS = (COMPLEX, DIFFERENCES, TAYLOR)
+SMALL_SHARE = 2.0**-20  # of the typical size of its tensor: a coordinate below is next to nothing
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Plan:
         levels, first: steps of the sweep, see verify/differences.py.
         any_float: check in the precision of the tensors, even if it is not float64.
         curves: at how many steps to record the error of plain central differences, for a figure.
+
+    Raises:
+        CheckError: a value that cannot be, or an unknown method.
     """
 
     coordinates: int | None = None
@@ -49,6 +52,15 @@ class Plan:
     first: int = FIRST
     any_float: bool = False
     curves: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("coordinates", 1), ("levels", 3), ("curves", 0)):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least) and not (name == "coordinates" and value is None):
+                raise CheckError(f"Plan({name}={value!r}): give a whole number, at least {least}")
+        unknown = sorted(set(self.methods) - set(METHODS), key=str)
+        if unknown or not self.methods or isinstance(self.methods, str):
+            raise CheckError(f"Plan(methods={self.methods!r}): give a tuple with any of {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True)
@@ -74,72 +86,10 @@ def parts_of(probe: Probe) -> list[Part]:
         places = np.arange(span.start, span.stop).reshape(shape)
         for label, region in probe.case.regions.get(name, (("", ()),)):
             inside = places[region]
+            if not inside.size:
+                continue  # there is nothing to judge in it
             parts.append(Part(name, f"{name} {label}".strip(), region, inside.shape, inside.ravel()))
     return parts
-
-
-@dataclass(frozen=True)
-class Analytic:
-    """The hand-derived gradient (n,), and its change when it is rounded differently (n,)."""
-
-    values: np.ndarray
-    spread: np.ndarray
-    problems: dict[str, str]  # by tensor, what is wrong even before numbers are compared
-    raised: bool = False  # the backward raised an exception
-
-    def floor(self, index: np.ndarray, largest: float, eps: float) -> float:
-        """A bound on the rounding errors of gradients that are zero by theory; `largest` is the largest of all."""
-        return 10 * float(self.spread[index].max(initial=0.0)) + 4 * eps * largest
-
-
-def analytic_gradient(probe: Probe, rounding: np.ndarray | float = 0.0) -> Analytic:
-    """The gradient, computed twice. It is linear in the cotangent, so that of a multiple differs by rounding only.
-
-    `rounding` (n,) is what is known of its rounding errors otherwise.
-    """
-    values, again = np.zeros(probe.n), np.zeros(probe.n)
-    try:
-        first, second = probe.case.gradients or (probe.gradient(), probe.gradient(MULTIPLE))
-    except CheckError:  # the backward is not what a check takes
-        raise
-    except Exception as error:  # a wrong backward may raise anything
-        return Analytic(values, again, dict.fromkeys(probe.names, raised(error)), raised=True)
-    problems = {name: problem for name in probe.names if (problem := _problem(first.get(name), probe, name))}
-    for name in sorted(first.keys() - set(probe.names)):
-        problems[name] = "there is a gradient of this name, but no such tensor"
-    for name in probe.names:
-        if name not in problems:
-            values[probe.span[name]] = np.ravel(first[name])
-            again[probe.span[name]] = np.ravel(second[name]) / MULTIPLE
-    finite = np.isfinite(values) & np.isfinite(again)
-    change = np.where(finite, np.abs(values - np.where(finite, again, 0.0)), 0.0)
-    spread = np.maximum(change, rounding)
-    largest = np.abs(values[finite]).max(initial=0.0)
-    for name in probe.names:
-        span = probe.span[name]
-        off = change[span].max(initial=0.0)
-        known = 10 * np.max(np.broadcast_to(rounding, (probe.n,))[span], initial=0.0)
-        if off > max(tolerance(DIFFERENCES, probe.eps) * largest, known):  # far beyond rounding
-            problems.setdefault(name, _not_linear(off / largest))
-    return Analytic(values, spread, problems)
-
-
-def _not_linear(share: float) -> str:
-    change = f"it changes by {share:.0e} of the largest gradient where only rounding should"
-    if share < 1e-5:
-        return f"imprecise, as if computed in lower precision, or not linear in the cotangent: {change}"
-    return f"not linear in the cotangent: the backward uses dy in another way than to multiply it; {change}"
-
-
-def _problem(gradient: object, probe: Probe, name: str) -> str | None:
-    if gradient is None:
-        return "there is no gradient for it"
-    found = np.asarray(gradient)
-    if found.shape != probe.shapes[name]:
-        return wrong_shape(found.shape, probe.shapes[name])
-    if found.dtype != probe.dtype:
-        return f"its gradient is {found.dtype}, it is {probe.dtype}"
-    return None
 
 
 @dataclass(frozen=True)
@@ -149,6 +99,7 @@ class Numeric:
     index: np.ndarray
     complex: ComplexEstimates | None
     differences: Estimates | None
+    unsettled: np.ndarray  # (m,), where f changes too quickly for differences to confirm the complex step
     contradicted: np.ndarray  # (m,), what the complex step says where the two contradict each other; else NaN
     signs: list[np.ndarray]  # for each part, its direction: plus or minus the typical size at each coordinate
     taylor: np.ndarray | None  # (parts, steps), f(x + h v) - f(x)
@@ -169,7 +120,9 @@ class Numeric:
 def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.Generator, plan: Plan) -> Numeric:
     """Measure what the plan asks for. Of `analytic` only the place of the largest gradients is used."""
     index = _choose(parts, analytic, rng, plan.coordinates)
-    signs = [probe.scale[part.index] * rng.choice([-1.0, 1.0], size=len(part.index)) for part in parts]
+    # A coordinate that is next to nothing is moved by its own size: beyond it may be another branch, or a pole.
+    moved = np.where(probe.own < SMALL_SHARE * probe.scale, probe.own, probe.scale)
+    signs = [moved[part.index] * rng.choice([-1.0, 1.0], size=len(part.index)) for part in parts]
     set_directions(probe, parts, signs, rng)
     return _measured(probe, parts, index, signs, measure_noise(probe, -1 - len(parts)), plan)
 
@@ -177,24 +130,25 @@ def measure(probe: Probe, parts: list[Part], analytic: Analytic, rng: np.random.
 def measure_again(probe: Probe, parts: list[Part], first: Numeric, plan: Plan) -> Numeric:
     """Measure the same with error bars that know every rounding (see verify/rounding.py)."""
     set_directions(probe, parts, first.signs, np.random.default_rng(0))
-    noise = max(first.noise, value_rounding(probe))
-    return _measured(probe, parts, first.index, first.signs, noise, plan, rounded=True)
+    return _measured(probe, parts, first.index, first.signs, first.noise, plan, rounding=value_rounding(probe))
 
 
 def _measured(
     probe: Probe, parts: list[Part], index: np.ndarray, signs: list[np.ndarray], noise: float, plan: Plan, *,
-    rounded: bool = False,
+    rounding: float | None = None,
 ) -> Numeric:  # fmt: skip
-    directions, lengths = -1 - np.arange(len(parts)), np.array([probe.scale[part.index[0]] for part in parts])
+    """`rounding` is the noise of the value by random rounding, if all rounding errors are to be known."""
+    quiet, noise = rounding, max(noise, rounding or 0.0)
+    directions, lengths = -1 - np.arange(len(parts)), np.array([np.abs(v).min() for v in signs])
     steps = along = differences = taylor = None
-    contradicted, note = np.full(len(index), np.nan), ""
+    unsettled, contradicted, note = np.zeros(len(index), bool), np.full(len(index), np.nan), ""
     if COMPLEX in plan.methods:
         try:
             every = plan.coordinates is None  # for a sample the second step is not worth its time
-            steps = complex_step(probe, index, probe.scale[index], again=every)
+            steps = complex_step(probe, index, probe.own[index], again=every)
             along = complex_step(probe, directions, lengths, again=every)
-            if rounded:
-                steps = steps.with_spread(complex_rounding(probe, index, probe.scale[index]))
+            if rounding is not None:
+                steps = steps.with_spread(complex_rounding(probe, index, probe.own[index]))
                 along = along.with_spread(complex_rounding(probe, directions, lengths))
         except NotAnalyticError as error:
             steps, note = None, f"no complex step: the forward {error}"
@@ -202,13 +156,11 @@ def _measured(
         groups = np.zeros(probe.n, np.int32)
         for number, part in enumerate(parts):
             groups[part.index] = number
-        where = (probe, index, probe.scale[index], noise)
-        differences = central_differences(*where, levels=plan.levels, first=plan.first, groups=groups[index])
-        doubted = np.arange(len(index))
-        if steps is not None:
-            doubted = np.flatnonzero(_contradictions(steps, differences, groups[index], 1))
-        share = tolerance(DIFFERENCES, probe.eps)
-        second_opinion(differences, doubted, *where, share=share, levels=plan.levels, first=plan.first)
+        differences = _differences(probe, index, groups[index], noise, plan, steps)
+        if quiet and 4 * quiet < noise:
+            # Points that are close for a tensor may not be close for its smallest number. Then what was measured there
+            # is not noise, and steps that are too large for that number seemed to be the best.
+            unsettled = _widen(differences, _differences(probe, index, groups[index], quiet, plan, steps))
         if steps is not None:
             doubtful = _contradictions(steps, differences, groups[index], 10)
             if doubtful.any():
@@ -223,7 +175,42 @@ def _measured(
                 np.maximum(differences.bars, apart, out=differences.bars)
     if TAYLOR in plan.methods:
         taylor = probe.differences(directions, np.tile(STEPS, (len(parts), 1)))
-    return Numeric(index, steps, differences, contradicted, signs, taylor, along, noise, note)
+        if steps is not None and along is not None and differences is not None:
+            unknown = np.isin(np.arange(len(parts)), groups[index][~np.isfinite(differences.bars)])
+            if any(_unconfirmed(along, taylor, noise, k) for k in map(int, np.flatnonzero(unknown))):
+                steps = along = None
+                note = (
+                    "no complex step: it contradicts the values along a direction, and the differences are not finite"
+                )
+    return Numeric(index, steps, differences, unsettled, contradicted, signs, taylor, along, noise, note)
+
+
+def _differences(
+    probe: Probe, index: np.ndarray, groups: np.ndarray, noise: float, plan: Plan, steps: ComplexEstimates | None
+) -> Estimates:
+    """The differences, with a second opinion where they are doubted."""
+    where = (probe, index, probe.scale[index], noise)
+    found = central_differences(*where, levels=plan.levels, first=plan.first, groups=groups)
+    doubted = np.arange(len(index))
+    if steps is not None:
+        doubted = np.flatnonzero(~np.isfinite(found.bars) | _contradictions(steps, found, groups, 1))
+    share = tolerance(DIFFERENCES, probe.eps)
+    second_opinion(found, doubted, *where, share=share, levels=plan.levels, first=plan.first)
+    return found
+
+
+def _widen(found: Estimates, other: Estimates) -> np.ndarray:
+    """Let the error bars reach another estimate where it contradicts what was found; returns where it does, (m,)."""
+    apart = np.abs(found.values - other.values)
+    contradicts = apart > found.bars + other.bars  # not where either is unknown
+    found.bars[contradicts] = apart[contradicts]
+    return contradicts
+
+
+def _unconfirmed(along: ComplexEstimates, taylor: np.ndarray, noise: float, k: int) -> bool:
+    """Whether the derivative along the k-th direction fails the Taylor test, as a gradient like it would."""
+    slope, bar = float(along.values[k]), float(along.bars(np.array([k]))[0])
+    return taylor_test(taylor[k], slope, abs(slope), noise, bar, along.eps).verdict == WRONG
 
 
 def _choose(parts: list[Part], analytic: Analytic, rng: np.random.Generator, count: int | None) -> np.ndarray:

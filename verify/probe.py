@@ -55,18 +55,20 @@ class Probe:
         self.dtype = _float_type(case, any_float)
         flat = np.concatenate([np.ravel(np.asarray(a)).astype(self.dtype) for a in case.tensors.values()])
         self.scale = np.concatenate([np.full(np.size(a), _typical_size(np.asarray(a))) for a in case.tensors.values()])
+        self.own = np.abs(flat).astype(np.float64)  # the size of each coordinate, where it is not nearly zero
+        self.own = np.where(self.own > 2.0**30 * self.tiny, np.minimum(self.own, self.scale), self.scale)
 
         for name, array in case.tensors.items():
             if not np.isfinite(np.asarray(array)).all():
                 raise CheckError(f"{case.name}: {name} holds NaN or infinity: give a point at which f has a derivative")
-            if self.scale[self.span[name]].min(initial=1.0) < self.tiny * 2.0**30:
+            if self.scale[self.span[name]].min(initial=1.0) < self.tiny * min(2.0**30, 1 / self.eps):
                 raise CheckError(f"{case.name}: {name} is so near zero that steps from it underflow: scale it up")
         layout = self.layout = tuple(self.shapes.items())
         self.jaxpr, output = _output(case.function, layout, flat, case.constants, any_float)
         self.output_shape = output.shape
         if case.gradients is not None:
             w = np.ones(output.shape)
-        self.w = np.asarray(rng.normal(size=output.shape) if w is None else w, self.dtype)
+        self.w = self._cotangent(rng.normal(size=output.shape) if w is None else w)
         if self.w.shape != output.shape:
             raise CheckError(f"{case.name}: the cotangent has shape {self.w.shape}, the output {output.shape}")
         if not self.w.size:
@@ -84,6 +86,15 @@ class Probe:
         make = gradient_program.__wrapped__ if fresh else gradient_program
         self._gradient = make(case.function, layout, small)
 
+    def _cotangent(self, w: Any) -> np.ndarray:
+        try:
+            array = np.asarray(w)
+            if np.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array):
+                return array.astype(self.dtype)
+        except (TypeError, ValueError):  # of what is no array
+            pass
+        raise CheckError(f"{self.case.name}: the cotangent must be an array of real numbers like the output")
+
     @property
     def eps(self) -> float:
         """Spacing of the numbers next to 1."""
@@ -98,6 +109,11 @@ class Probe:
     def underflow(self) -> float:
         """The error of `<w, f>` if each output is off by some numbers that are set to zero."""
         return 16 * self.tiny * float(np.abs(self.w).sum(dtype=np.float64))
+
+    @property
+    def least_noise(self) -> float:
+        """The rounding error of `<w, f>` if nothing is rounded but its largest term."""
+        return max(self.eps / 4 * float(np.max(np.abs(self.w * self.output()), initial=0.0)), self.underflow)
 
     def point_rounding(self, size: np.ndarray) -> np.ndarray:
         """The rounding error of x + h v, where x and v are of this size."""
@@ -216,6 +232,10 @@ def _output(function: Function, layout: Layout, flat: np.ndarray, constants: Ten
     jaxpr, output = traced(flat, constants)
     if not isinstance(output, jax.ShapeDtypeStruct):
         raise CheckError(f"the function must return one array, not {type(output).__name__}")
+    if not jnp.issubdtype(output.dtype, jnp.floating):
+        raise CheckError(
+            f"the output is {output.dtype}: return real floating-point numbers, such as real and imaginary part"
+        )
     if not any_float:
         if output.dtype != np.float64:
             raise PrecisionError(f"the output is {output.dtype}: {WAY_OUT}")

@@ -65,7 +65,7 @@ def on_each(f: Callable[[Any], jax.Array], rows: Any, together: bool) -> jax.Arr
 def real_program(function: Function, layout: Layout, small: bool, together: bool) -> Any:
     def program(flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> Any:
         def f(point: jax.Array) -> jax.Array:
-            return function.value(unpack(point, layout), constants)
+            return jnp.asarray(function.value(unpack(point, layout), constants))  # f may return a Python number
 
         y = f(flat)
 
@@ -83,7 +83,7 @@ def complex_program(function: Function, layout: Layout, small: bool, together: b
     def program(flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> jax.Array:
         def derivative(line: tuple[jax.Array, jax.Array]) -> jax.Array:
             point = flat + 1j * (line[1] * direction(line[0], table))
-            y = function.value(unpack(point, layout), constants)
+            y = jnp.asarray(function.value(unpack(point, layout), constants))
             if not jnp.issubdtype(y.dtype, jnp.complexfloating):
                 raise NotAnalyticError(f"drops the imaginary part: its output is {y.dtype}")
             return jnp.sum(w * y.imag) / line[1]

@@ -21,10 +21,10 @@ SEEDS = 8  # how often a result is computed anew
 # Operations whose result is exact, or a copy of one of their inputs.
 EXACT = frozenset(
     """abs argmax argmin argsort bitcast_convert_type broadcast broadcast_in_dim ceil clamp complex concatenate conj
-    copy copy_p device_put dynamic_slice dynamic_update_slice eq floor gather ge gt imag iota is_finite le lt max
-    min ne neg not optimization_barrier pad random_bits random_fold_in random_seed random_split random_unwrap
-    random_wrap real reduce_and reduce_max reduce_min reduce_or reshape rev round scatter select_n sign slice sort
-    split squeeze stop_gradient transpose""".split()  # noqa: SIM905 (one to a line they would fill a page)
+    copy copy_p cummax cummin device_put dynamic_slice dynamic_update_slice eq floor gather ge gt imag iota
+    is_finite le lt max min ne neg not optimization_barrier pad random_bits random_fold_in random_seed random_split
+    random_unwrap random_wrap real reduce_and reduce_max reduce_min reduce_or reshape rev round scatter scatter-max
+    scatter-min scatter_max scatter_min select_n sign slice sort split squeeze stop_gradient top_k transpose""".split()  # noqa: SIM905 (one to a line they would fill a page)
 )
 # Operations that add up many numbers: an error is relative to the terms, not to the sum.
 SUMS = frozenset({"conv_general_dilated", "cumsum", "dot_general", "reduce_sum", "reduce_window_sum", "scatter-add"})
@@ -59,9 +59,16 @@ def rounding_change(f: Callable[..., Any]) -> Callable[..., Any]:
     return g
 
 
-def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], seed: jax.Array | None) -> list[Any]:
-    """The outputs of a traced program, without ROUND.1 if there is no seed."""
+def _evaluate(
+    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], seed: jax.Array | None, given: Sequence[bool] | None = None
+) -> list[Any]:
+    """The outputs of a traced program, without ROUND.1 if there is no seed.
+
+    What depends on none of the arguments that are `given` (all by default) is left as it is: it may be a place in an
+    array that was computed as a float.
+    """
     values: dict[Any, Any] = {}
+    depends = {v for v, is_given in zip(jaxpr.invars, given or [True] * len(args), strict=True) if is_given}
 
     def read(atom: Any) -> Any:
         return atom.val if hasattr(atom, "val") else values[atom]
@@ -69,18 +76,21 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], seed: jax.
     values.update(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, args, strict=True))
     for equation in jaxpr.eqns:
-        outputs = _apply(equation, [read(atom) for atom in equation.invars], seed)
+        inputs = [read(atom) for atom in equation.invars]
+        flags = [not hasattr(atom, "val") and atom in depends for atom in equation.invars]
+        outputs = _apply(equation, inputs, flags, seed if any(flags) else None)
         values.update(zip(equation.outvars, outputs, strict=True))
+        depends.update(equation.outvars if any(flags) else ())
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(equation: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
+def _apply(equation: Any, inputs: list[Any], given: list[bool], seed: jax.Array | None) -> Sequence[Any]:
     """The outputs of one operation, rounded differently."""
     name = equation.primitive.name
     if name in CALLS:
         inner = next(value for value in equation.params.values() if hasattr(getattr(value, "jaxpr", value), "eqns"))
-        return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, seed)
-    if name in ("scan", "while", "cond"):
+        return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, seed, given)
+    if name in _LOOPS:
         return _LOOPS[name](equation.params, inputs, seed)
     products = name in ("mul", "div") and any(jnp.iscomplexobj(x) for x in inputs)  # of complex numbers: sums
     if name in SUMS or products:

@@ -6,7 +6,7 @@ Functions that are called, and not traced, are compared with themselves in exten
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from verify.extended import complex_error, gradient_error, value_error
 from verify.probe import Probe
 from verify.programs import Layout, direction, jit, on_each, unpack
 from verify.random_rounding import randomly_rounded, rounding_change, seeds
+from verify.verdict import norm
 
 
 def gradient_rounding(probe: Probe) -> np.ndarray:
@@ -31,22 +32,25 @@ def gradient_rounding(probe: Probe) -> np.ndarray:
     else:
         program = _gradient_program.__wrapped__ if probe.fresh else _gradient_program
         rounded = program(probe.case.function, probe.layout, probe.small)
-        changes = largest_changes(lambda seed: rounded(seed, *probe.point))
+        changes = _tried(lambda: largest_changes(lambda seed: rounded(seed, *probe.point)), {})
     out = np.zeros(probe.n)
     for name in probe.names:
         if name in changes and np.shape(changes[name]) == probe.shapes[name]:
             out[probe.span[name]] = np.ravel(changes[name])
+    if isinstance(probe, AnyProbe) and not probe.gradient_is_traced:
+        # Extended precision may lose the same digits. But <w, f> itself is not more exact than eps, nor is its slope.
+        out = np.maximum(out, probe.eps * norm(probe.w * probe.output()) / probe.scale)
     return np.where(np.isfinite(out), out, 0.0)
 
 
 def value_rounding(probe: Probe) -> float:
-    """The standard deviation of the rounding errors of `<w, f>` at the point."""
+    """The standard deviation of the rounding errors of `<w, f>` at the point; 0 if it cannot be measured."""
     if isinstance(probe, AnyProbe) and probe.called is not None:
         return value_error(probe)
     program = _value_program(probe.case.function, probe.layout, probe.small)
-    changes = np.array([float(program(seed, *probe.point)) for seed in seeds()])
-    largest = float(np.abs(changes).max())
-    return largest * float(np.sqrt(np.mean((changes / largest) ** 2))) if np.isfinite(largest) and largest else largest
+    changes = np.array(_tried(lambda: [float(program(seed, *probe.point)) for seed in seeds()], [0.0]))
+    found = norm(changes) / np.sqrt(len(changes))
+    return max(found, probe.least_noise) if np.isfinite(found) and found else 0.0
 
 
 def complex_rounding(probe: Probe, lines: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -58,9 +62,22 @@ def complex_rounding(probe: Probe, lines: np.ndarray, sizes: np.ndarray) -> np.n
     out, h = np.empty(len(lines)), step_sizes(probe, lines, sizes)
     for rows, batch in probe.batches(lines):
         steps = probe.padded(h[rows], (len(batch),), fill=1.0)
-        found = [program(seed, flat, constants, w, batch, probe.directions, steps) for seed in seeds()]
+        args = (flat, constants, w, batch, probe.directions, steps)
+        found = _tried(partial(_at_each_seed, program, args), np.zeros((1, len(batch))))
         out[rows] = np.ptp(np.asarray(found), axis=0)[: rows.stop - rows.start]
     return np.where(np.isfinite(out), out, np.inf)
+
+
+def _at_each_seed(program: Any, args: tuple[Any, ...]) -> list[Any]:
+    return [program(seed, *args) for seed in seeds()]
+
+
+def _tried(measured: Callable[[], Any], unknown: Any) -> Any:
+    """What a measurement returns, or `unknown` if there is an operation in it that cannot be run by itself."""
+    try:
+        return measured()
+    except Exception:  # JAX's own, of any kind: its operations are not made for this
+        return unknown
 
 
 def largest_changes(change: Callable[[np.ndarray], Tensors]) -> Tensors:

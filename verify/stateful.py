@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from verify.analytic import Analytic, analytic_gradient
 from verify.called import AnyProbe
 from verify.generators import drawn_from, generators
-from verify.measure import Analytic, analytic_gradient
 from verify.traced import inner_programs
 
 AGAIN = 16  # times that a function is tried that drew from a global generator
