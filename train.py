@@ -12,6 +12,7 @@ section.key=value. Folders that are not absolute, runs/ and datasets/ too, are i
 """
 
 import argparse
+import contextlib
 import dataclasses
 import shlex
 import sys
@@ -32,6 +33,7 @@ from training.config import Config, load_config
 from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
 from training.huge_pages import restart_with_huge_pages
+from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, check_padding, load_dataset, steps_per_epoch
 from training.size import check_size
@@ -55,29 +57,48 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     if args.sweep or args.vary or (args.resume and is_sweep(args.resume)):
         return sweep(args)
-    run = RunFolder.open(args.resume) if args.resume else None
-    config = run.read_config(args.arguments, RESUMABLE) if run else load_config(*preset_of(args), args.config)
+    command = shlex.join(["python", "train.py", *argv])
+    if args.resume:
+        if is_stopped_before_its_options(args.resume) and logged_arguments(args.resume):
+            return begin_anew(args)
+        run = RunFolder.open(args.resume)
+        with contextlib.nullcontext() if args.summary else run.lock():  # so that nobody changes what is read
+            return begin_or_resume(args, run.read_config(args.arguments, RESUMABLE), run, command)
+    return begin_or_resume(args, load_config(*preset_of(args), args.config), None, command)
+
+
+def begin_anew(args: argparse.Namespace) -> int:
+    """Begin a run that was stopped before it had its options. Its log has them."""
+    began = logged_arguments(args.resume) or []
+    command = [*began, *args.arguments, "--run", str(args.resume), "--device", args.device]
+    print(f"{args.resume}: stopped before it began; it begins with the arguments in its {LOG}")
+    if parse_arguments(command).resume:
+        raise UserError(f"{args.resume / CONFIG}: missing; the run cannot go on without its options")
+    return main(command)
+
+
+def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder | None, command: str) -> int:
+    """Train with this configuration: `resumed`, which is locked, or a new run."""
     if args.summary:
         print(format_summary(summarize(config.model)))
         return 0
-
     device = choose_device(args.device)
     keep_compiled_programs()
     check_memory(config, device)
-    if run:
-        run.require_checkpoint()
+    if resumed:
+        resumed.require_checkpoint()
     else:
         RunFolder.require_new(args.run)
-    dataset = load_dataset(config.data, draw=run is None)
-    check_data(config, dataset, run)
-    run = run or RunFolder.create(config.preset, args.run)
-    command = shlex.join(["python", "train.py", *argv])
-    with run.lock(), run.log(command), StopRequest("no step is made") as stop:
+    dataset = load_dataset(config.data, draw=resumed is None)
+    check_data(config, dataset, resumed)
+    run = resumed or RunFolder.create(config.preset, args.run, files={CONFIG: config.to_yaml()})
+    lock = contextlib.nullcontext() if resumed else run.lock()
+    with lock, run.log(command), StopRequest("no step is made") as stop:
         write_description(run, config, dataset)
         try:
             if config.train.minutes is not None:
                 config = fix_steps(run, config, dataset, device, stop)
-            return train(Trainer(run, config, dataset, device), stop, bool(args.resume), args.brief)
+            return train(Trainer(run, config, dataset, device), stop, bool(resumed), args.brief)
         except Stopped as stopped:
             assert stop.signal is not None
             print(f"stopped after step {stopped.step}")
