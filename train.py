@@ -24,7 +24,7 @@ import jax
 
 from common.command import run_command
 from common.errors import UserError
-from common.interrupt import StopRequest
+from common.interrupt import StopRequest, stop_at_end_of_input
 from common.paths import named_path
 from common.text import counted
 from data.dataset import Dataset
@@ -216,4 +216,5 @@ def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
 
 if __name__ == "__main__":
     restart_with_huge_pages()
+    stop_at_end_of_input()
     sys.exit(run_command(main))

@@ -170,6 +170,16 @@ class RunFolder:
                 "wait for it, stop it, or choose another folder"
             ) from None
 
+    def locked_by(self) -> int | None:
+        """The id of the process that holds the lock, 0 if it is unknown; None: nobody does."""
+        if not (self.path / LOCK).exists():
+            return None
+        try:
+            with locked(self.path / LOCK, wait=False):
+                return None
+        except LockedError as error:
+            return error.holder or 0
+
     def require_checkpoint(self) -> None:
         """Raises UserError if a checkpoint to resume from was there and is gone. A run that was stopped before its
         first checkpoint passes: it has nothing that could be lost."""
