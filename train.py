@@ -28,15 +28,18 @@ from common.interrupt import StopRequest, stop_at_end_of_input
 from common.paths import named_path
 from common.text import counted
 from data.dataset import Dataset
+from model.layers.patch_embedding import height_width
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
+from training.feed import default_steps, stays_on_device
 from training.huge_pages import restart_with_huge_pages
 from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, check_padding, load_dataset, steps_per_epoch
-from training.size import check_size
+from training.size import check_dispatch, check_size
+from training.step import default_accumulate
 from training.stops import DivergedError, Stopped
 from training.summary import format_summary, summarize
 from training.sweep import Sweep, is_sweep
@@ -85,12 +88,14 @@ def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder
     device = choose_device(args.device)
     keep_compiled_programs()
     check_memory(config, device)
+    check_padding(config.augment, *height_width(config.model.image_size))  # which is that of the data: see check_data
     if resumed:
         resumed.require_checkpoint()
     else:
         RunFolder.require_new(args.run)
     dataset = load_dataset(config.data, draw=resumed is None)
     check_data(config, dataset, resumed)
+    check_memory(config, device, dataset)
     run = resumed or RunFolder.create(config.preset, args.run, files={CONFIG: config.to_yaml()})
     lock = contextlib.nullcontext() if resumed else run.lock()
     with lock, run.log(command), StopRequest("no step is made") as stop:
@@ -187,11 +192,19 @@ def preset_of(args: argparse.Namespace) -> tuple[str, list[str]]:
     return preset or DEFAULT_PRESET, overrides
 
 
-def check_memory(config: Config, device: jax.Device) -> None:
-    """Raises ConfigError if the device has no room for the parameters, their gradients and the optimizer."""
+def check_memory(config: Config, device: jax.Device, dataset: Dataset | None = None) -> None:
+    """Raises ConfigError if the device has no room for the parameters, their gradients and the optimizer; with the data
+    also, if it has none for the images that are used at once."""
     copies = 3 + (config.optim.name == "adamw") + (config.optim.ema is not None)
     memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
-    check_size(dataclasses.asdict(config.model), copies, memory=memory)
+    train, images = config.train, 1
+    if dataset is not None:
+        microbatch = train.batch_size // (train.accumulate or default_accumulate(train.batch_size, device.platform))
+        images = max(microbatch, min(train.eval_batch_size, len(dataset.val.labels)))
+        if not stays_on_device(config.data.placement, dataset.train, device):
+            steps = min(train.steps_per_dispatch or default_steps(device.platform), steps_per_epoch(train, dataset))
+            check_dispatch(steps, train.batch_size, dataset.train.images[0].nbytes, memory)
+    check_size(dataclasses.asdict(config.model), copies, images, memory)
 
 
 def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> None:
@@ -199,7 +212,6 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
     if resumed and resumed.classes_file.exists() and resumed.read_classes() != describe_classes(dataset):
         raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
     check_fit(config.model, dataset)
-    check_padding(config.augment, dataset)
     epoch = steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
     if config.train.minutes is None:
         config.train.total_steps(epoch)  # refuses more than can be counted
