@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from common.errors import ConfigError
 from common.memory import format_bytes, machine_memory
+from common.text import counted
 from model.layers.patch_embedding import height_width
 
 FLOAT = 4  # bytes
@@ -95,8 +96,9 @@ def check_dispatch(steps: int, images: int, pixels: int, memory: int | None = No
     memory, needed = memory or machine_memory(), BATCHES * steps * images * pixels
     if memory is not None and needed > memory:
         raise ConfigError(
-            f"train.steps_per_dispatch={steps}: the images of so many steps take {format_bytes(needed)} of memory, and "
-            f"there are {format_bytes(memory)}: choose fewer steps, or a smaller train.batch_size"
+            f"{f'train.steps_per_dispatch={steps}' if steps > 1 else f'train.batch_size={images}'}: the images of "
+            f"{counted(steps, 'step')} take {format_bytes(needed)} of memory, and there are {format_bytes(memory)}: "
+            f"choose {'fewer steps, or ' if steps > 1 else ''}a smaller train.batch_size"
         )
 
 
