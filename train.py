@@ -12,6 +12,7 @@ section.key=value. Folders that are not absolute, runs/ and datasets/ too, are i
 """
 
 import argparse
+import contextlib
 import dataclasses
 import shlex
 import sys
@@ -23,18 +24,22 @@ import jax
 
 from common.command import run_command
 from common.errors import UserError
-from common.interrupt import StopRequest
+from common.interrupt import StopRequest, stop_at_end_of_input
 from common.paths import named_path
 from common.text import counted
 from data.dataset import Dataset
+from model.layers.patch_embedding import height_width
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
+from training.feed import default_steps, stays_on_device
 from training.huge_pages import restart_with_huge_pages
+from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, check_padding, load_dataset, steps_per_epoch
-from training.size import check_size
+from training.size import check_dispatch, check_size
+from training.step import default_accumulate
 from training.stops import DivergedError, Stopped
 from training.summary import format_summary, summarize
 from training.sweep import Sweep, is_sweep
@@ -55,29 +60,50 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     if args.sweep or args.vary or (args.resume and is_sweep(args.resume)):
         return sweep(args)
-    run = RunFolder.open(args.resume) if args.resume else None
-    config = run.read_config(args.arguments, RESUMABLE) if run else load_config(*preset_of(args), args.config)
+    command = shlex.join(["python", "train.py", *argv])
+    if args.resume:
+        if is_stopped_before_its_options(args.resume) and logged_arguments(args.resume):
+            return begin_anew(args)
+        run = RunFolder.open(args.resume)
+        with contextlib.nullcontext() if args.summary else run.lock():  # so that nobody changes what is read
+            return begin_or_resume(args, run.read_config(args.arguments, RESUMABLE), run, command)
+    return begin_or_resume(args, load_config(*preset_of(args), args.config), None, command)
+
+
+def begin_anew(args: argparse.Namespace) -> int:
+    """Begin a run that was stopped before it had its options. Its log has them."""
+    began = logged_arguments(args.resume) or []
+    command = [*began, *args.arguments, "--run", str(args.resume), "--device", args.device]
+    print(f"{args.resume}: stopped before it began; it begins with the arguments in its {LOG}")
+    if parse_arguments(command).resume:
+        raise UserError(f"{args.resume / CONFIG}: missing; the run cannot go on without its options")
+    return main(command)
+
+
+def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder | None, command: str) -> int:
+    """Train with this configuration: `resumed`, which is locked, or a new run."""
     if args.summary:
         print(format_summary(summarize(config.model)))
         return 0
-
     device = choose_device(args.device)
     keep_compiled_programs()
     check_memory(config, device)
-    if run:
-        run.require_checkpoint()
+    check_padding(config.augment, *height_width(config.model.image_size))  # which is that of the data: see check_data
+    if resumed:
+        resumed.require_checkpoint()
     else:
         RunFolder.require_new(args.run)
-    dataset = load_dataset(config.data, draw=run is None)
-    check_data(config, dataset, run)
-    run = run or RunFolder.create(config.preset, args.run)
-    command = shlex.join(["python", "train.py", *argv])
-    with run.lock(), run.log(command), StopRequest("no step is made") as stop:
+    dataset = load_dataset(config.data, draw=resumed is None)
+    check_data(config, dataset, resumed)
+    check_memory(config, device, dataset)
+    run = resumed or RunFolder.create(config.preset, args.run, files={CONFIG: config.to_yaml()})
+    lock = contextlib.nullcontext() if resumed else run.lock()
+    with lock, run.log(command), StopRequest("no step is made") as stop:
         write_description(run, config, dataset)
         try:
             if config.train.minutes is not None:
                 config = fix_steps(run, config, dataset, device, stop)
-            return train(Trainer(run, config, dataset, device), stop, bool(args.resume), args.brief)
+            return train(Trainer(run, config, dataset, device), stop, bool(resumed), args.brief)
         except Stopped as stopped:
             assert stop.signal is not None
             print(f"stopped after step {stopped.step}")
@@ -166,11 +192,19 @@ def preset_of(args: argparse.Namespace) -> tuple[str, list[str]]:
     return preset or DEFAULT_PRESET, overrides
 
 
-def check_memory(config: Config, device: jax.Device) -> None:
-    """Raises ConfigError if the device has no room for the parameters, their gradients and the optimizer."""
+def check_memory(config: Config, device: jax.Device, dataset: Dataset | None = None) -> None:
+    """Raises ConfigError if the device has no room for the parameters, their gradients and the optimizer; with the data
+    also, if it has none for the images that are used at once."""
     copies = 3 + (config.optim.name == "adamw") + (config.optim.ema is not None)
     memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
-    check_size(dataclasses.asdict(config.model), copies, memory=memory)
+    train, images = config.train, 1
+    if dataset is not None:
+        microbatch = train.batch_size // (train.accumulate or default_accumulate(train.batch_size, device.platform))
+        images = max(microbatch, min(train.eval_batch_size, len(dataset.val.labels)))
+        if not stays_on_device(config.data.placement, dataset.train, device):
+            steps = min(train.steps_per_dispatch or default_steps(device.platform), steps_per_epoch(train, dataset))
+            check_dispatch(steps, train.batch_size, dataset.train.images[0].nbytes, memory)
+    check_size(dataclasses.asdict(config.model), copies, images, memory)
 
 
 def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> None:
@@ -178,7 +212,6 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
     if resumed and resumed.classes_file.exists() and resumed.read_classes() != describe_classes(dataset):
         raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
     check_fit(config.model, dataset)
-    check_padding(config.augment, dataset)
     epoch = steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
     if config.train.minutes is None:
         config.train.total_steps(epoch)  # refuses more than can be counted
@@ -195,4 +228,5 @@ def write_description(run: RunFolder, config: Config, dataset: Dataset) -> None:
 
 if __name__ == "__main__":
     restart_with_huge_pages()
+    stop_at_end_of_input()
     sys.exit(run_command(main))

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import shlex
+import signal
 import sys
 
 ROOT = os.path.dirname(os.path.realpath(__file__))
@@ -54,7 +55,24 @@ def open_streams() -> None:
             os.set_inheritable(number, True)
 
 
+def leave_at_ctrl_c() -> None:
+    """Let Ctrl-C end the process with one word while its modules are imported, which takes a second or more.
+
+    `run_command` handles it from then on. Where it is ignored, as in the background of a script, it stays so.
+    """
+
+    def leave(number, frame):  # type: ignore  # this is read by older Pythons too
+        try:
+            os.write(2, b"interrupted\n")
+        finally:
+            os._exit(130)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, leave)
+
+
 if is_command():
+    leave_at_ctrl_c()
     open_streams()
 if sys.version_info < OLDEST:
     stop(

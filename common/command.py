@@ -1,8 +1,10 @@
 """Running a command: one line per error that the user can fix, and the exit codes that a shell expects."""
 
 import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from common.errors import UserError
 from common.streams import ERROR, OUTPUT, safe_streams
@@ -24,7 +26,8 @@ def run_command(
     argv = list(sys.argv[1:] if argv is None else argv)
     with safe_streams():
         try:
-            code = main(argv) or 0
+            with _interruptible():
+                code = main(argv) or 0
             sys.stdout.flush()  # here rather than at exit, so that a closed pipe is handled below
             return code
         except KeyboardInterrupt:
@@ -37,6 +40,25 @@ def run_command(
                 raise
             _say(f"error: {one_line(error)}")
             return BAD_INPUT
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within the block, Ctrl-C raises KeyboardInterrupt. Before and after it, it ends a command at once, by what
+    vit_environment has set; where Ctrl-C is ignored, it stays so."""
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, signal.default_int_handler) or not _in_main_thread():
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _say(message: str) -> None:

@@ -5,6 +5,7 @@ import errno
 import glob
 import io
 import os
+import re
 import shutil
 import stat
 import sys
@@ -135,6 +136,11 @@ def _remove_leftovers(target: Path) -> None:
 def _prefix(target: Path) -> str:
     """How the names of temporary files begin. A name may have 255 bytes."""
     return f".{target.name.encode()[:200].decode(errors='ignore')}{PARTIAL}"
+
+
+def is_partial(name: str, target: str) -> bool:
+    """Whether `name` is that of an unfinished file, which would have become `target` in the same folder."""
+    return re.fullmatch(re.escape(_prefix(Path(target))) + "[a-z0-9_]" * RANDOM, name) is not None
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -1,9 +1,10 @@
-"""Handling Ctrl-C and SIGTERM: as a request to stop at the next good moment, or by exiting at once."""
+"""Handling Ctrl-C, SIGTERM and a closed terminal: as a request to stop at the next good moment, or by exiting."""
 
 import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -12,7 +13,8 @@ from typing import Self, TypeVar
 from common.command import INTERRUPTED
 from common.streams import printable
 
-STDERR = 2
+STDIN, STDERR = 0, 2
+STOP_AT_END = "VIT_STOP_AT_END_OF_INPUT"
 AT_ONCE = "Ctrl-C again leaves at once, with what was saved before"
 
 Result = TypeVar("Result")
@@ -24,8 +26,36 @@ def in_thread(work: Callable[[], Result]) -> Result:
         return pool.submit(work).result()
 
 
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask a process to stop: SIGINT, SIGTERM, and SIGHUP of a closed terminal unless it is ignored, as
+    under nohup."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    closed = getattr(signal, "SIGHUP", None)  # Windows has none
+    if closed is not None and signal.getsignal(closed) == signal.SIG_DFL:
+        signals.append(closed)
+    return signals
+
+
+def stop_at_end_of_input() -> None:
+    """Send this process SIGTERM when its standard input ends, if the one that started it asks for that.
+
+    It does with STOP_AT_END in the environment, and a pipe as standard input that it never writes to. However that
+    process ends, even by kill -9, the pipe is closed, and this one saves and ends as well.
+    """
+    if os.environ.pop(STOP_AT_END, None) is None:
+        return
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(STDIN, 1024):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end of input", daemon=True).start()
+
+
 class StopRequest:
-    """A context in which the first SIGINT or SIGTERM sets `signal`, and prints what happens before the process stops.
+    """A context in which the first of `stop_signals` sets `signal`, and prints what happens before the process stops.
 
     A second SIGINT raises KeyboardInterrupt; during `compiling` it ends the process.
 
@@ -41,7 +71,7 @@ class StopRequest:
         self._may_exit = False
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.signal(number, self._note) for number in stop_signals()}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ the cursor, hide text or be a command to the terminal, is printed as Python writ
 """
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -40,11 +41,15 @@ def _without_middle(text: str, longest: int) -> str:
 
 
 class SafeStream:
-    """A text stream to print on. An error of the operating system names the stream as its file."""
+    """A text stream to print on. An error of the operating system names the stream as its file.
+
+    What is written to a terminal that was closed is dropped: nobody reads it, and a training is to save all the same.
+    """
 
     def __init__(self, stream: TextIO, name: str) -> None:
         self._stream, self._name = stream, name
-        colour = COLOUR if stream.isatty() else ""
+        self._terminal = stream.isatty()
+        colour = COLOUR if self._terminal else ""
         self._allowed = "|".join(filter(None, (colour, BAR if name == ERROR else ""))) or "(?!)"
 
     def write(self, text: str) -> int:
@@ -73,6 +78,9 @@ class SafeStream:
         try:
             yield
         except OSError as error:
+            if self._terminal and error.errno == errno.EIO:
+                _drop_what_cannot_be_written(self._stream)
+                return
             error.filename = self._name
             raise
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -27,10 +28,7 @@ from typing import Any
 
 from common.errors import DataError
 
-_BOOTSTRAP = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # the parent handles Ctrl-C
-    "sys.path.insert(0, sys.argv[1]); from data.workers import serve; serve(sys.argv[2])"
-)
+_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from data.workers import serve; serve(sys.argv[2])"
 
 
 def run(
@@ -91,7 +89,10 @@ def _run_in_processes(
 def _start(function: str) -> subprocess.Popen[str]:
     root = str(Path(__file__).resolve().parent.parent)
     command = [sys.executable, "-P", "-c", _BOOTSTRAP, root, function]  # -P: do not import from the current folder
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    # A process group of its own: Ctrl-C reaches the parent alone, also before the worker can ignore it.
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", process_group=0
+    )
 
 
 def _feed(
@@ -134,7 +135,10 @@ def serve(function: str) -> None:
             answer = {"data_error": str(error)}
         except BaseException:
             answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
+        try:
+            print(json.dumps(answer), file=answers, flush=True)
+        except BrokenPipeError:  # the parent was ended, as by SIGTERM
+            os._exit(0)  # without a second try to write at exit
 
 
 def _resolve(function: str) -> Callable[[dict[str, Any]], Any]:

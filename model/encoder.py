@@ -21,6 +21,7 @@ from model.layer import Layer
 from model.layers.dropout import Dropout, DropPath
 from model.layers.layer_scale import LayerScale
 
+MOST_LAYERS = 1000  # the time to compile them grows with their number; of thousands it would not end
 PARTS = {"attention": "MultiHeadAttention(D, H)", "feed_forward": "FeedForward(D, M)", "norm": "LayerNorm(D)"}
 
 
@@ -81,7 +82,7 @@ class Encoder(Composite):
     `last` replaces the last block, for example by one that returns the class token alone.
 
     Raises:
-        ValueError: fewer than one layer, or an unknown `drop_path_rule`.
+        ValueError: fewer than one layer, more than MOST_LAYERS, or an unknown `drop_path_rule`.
     """
 
     block: EncoderBlock
@@ -92,6 +93,8 @@ class Encoder(Composite):
     def __post_init__(self) -> None:
         if self.layers < 1:
             raise ValueError(f"an encoder needs at least 1 layer, got {self.layers}")
+        if self.layers > MOST_LAYERS:
+            raise ValueError(f"an encoder has at most {MOST_LAYERS} layers, as each is compiled, got {self.layers}")
         if self.drop_path_rule not in ("linear", "constant"):
             raise ValueError(f"drop_path_rule must be 'linear' or 'constant', got {self.drop_path_rule!r}")
 

@@ -8,6 +8,13 @@ Params = dict[str, Any]
 """A nested dictionary of arrays: `{}` where there is nothing to learn. Gradients have exactly the same tree."""
 
 
+def require_sizes(layer: object, *names: str) -> None:
+    """Raises ValueError unless each of these attributes of a layer is a size: at least 1."""
+    for name in names:
+        if not getattr(layer, name) >= 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(layer, name)}")
+
+
 class Layer(Protocol):
     """A frozen dataclass that holds configuration and no arrays.
 

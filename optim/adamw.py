@@ -57,7 +57,7 @@ class AdamW:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if not callable(self.learning_rate) and not self.learning_rate >= 0:
             raise ValueError(f"learning_rate must not be negative, got {self.learning_rate}")
-        if self.eps < 0 or self.weight_decay < 0:
+        if not (self.eps >= 0 and self.weight_decay >= 0):
             raise ValueError(f"eps and weight_decay must not be negative, got {self.eps} and {self.weight_decay}")
 
     def init(self, params: Params) -> AdamWState:

@@ -24,13 +24,14 @@ class Constant:
     """The same learning rate at every step, after a linear warmup if one is asked for.
 
     Raises:
-        ValueError: the warmup is negative.
+        ValueError: a learning rate is negative or not finite, or the warmup is negative.
     """
 
     value: float
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
+        _require_rates(self.value)
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps must not be negative, got {self.warmup_steps}")
 
@@ -45,7 +46,7 @@ class WarmupCosine:
     """Linear from 0 to `peak` over `warmup_steps`, then half a cosine period down to `final` at `total_steps`.
 
     Raises:
-        ValueError: the warmup is negative or leaves no step for the cosine.
+        ValueError: a learning rate is negative or not finite; the warmup is negative or leaves no step for the cosine.
     """
 
     peak: float
@@ -54,6 +55,7 @@ class WarmupCosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
+        _require_rates(self.peak, self.final)
         if not 0 <= self.warmup_steps < self.total_steps:
             raise ValueError(f"warmup of {self.warmup_steps} steps must be shorter than the {self.total_steps} steps")
 
@@ -63,3 +65,9 @@ class WarmupCosine:
         progress = jnp.minimum((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 1.0)
         cosine = self.final + (self.peak - self.final) * 0.5 * (1 + jnp.cos(math.pi * progress))  # SCHED.2
         return jnp.where(step < self.warmup_steps, warmup, cosine)
+
+
+def _require_rates(*rates: float) -> None:
+    for rate in rates:
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"a learning rate must not be negative or infinite, got {rate}")

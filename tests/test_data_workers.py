@@ -1,6 +1,7 @@
 """The worker processes: results in order, errors that arrive, and no process that outlives its parent."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,18 +83,20 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+    """In the middle of their tasks, and without a word."""
     code = (
         "from data import workers\n"
         f"workers.run('tests.worker_functions:leave_pid', [{{'folder': {str(tmp_path)!r}}}] * 1000, 2)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 10
     while len(pids := [int(path.name) for path in tmp_path.iterdir()]) < 2:
         assert time.monotonic() < deadline, "the workers never started"
         time.sleep(0.02)
-    parent.kill()
-    parent.wait()
+    parent.send_signal(number)
+    assert parent.communicate(timeout=30) == (None, b"")
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline, "a worker lives on"
         time.sleep(0.02)

@@ -135,6 +135,16 @@ def test_bad_input(call: Callable[..., Any], overrides: tuple[str, ...], argumen
     assert not list(Path().glob("*.png"))
 
 
+def test_a_picture_that_no_memory_has_room_for_is_refused(
+    call: Callable[..., Any], overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "machine_memory", lambda: 1_000_000)
+    ended = call(preview.main, *overrides, "--out", "g.png", "--rows", "6", "--columns", "8")
+    told = "--rows 6 --columns 8: the picture takes 4.72 MB of memory or more, and there are 1 MB: choose fewer"
+    assert (ended.code, ended.err) == (2, f"error: {told}\n")
+    assert not list(Path().glob("*.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError, UserError
+from training import new_folder
 from training.config import load_config
 from training.metrics import HEADER, MetricsRow
 from training.run_folder import Classes, RunFolder
@@ -61,6 +62,81 @@ def test_a_folder_with_anything_else_is_refused(tmp_path: Path) -> None:
         RunFolder.create("demo", tmp_path)
     with pytest.raises(UserError, match="a file"):
         RunFolder.create("demo", tmp_path / "photo.jpeg")
+
+
+SHORT = {"config.yml": "preset: demo\n"}
+OURS = '{"wnids": ["n01"], "names": ["a"], "mean": [0.5], "std": [0.2], "fingerprint": "abc"}'
+
+
+@pytest.mark.parametrize(
+    "beginnings",
+    [
+        {".lock": "1234\n"},
+        {"classes.json": ""},
+        {"classes.json": OURS, "log.txt": "2026-11-27 04:48:14  python train.py demo\nhello\n", ".lock": ""},
+        {".config.yml.partial-ab12_xyz": "preset", ".classes.json.partial-ab12_xyz": ""},
+    ],
+)
+def test_a_folder_with_beginnings_alone_can_be_begun_anew(tmp_path: Path, beginnings: dict[str, str]) -> None:
+    for name, text in beginnings.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=r"stopped before its config\.yml was written; begin it again with .*--run"):
+        RunFolder.open(tmp_path)
+    run = RunFolder.create("demo", tmp_path, files=SHORT)
+    assert run.config_file.read_text() == SHORT["config.yml"]
+    assert RunFolder.open(tmp_path) == run
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.json", '{"classes": 3}'), ("classes.json", "[1]"), ("log.txt", "dear diary\n"), ("metrics.csv", ""),
+        ("last.npz", ""), (".photo.jpeg.partial-ab12_xyz", ""), ("presets.yml", "mine: {}\n"),
+    ],
+)  # fmt: skip
+def test_what_only_has_such_a_name_is_no_beginning(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match="not empty"):
+        RunFolder.create("demo", tmp_path, files=SHORT | {"presets.yml": "mine:\n"})
+    assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize("path", ["run", None])
+def test_a_new_folder_never_lacks_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
+    """Killed at any moment, it is not there, or complete; and what is left is removed."""
+    monkeypatch.chdir(tmp_path)
+    program = f"""
+        import os, pathlib
+        from training import new_folder
+        replace = new_folder.replace_text
+        new_folder.replace_text = lambda *arguments: (replace(*arguments), os.kill(os.getpid(), 9))
+        from training.run_folder import RunFolder
+        RunFolder.create("demo", {path!r}, files={SHORT})
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, stderr=subprocess.PIPE)
+    assert killed.returncode == -9, killed.stderr
+    parent = tmp_path if path else tmp_path / "runs"
+    assert [".partial-" in folder.name for folder in parent.iterdir()] == [True]
+    run = RunFolder.create("demo", path, files=SHORT)
+    assert list(parent.iterdir()) == [parent / run.path.name]
+    assert run.config_file.read_text() == SHORT["config.yml"]
+
+
+def test_two_that_begin_in_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = RunFolder.create("demo", tmp_path / "other", files={"config.yml": "preset: other\n"})
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path != other.path and exists(path))
+    monkeypatch.setattr(new_folder, "require_new", lambda *_: None)
+    with pytest.raises(OSError, match=str(other.path)):
+        new_folder._make_at_once(other.path, SHORT)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="holds a run already"):
+        RunFolder.create("demo", other.path, files=SHORT)
+    (tmp_path / "empty").mkdir()
+    with RunFolder(tmp_path / "empty").lock(), pytest.raises(UserError, match="is beginning a run here"):
+        RunFolder.create("demo", tmp_path / "empty", files=SHORT)
 
 
 def test_open(run: RunFolder, tmp_path: Path) -> None:

@@ -6,6 +6,10 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +20,7 @@ import train
 from common.command import run_command
 from tests.conftest import Ended
 from tests.test_train_command import SLOW
-from tests.tiny_runs import STEPS_PER_EPOCH, assert_same_outcome, start_python
+from tests.tiny_runs import ROOT, STEPS_PER_EPOCH, assert_same_outcome, start_python
 from training import sweep_runner
 from training.config import load_config
 from training.metrics import MetricsRow
@@ -397,6 +401,53 @@ def test_ctrl_c_saves_the_run_and_the_sweep_goes_on_later(
     assert states(folder) == ["unfinished", "waiting"]
     assert call(train.main, "--resume", folder, "--device", "cpu").code == 0
     assert_same_outcome(folder / "seed=3", finished)
+
+
+def test_a_run_stops_when_its_sweep_is_killed(tmp_path: Path) -> None:
+    """Even by kill -9: the pipe to the run is closed. It saves, and a sweep that is resumed waits for that."""
+    (tmp_path / "script.py").write_text(f"""
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from common.interrupt import StopRequest, stop_at_end_of_input
+from training.run_folder import RunFolder
+
+stop_at_end_of_input()
+with RunFolder(Path({str(tmp_path)!r})).lock(), StopRequest() as stop:
+    Path({str(tmp_path / "began")!r}).touch()
+    for _ in range(500):
+        if stop.signal:
+            break
+        time.sleep(0.02)
+    time.sleep(0.3)
+    Path({str(tmp_path / "ended")!r}).write_text(str(stop.signal))
+""")
+    code = (
+        "from pathlib import Path; from training import sweep_runner\n"
+        f"sweep_runner.TRAIN = Path({str(tmp_path / 'script.py')!r})\n"
+        "with sweep_runner.Launcher() as launcher: launcher.train([])"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as sweep:
+        wait_until((tmp_path / "began").exists)
+        sweep.kill()
+    with Launcher() as launcher:
+        launcher.wait_for(RunFolder(tmp_path))
+    assert (tmp_path / "ended").read_text() == str(signal.SIGTERM)
+
+
+def test_waiting_for_a_run_ends_with_a_signal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with RunFolder(tmp_path).lock(), Launcher() as launcher:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        launcher.wait_for(RunFolder(tmp_path))
+    assert launcher.signal == signal.SIGTERM
+    assert capfd.readouterr().err == f"waiting for process {os.getpid()}, which trains this run\n"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 # Tables.

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ import jax
 import pytest
 
 import train
-from common.errors import ConfigError
+from common.errors import ConfigError, UserError
 from tests.conftest import Ended
 from tests.tiny_data import write_data_set
 from tests.tiny_runs import ROOT, STEPS_PER_EPOCH, assert_same_outcome, start_python
 from training import checkpoint
+from training.config import Config
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
@@ -318,6 +320,36 @@ def test_a_folder_with_a_run_wants_resume(call: Call, tiny: tuple[str, ...], cop
     before = contents(copy)
     assert_refused(call(train.main, *tiny, "--run", copy), f"{copy}: holds a run already; .*`--resume {copy}`")
     assert contents(copy) == before
+
+
+def test_a_run_that_was_stopped_before_it_had_its_options_begins_anew(
+    call: Call, tiny: tuple[str, ...], finished: Path, tmp_path: Path
+) -> None:
+    """Former versions wrote the classes and the log before the options."""
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(finished / "classes.json", run)
+    assert_refused(
+        call(train.main, "--resume", run), rf"{run}: this run was stopped before its config\.yml was written"
+    )
+    (run / "log.txt").write_text(f"2026-11-27 04:48:14  {shlex.join(['python', 'train.py', *tiny, '--run', 'gone'])}\n")
+    assert call(train.main, "--resume", run, "--device", "cpu").code == 0
+    assert_same_outcome(run, finished)
+    (run / "config.yml").unlink()
+    assert_refused(call(train.main, "--resume", run), r"has no config\.yml")  # it has results, which would be lost
+
+
+def test_a_resume_reads_the_options_under_the_lock(call: Call, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise another process could change them meanwhile, and the older ones would be written back."""
+    read_config = RunFolder.read_config
+
+    def locked_too(run: RunFolder, *arguments: list[str]) -> Config:
+        with pytest.raises(UserError, match="another training"), run.lock():
+            pass
+        return read_config(run, *arguments)
+
+    monkeypatch.setattr(RunFolder, "read_config", locked_too)
+    assert call(train.main, "--resume", copy, "--device", "cpu").code == 0
 
 
 def test_a_resumed_run_keeps_its_data(call: Call, copy: Path, tmp_path: Path) -> None:

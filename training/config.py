@@ -159,6 +159,8 @@ def _meant(name: str) -> str:
 def _mismatch(what: str, kind: Any, value: object) -> ConfigError:
     choices = fields.choices(kind)
     near = nearest(value, choices, otherwise="-") if isinstance(value, str) and choices else "-"
+    if "a number" in fields.describe(kind) and fields.out_of_range(value):
+        near = f"float32 holds {fields.SMALLEST:.1e} to {fields.LARGEST:.1e}"
     hint = "" if near == "-" else f"; {near}"
     return ConfigError(f"{what}: expected {fields.describe(kind)}{hint}")
 

@@ -70,11 +70,16 @@ class OnDevice:
 def build_feed(placement: Placement, split: Split, device: jax.Device) -> Feed:
     """The feed that `placement` names. "auto" is the device if it is an accelerator with enough memory for all images,
     and the host otherwise."""
-    if placement == "auto":
-        # An estimate of the free memory: JAX reports the memory that it may use on a GPU, and nothing elsewhere.
-        limit = 0 if device.platform == "cpu" else (device.memory_stats() or {}).get("bytes_limit", 0)
-        placement = "device" if split.images.nbytes <= MEMORY_SHARE * limit else "host"
-    return OnDevice(split, device) if placement == "device" else FromHost(split, device)
+    return OnDevice(split, device) if stays_on_device(placement, split, device) else FromHost(split, device)
+
+
+def stays_on_device(placement: Placement, split: Split, device: jax.Device) -> bool:
+    """Whether `build_feed` keeps the images on the device."""
+    if placement != "auto":
+        return placement == "device"
+    # An estimate of the free memory: JAX reports the memory that it may use on a GPU, and nothing elsewhere.
+    limit = 0 if device.platform == "cpu" else (device.memory_stats() or {}).get("bytes_limit", 0)
+    return split.images.nbytes <= MEMORY_SHARE * limit
 
 
 def default_steps(platform: str) -> int:

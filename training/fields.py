@@ -10,7 +10,6 @@ A value comes as text, from a file as from the command line, and the type decide
 import contextlib
 import difflib
 import json
-import math
 import re
 from collections.abc import Callable, Iterable
 from types import NoneType, UnionType
@@ -21,6 +20,7 @@ from training.yaml_text import parse_yaml
 
 WHOLE = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")  # as in 1_000
 DECIMAL = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of float32, without what a GPU takes for 0
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NULLS = ("none", "null")
 
@@ -36,6 +36,7 @@ class Check(NamedTuple):
 Positive = Annotated[float, Check("a number above 0", lambda value: value > 0)]
 NotNegative = Annotated[float, Check("a number of at least 0", lambda value: value >= 0)]
 Share = Annotated[float, Check("a number of at least 0 and below 1", lambda value: 0 <= value < 1)]
+Workers = Annotated[int, Check("a whole number from 1 to 256", lambda value: 1 <= value <= 256)]  # processes
 Count = Annotated[int, Check("a whole number of at least 1", lambda value: value >= 1)]
 # JAX uses only the lowest 32 bits of a seed: larger seeds would repeat smaller ones.
 Seed = Annotated[int, Check("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)]
@@ -74,8 +75,7 @@ def read(kind: Any, value: object) -> Any:
 
 def _read_scalar(kind: Any, text: str) -> Any:
     if kind is float:
-        number = float(_accept(text, DECIMAL.fullmatch(text)))
-        return _accept(number, math.isfinite(number))  # 1e999 is not
+        return float(_accept(text, DECIMAL.fullmatch(text) and not out_of_range(text)))
     if kind is int:
         return int(_accept(text, WHOLE.fullmatch(text)))
     if kind is bool:
@@ -83,6 +83,19 @@ def _read_scalar(kind: Any, text: str) -> Any:
     if kind is str:
         return text
     raise TypeError(f"{kind} is no type for a configuration field")
+
+
+def holds(number: float) -> bool:
+    """Whether float32, in which everything is computed, holds the number: not as infinity, nor as 0 if it is not 0."""
+    return abs(number) <= LARGEST and (number == 0 or abs(number) >= SMALLEST)
+
+
+def out_of_range(value: object) -> bool:
+    """Whether a value as it was written is a number that float32 does not hold."""
+    if not isinstance(value, str) or not DECIMAL.fullmatch(value):
+        return False
+    is_zero = not any(digit in "123456789" for digit in value.lower().partition("e")[0])
+    return not holds(float(value)) or (float(value) == 0 and not is_zero)
 
 
 def _accept(value: Any, condition: object) -> Any:

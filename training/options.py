@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from common.errors import ConfigError
 from common.paths import named_path
 from data.registry import SOURCES
-from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Share, show
+from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Share, Workers, show
 
 Placement = Literal["auto", "device", "host"]
 """Where the training images are kept, as in feed.py."""
@@ -50,7 +50,7 @@ class DataConfig:
     name: Annotated[str, Check(f"one of {', '.join(SOURCES)}", lambda name: name in SOURCES, tuple(SOURCES))]
     root: Name | None
     cache: Name | None
-    workers: Count | None
+    workers: Workers | None
     placement: Placement
     holdout: Share
     classes: Count | None

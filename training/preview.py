@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from common.command import run_command
 from common.errors import UserError
 from common.files import replacing
+from common.memory import format_bytes, machine_memory
 from common.paths import named_path, require_writable
 from common.text import counted
 from data.dataset import Dataset
@@ -31,6 +32,7 @@ from training.setup import check_padding, load_dataset
 DEFAULT_PRESET = "tiny_imagenet"
 SCALE = 2  # enlargement of each image
 MARGIN = 4  # pixels around each image
+CELL_BYTES = 4 + SCALE**2  # for each number of an image: as float32, and in the picture
 LINES = 2  # lines of text below each image
 MIN_WEIGHT = 0.005  # labels of less weight are left out: they would be shown as 0.00
 
@@ -41,12 +43,18 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(args.preset, args.overrides, args.config)
     choose_device(args.device)
     dataset = load_dataset(config.data)
-    check_padding(config.augment, dataset)
+    check_padding(config.augment, *dataset.train.images.shape[1:3])
     count = args.rows * args.columns
     if count > len(dataset.train.labels):
         raise UserError(
             f"--rows {args.rows} --columns {args.columns}: {counted(count, 'picture')}, but there are only "
             f"{counted(len(dataset.train.labels), 'training image')}"
+        )
+    needed = count * (1 + args.originals) * CELL_BYTES * dataset.train.images[0].size
+    if needed > (machine_memory() or needed):
+        raise UserError(
+            f"--rows {args.rows} --columns {args.columns}: the picture takes {format_bytes(needed)} of memory or more, "
+            f"and there are {format_bytes(machine_memory() or 0)}: choose fewer"
         )
     cells = make_cells(config, dataset, count, args.seed, args.originals)
     with replacing(args.out) as file:

@@ -12,8 +12,7 @@ diverged.json  only in a run that has diverged: where, and with which training s
 import contextlib
 import json
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -21,14 +20,24 @@ from pathlib import Path
 from shlex import quote
 
 from common.errors import UserError
-from common.files import LockedError, locked, reason, replace_text
+from common.files import LockedError, locked, replace_text
 from common.log import logged
 from training.config import Config, from_yaml
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
+from training.new_folder import (
+    CLASSES,
+    CONFIG,
+    LOCK,
+    LOG,
+    is_stopped_before_its_options,
+    make_dated_folder,
+    make_folder,
+    require_makeable,
+    require_new,
+)
 from training.yaml_text import read_utf8
 
 RUNS = Path("runs")
-LOCK = ".lock"
 HOW_TO_TRAIN = "train one with `python train.py demo`"
 
 
@@ -49,11 +58,11 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        return self.path / "config.yml"
+        return self.path / CONFIG
 
     @property
     def classes_file(self) -> Path:
-        return self.path / "classes.json"
+        return self.path / CLASSES
 
     @property
     def metrics_file(self) -> Path:
@@ -61,7 +70,7 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
-        return self.path / "log.txt"
+        return self.path / LOG
 
     @property
     def divergence_file(self) -> Path:
@@ -76,43 +85,32 @@ class RunFolder:
         return self.path / "best.npz"
 
     @classmethod
-    def create(cls, preset: str, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> "RunFolder":
-        """A new folder: `path`, which must be empty or not exist; by default `runs/<preset>-<date>-<time>`.
+    def create(
+        cls,
+        preset: str,
+        path: str | os.PathLike[str] | None = None,
+        runs: Path = RUNS,
+        files: Mapping[str, str] | None = None,
+    ) -> "RunFolder":
+        """A new folder: `path`, or by default `runs/<preset>-<date>-<time>`. It has `files`, texts by their names.
 
         Raises:
-            UserError: `path` is not empty, or is a file, or the folder cannot be created.
+            UserError: `path` holds something else than the beginnings of a run, or is a file, or cannot be created.
+            OSError: a file cannot be written.
         """
-        cls.require_new(path, runs)
         if path is None:
-            return cls(_make_dated(runs, preset))
-        Path(path).mkdir(parents=True, exist_ok=True)
+            require_makeable(runs)
+            return cls(make_dated_folder(runs, preset, files or {}))
+        make_folder(Path(path), files or {})
         return cls(Path(path))
 
     @classmethod
     def require_new(cls, path: str | os.PathLike[str] | None = None, runs: Path = RUNS) -> None:
         """Raises UserError where `create` does. Nothing is left behind, so it can be asked before long work."""
-        run = cls(runs if path is None else Path(path))
-        if run.path.exists() and not run.path.is_dir():
-            raise UserError(f"{run.path}: a file; choose a new folder for the run")
-        missing = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
-        try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            present = [] if path is None else [entry.name for entry in run.path.iterdir()]
-        except OSError as error:
-            raise UserError(
-                f"{run.path}: this folder cannot be made here ({reason(error)}); choose another one with --run DIR"
-            ) from error
-        finally:
-            for folder in missing:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-        if run.config_file.name in present:
-            raise UserError(
-                f"{run.path}: holds a run already; continue it with `--resume {quote(str(run.path))}`, or choose "
-                "another folder"
-            )
-        if any(name != LOCK for name in present):
-            raise UserError(f"{run.path}: not empty; choose a new folder for the run")
+        if path is None:
+            require_makeable(runs)
+        else:
+            require_new(Path(path))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
@@ -126,6 +124,11 @@ class RunFolder:
             raise UserError(f"{run.path.absolute()}: there is no such folder; {HOW_TO_TRAIN}")
         if not run.path.is_dir():
             raise UserError(f"{run.path}: a file, where the folder of a run is expected")
+        if is_stopped_before_its_options(run.path):
+            raise UserError(
+                f"{run.path}: this run was stopped before its {CONFIG} was written; begin it again with "
+                f"`python train.py PRESET --run {quote(str(run.path))}`"
+            )
         if not run.config_file.is_file():
             raise UserError(f"{run.path}: not the folder of a run: it has no {run.config_file.name}")
         return run
@@ -166,6 +169,16 @@ class RunFolder:
                 f"{self.path}: another training (process {error.holder or 'unknown'}) is writing this run; "
                 "wait for it, stop it, or choose another folder"
             ) from None
+
+    def locked_by(self) -> int | None:
+        """The id of the process that holds the lock, 0 if it is unknown; None: nobody does."""
+        if not (self.path / LOCK).exists():
+            return None
+        try:
+            with locked(self.path / LOCK, wait=False):
+                return None
+        except LockedError as error:
+            return error.holder or 0
 
     def require_checkpoint(self) -> None:
         """Raises UserError if a checkpoint to resume from was there and is gone. A run that was stopped before its
@@ -264,16 +277,3 @@ class RunFolder:
 
     def read_metrics(self) -> list[MetricsRow]:
         return read_rows(self.metrics_file)
-
-
-def _make_dated(runs: Path, preset: str) -> Path:
-    runs.mkdir(parents=True, exist_ok=True)
-    name = f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, number = runs / name, 1
-    while True:
-        try:
-            folder.mkdir()  # fails if another run started in the same second
-            return folder
-        except FileExistsError:
-            number += 1
-            folder = runs / f"{name}-{number}"

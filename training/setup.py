@@ -86,9 +86,9 @@ def _advice(changes: list[str], run: Path | None) -> str:
     return f"set {' '.join(changes)}" if run is None else f"name the data that {run} was trained on with data.root=DIR"
 
 
-def check_padding(augment: Augmentation, dataset: Dataset) -> None:
-    """Raises ConfigError if a crop could miss the image."""
-    side = min(dataset.train.images.shape[1:3])
+def check_padding(augment: Augmentation, height: int, width: int) -> None:
+    """Raises ConfigError if a crop could miss an image of this size."""
+    side = min(height, width)
     if augment.crop_padding >= side:
         raise ConfigError(
             f"augment.crop_padding={augment.crop_padding}: a crop could miss the image: choose less than {side}"

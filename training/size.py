@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 from common.errors import ConfigError
 from common.memory import format_bytes, machine_memory
+from common.text import counted
 from model.layers.patch_embedding import height_width
 
 FLOAT = 4  # bytes
+HALF = 2
+BATCHES = 3  # of images that are in memory at once: one is used, two are prepared
 
 
 class Part(NamedTuple):
@@ -66,7 +69,7 @@ def check_size(model: Mapping[str, Any], copies: int = 1, images: int = 1, memor
         return
     largest = activations(model)
     parts = [Part(copies * part.numbers, part.options) for part in parameters(model)]
-    parts.append(Part(images * largest.numbers, largest.options))
+    parts.append(Part(images * largest.numbers * _bytes(model) // FLOAT, largest.options))
     needed = FLOAT * sum(part.numbers for part in parts)
     if needed > memory:
         given = " ".join(f"model.{name}={_short(model[name])}" for name in max(parts).options)
@@ -74,8 +77,33 @@ def check_size(model: Mapping[str, Any], copies: int = 1, images: int = 1, memor
         what += f" with {images} images at once" if images > 1 else ""
         raise ConfigError(
             f"{given}: {what} takes {format_bytes(needed)} of memory or more, and there are {format_bytes(memory)}: "
-            "choose smaller sizes"
+            f"choose smaller sizes{' or fewer images' if images > 1 else ''}"
         )
+
+
+def check_dispatch(steps: int, images: int, pixels: int, memory: int | None = None) -> None:
+    """Refuse more training images for one dispatch than there is memory for.
+
+    Args:
+        steps: of the dispatch.
+        images: of a step.
+        pixels: bytes of an image.
+        memory: bytes of the device; None: those of this machine.
+
+    Raises:
+        ConfigError: there is less memory than the images of the dispatches take that are prepared.
+    """
+    memory, needed = memory or machine_memory(), BATCHES * steps * images * pixels
+    if memory is not None and needed > memory:
+        raise ConfigError(
+            f"{f'train.steps_per_dispatch={steps}' if steps > 1 else f'train.batch_size={images}'}: the images of "
+            f"{counted(steps, 'step')} take {format_bytes(needed)} of memory, and there are {format_bytes(memory)}: "
+            f"choose {'fewer steps, or ' if steps > 1 else ''}a smaller train.batch_size"
+        )
+
+
+def _bytes(model: Mapping[str, Any]) -> int:
+    return HALF if model.get("dtype") == "bfloat16" else FLOAT
 
 
 def _short(size: object) -> str:

@@ -13,7 +13,6 @@ This file says what a sweep consists of; sweep_runner.py trains it. How far a sw
 from the folders of its runs.
 """
 
-import dataclasses
 import itertools
 import shlex
 from collections import Counter
@@ -26,7 +25,6 @@ from urllib.parse import quote
 import yaml
 
 from common.errors import UserError
-from common.files import replace_text
 from training.config import Config, load_config
 from training.run_folder import RunFolder
 from training.yaml_text import parse_yaml, read_utf8
@@ -84,13 +82,11 @@ class Sweep:
                     "folder"
                 )
             return sweep
-        sweep = cls(RunFolder.create(f"sweep-{preset}", path).path, *described)
-        if text is not None:
-            sweep = dataclasses.replace(sweep, config=sweep.folder / PRESETS)
-            replace_text(sweep.folder / PRESETS, text)
         document = {"preset": preset, "overrides": list(overrides), "sweep": {key: list(v) for key, v in swept}}
-        replace_text(sweep.folder / DESCRIPTION, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-        return sweep
+        files = {} if text is None else {PRESETS: text}
+        files[DESCRIPTION] = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        folder = RunFolder.create(f"sweep-{preset}", path, files=files).path
+        return cls(folder, *described, None if text is None else folder / PRESETS)
 
     @classmethod
     def open(cls, path: Path) -> Self:

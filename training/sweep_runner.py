@@ -4,6 +4,7 @@ Separate processes give each run fresh memory and settings, and let the sweep co
 """
 
 import dataclasses
+import os
 import shlex
 import signal
 import statistics
@@ -18,6 +19,7 @@ from typing import Self
 
 from common.errors import CheckpointError
 from common.files import replace_text
+from common.interrupt import STOP_AT_END, stop_signals
 from common.progress import format_seconds
 from common.text import counted
 from training import checkpoint
@@ -29,6 +31,7 @@ from training.sweep import Sweep
 from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
 from training.sweep_text import format_text
 
+POLL = 0.1  # seconds between two looks at a lock
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 
@@ -56,6 +59,9 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
             begin = [sweep.preset, *sweep.options(values), *presets, "--run", str(run.path)]
             go_on = ["--resume", str(run.path)]
             began = time.monotonic()
+            launcher.wait_for(run)
+            if launcher.signal is not None:
+                break
             failure = launcher.train([*(go_on if run.config_file.exists() else begin), *options])
             if launcher.signal is not None:
                 break
@@ -161,10 +167,7 @@ class Launcher:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-            numbers.append(signal.SIGHUP)
-        self._previous = {number: signal.signal(number, self._receive) for number in numbers}
+        self._previous = {number: signal.signal(number, self._receive) for number in stop_signals()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,16 +180,26 @@ class Launcher:
 
     def _forward(self) -> None:
         if self.signal is not None and self._process is not None:
-            # On SIGHUP train.py would end without saving.
+            # The terminal that SIGHUP is about is not that of the child's process group.
             self._process.send_signal(signal.SIGTERM if self.signal == signal.SIGHUP else self.signal)
 
+    def wait_for(self, run: RunFolder) -> None:
+        """Wait until no other process trains this run, or a signal comes. The run of a killed sweep saves first."""
+        told = False
+        while self.signal is None and (holder := run.locked_by()) is not None:
+            if not told:
+                told = True
+                print(f"waiting for process {holder or 'unknown'}, which trains this run", file=sys.stderr, flush=True)
+            time.sleep(POLL)
+
     def train(self, arguments: Sequence[str]) -> str | None:
-        """Run train.py. Returns why it failed, in a few words, or None if it did not."""
+        """Run train.py, which stops when this process ends. Returns why it failed, in a few words; None: it did not."""
         command = [sys.executable, str(TRAIN), *arguments]
         reason = ""
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0
-        ) as process:
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0,
+            env=os.environ | {STOP_AT_END: "1"},
+        ) as process:  # fmt: skip
             try:
                 self._process = process
                 self._forward()  # a signal that came before the process was known

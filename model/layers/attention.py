@@ -36,7 +36,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.layer import Layer, Params
+from model.layer import Layer, Params, require_sizes
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout, DropoutCache
 from model.layers.softmax import Softmax, SoftmaxCache
@@ -65,12 +65,16 @@ class ScaledDotProductAttention:
     `softmax` turns scores into weights.
 
     Raises:
-        ValueError: `masked_diagonal` with a single token, which would have nothing to attend to.
+        ValueError: `dropout` is not in [0, 1), or `masked_diagonal` with a single token, which would have nothing to
+            attend to.
     """
 
     dropout: float = 0.0
     masked_diagonal: bool = False
     softmax: Layer = SOFTMAX
+
+    def __post_init__(self) -> None:
+        Dropout(self.dropout)  # checks the rate
 
     def forward(
         self, q: jax.Array, k: jax.Array, v: jax.Array, scale: jax.Array | None = None, key: jax.Array | None = None
@@ -148,6 +152,7 @@ class ProjectedAttention:
     softmax: Layer = SOFTMAX
 
     def __post_init__(self) -> None:
+        require_sizes(self, "d_model")
         if self.heads < 1 or self.d_model % self.heads:
             raise ValueError(f"heads must divide d_model: {self.heads} heads do not divide d_model {self.d_model}")
         Dropout(self.dropout)  # checks the rate

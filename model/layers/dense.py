@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.layer import Params
+from model.layer import Params, require_sizes
 
 
 class DenseCache(NamedTuple):
@@ -36,7 +36,7 @@ class Dense:
     first predictions are then uniform and whose first loss is log(C).
 
     Raises:
-        ValueError: `weights` is neither of these.
+        ValueError: `weights` is neither of these, or a width is below 1.
     """
 
     d_in: int
@@ -45,6 +45,7 @@ class Dense:
     weights: Literal["glorot", "zeros"] = "glorot"
 
     def __post_init__(self) -> None:
+        require_sizes(self, "d_in", "d_out")
         if self.weights not in ("glorot", "zeros"):
             raise ValueError(f"weights must be 'glorot' or 'zeros', got {self.weights!r}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from model.combinators import Composite, Sequential
+from model.layer import require_sizes
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout
 from model.layers.gelu import GELU
@@ -20,12 +21,19 @@ class FeedForward(Composite):
     """Two dense layers with a GELU in between; dropout after the GELU and at the end.
 
     The parameters are under `expand` and `project`.
+
+    Raises:
+        ValueError: a width is below 1, or the rate is not in [0, 1).
     """
 
     d_model: int
     mlp_dim: int
     gelu: Literal["tanh", "erf"] = "tanh"
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "d_model", "mlp_dim")
+        _ = self.body  # its layers check their own rate and choice
 
     @property
     def body(self) -> Sequential:

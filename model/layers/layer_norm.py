@@ -16,13 +16,14 @@ Shapes     x, y, dx, dy (..., D); gamma, beta (D,)
 Cache      xhat (..., D) and rstd (..., 1): what LN.4 and LN.5 need, so nothing is computed twice
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from model.layer import Params
+from model.layer import Params, require_sizes
 
 
 class LayerNormCache(NamedTuple):
@@ -35,15 +36,16 @@ class LayerNorm:
     """Normalize the last axis of width `d_model` to mean 0 and variance 1, then scale by gamma and shift by beta.
 
     Raises:
-        ValueError: `eps` is negative.
+        ValueError: `d_model` is below 1, or `eps` is negative or infinite.
     """
 
     d_model: int
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        if not self.eps >= 0:
-            raise ValueError(f"eps must not be negative, got {self.eps}")
+        require_sizes(self, "d_model")
+        if not 0 <= self.eps < math.inf:
+            raise ValueError(f"eps must not be negative or infinite, got {self.eps}")
 
     def init(self, key: jax.Array) -> Params:
         return {"gamma": jnp.ones(self.d_model), "beta": jnp.zeros(self.d_model)}

@@ -11,13 +11,14 @@ Shapes     x, y, dx, dy (..., D); gamma, dgamma (D,)
 Cache      x (..., D), for LS.3
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from model.layer import Params
+from model.layer import Params, require_sizes
 
 
 class LayerScaleCache(NamedTuple):
@@ -38,7 +39,8 @@ class LayerScale:
     start: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.start > 0:
+        require_sizes(self, "d_model")
+        if not 0 < self.start < math.inf:
             raise ValueError(f"layer_scale must start above 0, or be None for none, got {self.start}")
 
     def init(self, key: jax.Array) -> Params:

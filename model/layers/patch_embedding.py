@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 
 from model.combinators import Composite, Sequential
-from model.layer import Layer, Params
+from model.layer import Layer, Params, require_sizes
 from model.layers.dense import Dense
 from model.layers.layer_norm import LayerNorm
 
@@ -51,6 +51,7 @@ class Patchify:
             pair = size if isinstance(size, tuple) else (size, size)
             if len(pair) != 2 or not all(isinstance(side, int) for side in pair):
                 raise ValueError(f"{name} must be an integer or a tuple of two (height, width), got {size!r}")
+        require_sizes(self, "channels")
         (H, W), (h, w) = height_width(self.image_size), height_width(self.patch_size)
         if min(H, W, h, w) < 1 or H % h or W % w:
             raise ValueError(f"patch_size must divide image_size: {h}x{w} patches do not tile a {H}x{W} image")
@@ -97,6 +98,10 @@ class PatchEmbedding(Composite):
     norm_before: bool = False
     norm_after: bool = False
     eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "channels", "d_model")
+        _ = self.body  # its layers check their own sizes
 
     @property
     def patchify(self) -> Patchify:

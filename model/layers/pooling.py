@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.layer import Params
+from model.layer import Params, require_sizes
 
 
 class PoolingCache(NamedTuple):
@@ -24,6 +24,9 @@ class ClassTokenPooling:
     """The first of `tokens` tokens represents the image."""
 
     tokens: int
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "tokens")
 
     def init(self, key: jax.Array) -> Params:
         return {}
@@ -43,6 +46,9 @@ class MeanPooling:
 
     tokens: int
     class_token: bool = True
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "tokens")
 
     def init(self, key: jax.Array) -> Params:
         return {}

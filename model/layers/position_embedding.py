@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.layer import Params
+from model.layer import Params, require_sizes
 
 Positions = Literal["learned", "sinusoidal_1d", "sinusoidal_2d", "none"]
 INIT_STD = 0.02
@@ -52,6 +52,7 @@ class PositionEmbedding:
     positions: Positions = "learned"
 
     def __post_init__(self) -> None:
+        require_sizes(self, "d_model")
         multiples = {"learned": 1, "sinusoidal_1d": 2, "sinusoidal_2d": 4, "none": 1}
         if self.positions not in multiples:
             raise ValueError(f"positions must be one of {', '.join(multiples)}, got {self.positions!r}")

@@ -37,6 +37,10 @@ class ShiftedPatches:
 
     patch_size: Size
 
+    def __post_init__(self) -> None:
+        if min(height_width(self.patch_size)) < 1:
+            raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
+
     @property
     def shifts(self) -> tuple[tuple[int, int], ...]:
         """The shift of each of the four copies in pixels: down, right."""
