@@ -75,7 +75,8 @@ def held_out(call: Call, tiny: tuple[str, ...], tmp_path: Path) -> Path:
     run = tmp_path / "held_out"
     ended = call(train.main, *tiny, "data.holdout=0.25", "train.epochs=1", "--device", "cpu", "--run", run)
     assert ended.code == 0, ended
-    assert "36 training images of 12 classes, evaluated on 12 training images held out (data.holdout=0.25)" in ended.out
+    assert "\n        36 training images of 12 classes; chance: 8.33% top-1\n" in ended.out
+    assert "\n        evaluated on 12 training images held out (data.holdout=0.25)\n" in ended.out
     assert "4 steps of 8 images, 4 an epoch" in ended.out
     return run
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from common.errors import UserError
 from common.log import logged
@@ -26,6 +27,19 @@ def test_both_streams_and_no_progress_bar(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr() == ("ümlaut\n", "a warning\n\rhalf done")
     assert (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()[0].endswith("  python train.py demo")
     assert said(tmp_path / "log.txt") == "ümlaut\na warning\n"
+
+
+def test_a_bar_is_on_the_terminal_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with logged(tmp_path / "log.txt", "command"), tqdm(total=2, disable=None, leave=False, ncols=60) as bar:
+        bar.update(2)
+        bar.refresh()
+    assert "100%" in terminal.getvalue()
+    assert said(tmp_path / "log.txt") == ""
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def show(value: object) -> str:
 def as_written(value: object) -> str:
     """A value of a YAML document as it is written there, in one line."""
     if isinstance(value, list):
-        return f"[{', '.join(map(as_written, value))}]"
+        return str(value).replace("'", "")  # not by recursion: an alias may make a list contain itself
     return value if isinstance(value, str) else show(value)
 
 

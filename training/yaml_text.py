@@ -47,6 +47,8 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{source}{line}: {error.problem or 'not valid YAML'}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # a forbidden character
         raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
