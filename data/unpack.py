@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
-from common.errors import DataError
+from common.arrays import damage, open_zip
+from common.errors import DamagedError, DataError
 from common.progress import progress_bar
 
 MAX_FILES = 200_000  # Tiny ImageNet has about 120,000
+BLOCK = 2**20  # bytes that are unpacked at once
 MAX_BYTES = 1_000_000_000  # unpacked; Tiny ImageNet has about 250 million
 
 
@@ -21,25 +22,32 @@ def unpack(source: Path, folder: Path, top: str, quiet: bool = False) -> None:
     Names and sizes are checked before the first file is written. Raises DataError, naming the entry.
     """
     try:
-        with zipfile.ZipFile(source) as archive:
+        with open_zip(source) as archive:
             entries = archive.infolist()
             _check_entries(source, entries, top, folder)
             with progress_bar(len(entries), "Unpacking", " files", quiet) as bar:
                 for entry in entries:
-                    _unpack_entry(archive, entry, folder)
+                    _unpack_entry(source, archive, entry, folder)
                     bar.update()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{source}: not an intact zip file ({error}). Remove it and download it again.") from error
+    except DamagedError as error:
+        raise DataError(f"{error}: not an intact zip file. Remove it and download it again.") from error
 
 
-def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+def _unpack_entry(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
     path = folder.joinpath(*PurePosixPath(entry.filename).parts)
     if entry.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(entry) as packed, open(path, "xb") as file:
-        shutil.copyfileobj(packed, file)
+    with damage(f"{source}: {entry.filename}"):
+        packed = archive.open(entry)
+    with packed, open(path, "xb") as file:
+        while True:
+            with damage(f"{source}: {entry.filename}"):
+                block = packed.read(BLOCK)
+            if not block:
+                break
+            file.write(block)
 
 
 def _check_entries(source: Path, entries: list[zipfile.ZipInfo], top: str, folder: Path) -> None:
