@@ -74,9 +74,9 @@ def read_header(file: IO[bytes], size: int, source: str) -> Header:
     except MemoryError:  # brackets, nested too deeply for the parser: a header has at most 10,000 characters
         raise DamagedError(f"{source}: damaged or cut short (its header cannot be read)") from None
     if dtype.hasobject:
-        raise DamagedError(f"{source}: a pickled object, which could run code and is never opened")
+        raise DamagedError(f"{source} is a pickled object, which could run code and is never opened")
     if dtype.kind not in KINDS:
-        raise DamagedError(f"{source}: has type {dtype}, but arrays of numbers are expected")
+        raise DamagedError(f"{source} has type {dtype}, but arrays of numbers are expected")
     if any(side < 0 or isinstance(side, bool) for side in shape):
         raise DamagedError(f"{source}: damaged or cut short (its shape is {shape})")
     if header.size != size:
@@ -135,6 +135,19 @@ def require_stored(path: Path, archive: zipfile.ZipFile) -> None:
         raise DamagedError(f"{path}: damaged (a name is in it twice)")
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise DamagedError(f"{path}: damaged or cut short (its members have more bytes than the file)")
+
+
+class Member:
+    """A member of an archive that is read piece by piece. `read` raises DamagedError where its bytes are damaged."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> None:
+        self._source = f"{source}: {member.filename}"
+        with damage(self._source):
+            self._file = archive.open(member)
+
+    def read(self, size: int = -1) -> bytes:
+        with damage(self._source):
+            return self._file.read(size)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, source: str, largest: int) -> bytes:

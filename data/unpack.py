@@ -7,12 +7,11 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from common.arrays import damage, open_zip
+from common.arrays import Member, open_zip
 from common.errors import DamagedError, DataError
 from common.progress import progress_bar
 
 MAX_FILES = 200_000  # Tiny ImageNet has about 120,000
-BLOCK = 2**20  # bytes that are unpacked at once
 MAX_BYTES = 1_000_000_000  # unpacked; Tiny ImageNet has about 250 million
 
 
@@ -30,7 +29,8 @@ def unpack(source: Path, folder: Path, top: str, quiet: bool = False) -> None:
                     _unpack_entry(source, archive, entry, folder)
                     bar.update()
     except DamagedError as error:
-        raise DataError(f"{error}: not an intact zip file. Remove it and download it again.") from error
+        what = str(error).removeprefix(f"{source}: ")
+        raise DataError(f"{source}: not an intact zip file ({what}). Remove it and download it again.") from error
 
 
 def _unpack_entry(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
@@ -39,15 +39,8 @@ def _unpack_entry(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with damage(f"{source}: {entry.filename}"):
-        packed = archive.open(entry)
-    with packed, open(path, "xb") as file:
-        while True:
-            with damage(f"{source}: {entry.filename}"):
-                block = packed.read(BLOCK)
-            if not block:
-                break
-            file.write(block)
+    with open(path, "xb") as file:
+        shutil.copyfileobj(Member(archive, entry, str(source)), file)
 
 
 def _check_entries(source: Path, entries: list[zipfile.ZipInfo], top: str, folder: Path) -> None:
