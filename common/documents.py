@@ -14,23 +14,27 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from common.errors import DamagedError
 
 LARGEST = 64 * 2**20  # bytes of a file of text; the largest ones, states of gradcheck.py, are below a megabyte
+BLOCK = 2**20  # bytes that are read at once
 SHOWN = 40  # characters of a value in a message
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 
 
-def read_text(path: Path, largest: int = LARGEST) -> str:
-    """The text of a file in UTF-8. A byte-order mark, which some editors write, is left out.
+def read_text(path: Path, largest: int = LARGEST, errors: str = "strict") -> str:
+    """The text of a file in UTF-8. A byte-order mark, which some editors write, is left out. With `errors="replace"`,
+    what is not UTF-8 is replaced by question marks.
 
     Raises:
         DamagedError: it is not UTF-8, or has more than `largest` bytes.
         OSError: it cannot be read.
     """
+    content = bytearray()
     with open(path, "rb") as file:
-        content = file.read(largest + 1)
+        while len(content) <= largest and (block := file.read(BLOCK)):
+            content += block
     if len(content) > largest:
         raise DamagedError(f"{path}: more than {largest:,} bytes, which is too large for this kind of file")
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
+        return content.decode("utf-8-sig", errors).replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DamagedError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
 
