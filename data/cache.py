@@ -34,6 +34,7 @@ from data.decode import cannot_write_cache, image_size
 FORMAT = 2  # increase when the meaning of a build's files changes
 CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
 SPLITS = ("train", "val")
+UNSEALED = "none"
 Colour = tuple[float, float, float]  # a number for each channel
 
 
@@ -48,7 +49,7 @@ class About:
     names: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    seal: str = ""  # of the fields above and of the labels; builds of earlier versions have none
+    seal: str = UNSEALED  # of the fields above and of the labels; builds of earlier versions have none
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no data set can have."""
@@ -138,7 +139,7 @@ def _is_sound(build: Build) -> bool:
         are_labels = labels.dtype == np.int32 and labels.shape == images.shape[:1]
         if not are_images or not are_labels or not ((labels >= 0) & (labels < classes)).all():
             return False
-    return not about.seal or about.seal == about.sealed(build.labels).seal
+    return about.seal in (UNSEALED, about.sealed(build.labels).seal)
 
 
 def _mapped(path: Path) -> np.ndarray:

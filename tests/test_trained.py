@@ -1,5 +1,6 @@
 """Loading a trained model: which checkpoint, which weights, in which precision, and what is refused."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,25 @@ def test_the_rest_of_the_run_is_loaded_with_it(run: RunFolder) -> None:
         load_trained(run, ["data.holdout=2"], ["data.holdout"])
     run.classes_file.unlink()
     with pytest.raises(UserError, match=r"classes\.json: missing"):
+        load_trained(run)
+
+
+@pytest.mark.parametrize("meta", [{}, {"step": "8"}, {"step": -1}, {"step": 10**30}, {"step": None}, {"progress": []}])
+def test_a_step_that_none_has_counted_is_refused(run: RunFolder, meta: dict[str, Any]) -> None:
+    checkpoint.save(run.best, {"params": params(1.0)}, meta)
+    with pytest.raises(CheckpointError, match=r"best\.npz: its progress cannot be read"):
+        load_trained(run)
+
+
+@pytest.mark.parametrize("few", [slice(0, 2), slice(0, 1)])
+def test_classes_of_another_model_are_refused(run: RunFolder, few: slice) -> None:
+    run.write_classes(
+        dataclasses.replace(CLASSES, class_ids=CLASSES.class_ids[few], class_names=CLASSES.class_names[few])
+    )
+    with pytest.raises(UserError, match=r"classes\.json: damaged, or of another run: it has \d class"):
+        load_trained(run)
+    run.write_classes(dataclasses.replace(CLASSES, mean=CLASSES.mean[few], std=CLASSES.std[few]))
+    with pytest.raises(UserError, match=r"and \d channels?, and the model of config\.yml has 3 and 3"):
         load_trained(run)
 
 

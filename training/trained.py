@@ -12,6 +12,7 @@ from typing import Any, Literal
 import jax
 
 from common.errors import UserError
+from common.text import counted
 from model.layer import Params
 from model.vit import ViT
 from training import checkpoint
@@ -79,11 +80,12 @@ def load_trained(
 
 
 def _require_classes_of(run: RunFolder, classes: Classes, model: ViT) -> None:
-    if (len(classes.class_ids), len(classes.mean)) != (model.num_classes, model.channels):
+    found = (len(classes.class_ids), len(classes.mean))
+    if found != (model.num_classes, model.channels):
+        there = f"{counted(found[0], 'class', 'classes')} and {counted(found[1], 'channel')}"
         raise UserError(
-            f"{run.classes_file}: damaged, or of another run: it has {len(classes.class_ids)} classes and "
-            f"{len(classes.mean)} channels, and the model of {run.config_file.name} has {model.num_classes} and "
-            f"{model.channels}"
+            f"{run.classes_file}: damaged, or of another run: it has {there}, and the model of {run.config_file.name} has "
+            f"{model.num_classes} and {model.channels}"
         )
 
 
