@@ -21,13 +21,13 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from common import files
-from common.arrays import map_npy, read_npy
 from common.cores import available_cores
 from common.documents import read_json
 from common.errors import DamagedError, DataError
 from common.filesystems import UNSUPPORTED, warn_once
 from common.progress import progress_bar
 from data import workers
+from data.arrays import map_npy, read_npy
 from data.dataset import Dataset, Listing, Split
 from data.decode import cannot_write_cache, image_size
 

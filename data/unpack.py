@@ -7,9 +7,9 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from common.arrays import Member, open_zip
 from common.errors import DamagedError, DataError
 from common.progress import progress_bar
+from data.arrays import Member, open_zip
 
 MAX_FILES = 200_000  # Tiny ImageNet has about 120,000
 MAX_BYTES = 1_000_000_000  # unpacked; Tiny ImageNet has about 250 million

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.arrays import read_npy
 from common.documents import read_json
 from common.errors import CheckpointError, ConfigError, DamagedError, DataError, UserError
 from data import cache as caching
+from data.arrays import read_npy
 from data.cache import Build, open_build
 from data.tiny_imagenet import load
 from data.unpack import unpack
@@ -499,7 +499,7 @@ def test_mutated_caches_are_not_used_or_the_same(whole: Path) -> None:
 # No file of the product is read in another way, but for these.
 
 READERS = {
-    "common/arrays.py": {"zipfile.ZipFile", "np.lib.format", "np.memmap"},
+    "data/arrays.py": {"zipfile.ZipFile", "np.lib.format", "np.memmap"},
     "common/documents.py": {"json.loads"},
     "training/yaml_text.py": {"yaml"},
     "data/workers.py": {"json.loads"},  # lines between processes of one program

@@ -18,10 +18,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from common.arrays import Header, member_array, member_header, open_zip, read_member, require_stored
 from common.documents import parse_json
 from common.errors import CheckpointError, DamagedError
 from common.files import replacing
+from data.arrays import Header, member_array, member_header, open_zip, read_member, require_stored
 
 FORMAT = 1
 HEADER = "checkpoint.json"

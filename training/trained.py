@@ -71,7 +71,7 @@ def load_trained(
         CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     config, classes = run.read_config(overrides, overridable), run.read_classes()
-    _require_classes_of(run, classes, config.model)
+    _require_channels_of(run, classes, config.model)
     path = _checkpoint_file(run, checkpoint_name)
     weights = _choose_weights(path, weights)
     template = jax.eval_shape(config.model.init, jax.random.key(0))
@@ -79,13 +79,11 @@ def load_trained(
     return Trained(run, config, classes, path, _step(meta, path), weights, params)
 
 
-def _require_classes_of(run: RunFolder, classes: Classes, model: ViT) -> None:
-    found = (len(classes.class_ids), len(classes.mean))
-    if found != (model.num_classes, model.channels):
-        there = f"{counted(found[0], 'class', 'classes')} and {counted(found[1], 'channel')}"
+def _require_channels_of(run: RunFolder, classes: Classes, model: ViT) -> None:
+    if len(classes.mean) != model.channels:
         raise UserError(
-            f"{run.classes_file}: damaged, or of another run: it has {there}, and the model of {run.config_file.name} has "
-            f"{model.num_classes} and {model.channels}"
+            f"{run.classes_file}: damaged, or of another run: it has {counted(len(classes.mean), 'channel')}, and the "
+            f"model of {run.config_file.name} has {model.channels}"
         )
 
 
