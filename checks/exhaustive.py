@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from checks.exhaustive_case import CHUNK, ExhaustiveCase, Tally
+from common.documents import read_json
+from common.errors import DamagedError
 from common.text import counted
 from verify.case import Case
 from verify.errors import CheckError
@@ -53,6 +54,15 @@ class Coverage:
         cases = f"; {len(self.unreached_cases)} of {counted(self.cases, 'case')} not at all"
         verb = "has" if len(self.unreached) == 1 else "have"
         return f"{tensors} {verb} not been reached yet{cases if self.unreached_cases else ''}"
+
+
+@dataclass(frozen=True)
+class State:
+    """What is saved of a check."""
+
+    fingerprint: str
+    position: int
+    tallies: dict[str, list[Tally]]  # by the name of the case, one for each of its tensors
 
 
 class ExhaustiveCheck:
@@ -147,8 +157,8 @@ class ExhaustiveCheck:
 
     def state(self) -> str:
         """The position and all tallies, as JSON."""
-        tallies = {case.name: [asdict(tally) for tally in case.tallies] for case in self.cases}
-        return json.dumps({"fingerprint": self.fingerprint, "position": self.position, "tallies": tallies})
+        tallies = {case.name: case.tallies for case in self.cases}
+        return json.dumps(asdict(State(self.fingerprint, self.position, tallies)))
 
     def resume(self, path: Path) -> bool:
         """Resume from the state in `path`; False if there is none.
@@ -159,16 +169,32 @@ class ExhaustiveCheck:
         if not path.exists():
             return False
         try:
-            saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if saved["fingerprint"] != self.fingerprint:
+            saved: State = read_json(path, State, finite=False)
+            if saved.fingerprint != self.fingerprint:
                 raise CheckError(
                     f"{path}: of another check (other options, parameters or layers); delete it or name another --state"
                 )
-            tallies = [[Tally(**tally) for tally in saved["tallies"][case.name]] for case in self.cases]
-            position = int(saved["position"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckError(f"{path}: damaged ({error}); delete it to begin anew") from error
-        for case, found in zip(self.cases, tallies, strict=True):
-            case.tallies = found
-        self.position = position
+        except DamagedError as error:
+            raise CheckError(f"{error}; delete it to begin anew") from error
+        if not self._can_be(saved):
+            raise CheckError(f"{path}: damaged (its tallies are not those of its position); delete it to begin anew")
+        for case in self.cases:
+            case.tallies = saved.tallies[case.name]
+        self.position = saved.position
+        return True
+
+    def _can_be(self, saved: State) -> bool:
+        """Whether each tensor has been counted as often as it is in the chunks before the position."""
+        if not 0 <= saved.position <= len(self.order) or saved.tallies.keys() != {case.name for case in self.cases}:
+            return False
+        chunks = self.order[: saved.position]
+        for case, start in zip(self.cases, self._starts, strict=True):
+            mine = chunks[(chunks >= start) & (chunks < start + case.chunks)] - start
+            places = (mine[:, None] * CHUNK + np.arange(CHUNK)).ravel()
+            index = case.order[places[places < len(case.order)]]
+            done = np.bincount(case.part_of[index], minlength=len(case.parts))
+            if [tally.done for tally in saved.tallies[case.name]] != done.tolist():
+                return False
+            if any(tally.coordinate >= len(case.part_of) for tally in saved.tallies[case.name]):
+                return False
         return True

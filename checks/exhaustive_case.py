@@ -46,6 +46,11 @@ class Tally:
     largest: float = 0.0  # |numeric|
     largest_bar: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no check can find."""
+        if not 0 <= self.wrong <= self.done or self.coordinate < 0:
+            raise ValueError("a tally has more wrong coordinates than coordinates, or a number below 0")
+
     def add(self, index: np.ndarray, a: np.ndarray, n: np.ndarray, bars: np.ndarray, share: float) -> None:
         """Count the coordinates `index` (m,) with analytic and numeric derivatives and error bars, (m,) each.
 

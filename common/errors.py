@@ -15,3 +15,7 @@ class CheckpointError(UserError):
 
 class DataError(UserError):
     """A data set that is missing, incomplete or damaged."""
+
+
+class DamagedError(UserError):
+    """A file that is there and cannot be what it should be. The message names it and says what is wrong."""

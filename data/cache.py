@@ -7,30 +7,61 @@ flushed to the disk and renamed, so a folder with the final name is complete.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from common import files
 from common.cores import available_cores
-from common.errors import DataError
+from common.documents import read_json
+from common.errors import DamagedError, DataError
 from common.filesystems import UNSUPPORTED, warn_once
 from common.progress import progress_bar
 from data import workers
+from data.arrays import map_npy, read_npy
 from data.dataset import Dataset, Listing, Split
 from data.decode import cannot_write_cache, image_size
 
 FORMAT = 2  # increase when the meaning of a build's files changes
 CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
 SPLITS = ("train", "val")
-KEYS = {"stamp", "source", "fingerprint", "wnids", "names", "mean", "std"}  # of about.json
+UNSEALED = "none"
+Colour = tuple[float, float, float]  # a number for each channel
+
+
+@dataclass(frozen=True)
+class About:
+    """What about.json holds."""
+
+    stamp: str
+    source: str  # the folder of the data set
+    fingerprint: str
+    wnids: tuple[str, ...]
+    names: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    seal: str = UNSEALED  # of the fields above and of the labels; builds of earlier versions have none
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no data set can have."""
+        if not 0 < len(set(self.wnids)) == len(self.wnids) == len(self.names):
+            raise ValueError("its classes have no names, or the same identifiers")
+        if not all(0 <= mean <= 1 for mean in self.mean) or not all(0 < std <= 1 for std in self.std):
+            raise ValueError("its mean or standard deviation is not that of pixels from 0 to 1")
+
+    def sealed(self, labels: Mapping[str, np.ndarray]) -> About:
+        """The same with a seal: a hash of everything but the pixels, which are too many to be read at each start."""
+        content = [dataclasses.asdict(dataclasses.replace(self, seal="")), *(labels[s].tolist() for s in SPLITS)]
+        return dataclasses.replace(self, seal=hashlib.sha256(json.dumps(content).encode()).hexdigest())
 
 
 class Build(NamedTuple):
@@ -38,7 +69,7 @@ class Build(NamedTuple):
 
     images: dict[str, np.ndarray]  # split -> uint8 (n, H, W, 3), memory-mapped
     labels: dict[str, np.ndarray]  # split -> int32 (n,)
-    about: dict[str, Any]  # about.json, see KEYS
+    about: About
 
 
 def cached_dataset(
@@ -65,11 +96,11 @@ def cached_dataset(
     return Dataset(
         train=Split(build.images["train"], build.labels["train"]),
         val=Split(build.images["val"], build.labels["val"]),
-        class_ids=tuple(about["wnids"]),
-        class_names=tuple(about["names"]),
-        mean=tuple(about["mean"]),
-        std=tuple(about["std"]),
-        fingerprint=about["fingerprint"],
+        class_ids=about.wnids,
+        class_names=about.names,
+        mean=about.mean,
+        std=about.std,
+        fingerprint=about.fingerprint,
     )
 
 
@@ -83,31 +114,42 @@ def open_build(folder: Path, stamp: str) -> Build | None:
     Raises DataError where it may not be read.
     """
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        if about["stamp"] != stamp or not about.keys() >= KEYS:
+        about: About = read_json(folder / "about.json", About)
+        if about.stamp != stamp:
             return None
         images = {split: _mapped(folder / f"{split}_images.npy") for split in SPLITS}
-        labels = {split: np.load(folder / f"{split}_labels.npy") for split in SPLITS}
-        if any(len(images[split]) != len(labels[split]) for split in SPLITS):
-            return None
+        labels = {split: read_npy(folder / f"{split}_labels.npy") for split in SPLITS}
     except PermissionError as error:
         raise DataError(
             f"{error.filename or folder}: the cache cannot be read: {files.reason(error)}. "
             "Fix its permissions, or name another cache folder with data.cache=DIR."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError):  # what json and np.load raise for damaged files
+    except (OSError, DamagedError):
         return None
-    return Build(images, labels, about)
+    build = Build(images, labels, about)
+    return build if _is_sound(build) else None
+
+
+def _is_sound(build: Build) -> bool:
+    """Whether the arrays are images and their labels, and the seal is theirs."""
+    about, classes = build.about, len(build.about.wnids)
+    for split in SPLITS:
+        images, labels = build.images[split], build.labels[split]
+        are_images = images.dtype == np.uint8 and images.shape[1:] == (*build.images["train"].shape[1:3], 3)
+        are_labels = labels.dtype == np.int32 and labels.shape == images.shape[:1]
+        if not are_images or not are_labels or not ((labels >= 0) & (labels < classes)).all():
+            return False
+    return about.seal in (UNSEALED, about.sealed(build.labels).seal)
 
 
 def _mapped(path: Path) -> np.ndarray:
     """A .npy file as a read-only memory map, or in memory where the file system has no maps."""
     try:
-        mapped: np.ndarray = np.load(path, mmap_mode="r")
+        mapped = map_npy(path)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        mapped = np.load(path)  # raises the same error if it was not about the map
+        mapped = read_npy(path)  # raises the same error if it was not about the map
         mapped.flags.writeable = False
         warn_once(
             path.parent, "map files into memory",
@@ -165,10 +207,10 @@ def _remove_older(cache: Path, root: Path, keep: Path) -> None:
     for about in cache.glob("v*/about.json"):
         if about.parent != keep and files.PARTIAL not in about.parent.name:
             try:
-                same = json.loads(about.read_text(encoding="utf-8"))["source"] == str(root.resolve())
-            except (OSError, ValueError, KeyError, TypeError):
+                found = read_json(about, Any)  # of any format
+            except (OSError, DamagedError):
                 continue
-            if same:
+            if isinstance(found, dict) and found.get("source") == str(root.resolve()):
                 shutil.rmtree(about.parent, ignore_errors=True)
 
 
@@ -182,16 +224,16 @@ def _fill(folder: Path, root: Path, stamp: str, listing: Listing, jobs: int, qui
             "data.decode:decode_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
         )
     mean, std = _statistics(results[:train_tasks])
-    about = {
-        "stamp": stamp,
-        "source": str(root.resolve()),
-        "fingerprint": _fingerprint(listing, results),
-        "wnids": listing.class_ids,
-        "names": listing.class_names,
-        "mean": mean,
-        "std": std,
-    }
-    (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    about = About(
+        stamp=stamp,
+        source=str(root.resolve()),
+        fingerprint=_fingerprint(listing, results),
+        wnids=tuple(listing.class_ids),
+        names=tuple(listing.class_names),
+        mean=mean,
+        std=std,
+    ).sealed({"train": np.asarray(listing.train_labels), "val": np.asarray(listing.val_labels)})
+    (folder / "about.json").write_text(json.dumps(dataclasses.asdict(about), indent=1), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         files.fsync_path(path)
 
@@ -235,7 +277,7 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> int:
     return start
 
 
-def _statistics(results: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+def _statistics(results: list[dict[str, Any]]) -> tuple[Colour, Colour]:
     """Mean and standard deviation per channel of pixels in 0..1, from exact integer sums."""
     n = sum(result["pixels"] for result in results)
     mean, std = [], []
@@ -244,7 +286,7 @@ def _statistics(results: list[dict[str, Any]]) -> tuple[list[float], list[float]
         q = sum(result["squares"][channel] for result in results)
         mean.append(s / (255 * n))
         std.append(math.sqrt(n * q - s * s) / (255 * n) or 1.0)  # 1 for a constant channel: it is divided by
-    return mean, std
+    return cast(Colour, tuple(mean)), cast(Colour, tuple(std))
 
 
 def _fingerprint(listing: Listing, results: list[dict[str, Any]]) -> str:

@@ -22,7 +22,8 @@ import numpy as np
 from common import files
 from common.command import run_command
 from common.cores import available_cores
-from common.errors import DataError
+from common.documents import read_json
+from common.errors import DamagedError, DataError
 from common.paths import named_path
 from common.progress import progress_bar
 from data import tiny_imagenet
@@ -95,8 +96,8 @@ def generate(
 def _require_same(root: Path, about: dict[str, Any]) -> None:
     """Raises DataError, naming the difference, unless `root` was generated with the parameters `about`."""
     try:
-        found = json.loads((root / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(root / RECORD, Any)
+    except (OSError, DamagedError):
         found = None
     if found == about:
         return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
-from common.errors import DataError
+from common.errors import DamagedError, DataError
 from common.progress import progress_bar
+from data.arrays import Member, open_zip
 
 MAX_FILES = 200_000  # Tiny ImageNet has about 120,000
 MAX_BYTES = 1_000_000_000  # unpacked; Tiny ImageNet has about 250 million
@@ -21,25 +21,26 @@ def unpack(source: Path, folder: Path, top: str, quiet: bool = False) -> None:
     Names and sizes are checked before the first file is written. Raises DataError, naming the entry.
     """
     try:
-        with zipfile.ZipFile(source) as archive:
+        with open_zip(source) as archive:
             entries = archive.infolist()
             _check_entries(source, entries, top, folder)
             with progress_bar(len(entries), "Unpacking", " files", quiet) as bar:
                 for entry in entries:
-                    _unpack_entry(archive, entry, folder)
+                    _unpack_entry(source, archive, entry, folder)
                     bar.update()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{source}: not an intact zip file ({error}). Remove it and download it again.") from error
+    except DamagedError as error:
+        what = str(error).removeprefix(f"{source}: ")
+        raise DataError(f"{source}: not an intact zip file ({what}). Remove it and download it again.") from error
 
 
-def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+def _unpack_entry(source: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
     path = folder.joinpath(*PurePosixPath(entry.filename).parts)
     if entry.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(entry) as packed, open(path, "xb") as file:
-        shutil.copyfileobj(packed, file)
+    with open(path, "xb") as file:
+        shutil.copyfileobj(Member(archive, entry, str(source)), file)
 
 
 def _check_entries(source: Path, entries: list[zipfile.ZipInfo], top: str, folder: Path) -> None:

@@ -152,7 +152,7 @@ def test_what_a_run_has_learned_can_be_kept(tmp_path: Path, monkeypatch: pytest.
     params = config.model.init(jax.random.key(0))
     run = RunFolder.create("demo", tmp_path / "run")
     run.write_config(config)
-    run.write_classes(Classes(("a",), ("b",), (0.5,), (0.2,), "of no data"))
+    run.write_classes(Classes(("a",), ("b",), (0.5,) * 3, (0.2,) * 3, "of no data"))
     checkpoint.save(run.last, {"params": params}, {"progress": {"step": 7}})
 
     script = load_script(ROOT / "docs" / "figures" / "trained.py")

@@ -160,10 +160,10 @@ def test_a_cache_folder_without_permission(root: Path) -> None:
 def test_a_cache_that_may_not_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read(root)
 
-    def refuse(path: Path, **_: object) -> None:
+    def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(caching.np, "load", refuse)
+    monkeypatch.setattr(caching, "map_npy", refuse)
     with pytest.raises(
         DataError, match=r"train_images\.npy: the cache cannot be read: Permission denied.*data\.cache="
     ):

@@ -143,9 +143,17 @@ def test_a_state_of_another_check_or_a_damaged_one_is_refused(cases: list, tmp_p
     state.write_text(check.state())
     with pytest.raises(CheckError, match="of another check"):
         ExhaustiveCheck(cases, 0, "another").resume(state)
-    document = json.loads(state.read_text())
-    del document["tallies"]["head (Dense)"]
-    for damaged in ("", "{", json.dumps(document), "[]"):
+    text = state.read_text()
+    document = json.loads(text)
+    name = next(name for name, tallies in document["tallies"].items() if any(tally["done"] for tally in tallies))
+    number = next(number for number, tally in enumerate(document["tallies"][name]) if tally["done"])
+    lacking = [{**document, "tallies": {}}, {**document, "tallies": {**document["tallies"], name: []}}]
+    others = [{**document, "position": position} for position in (-1, 0, 2, 10**30, 1.5, True, None)]
+    tallies = document["tallies"][name]
+    for change in ({"done": 0}, {"done": "1"}, {"wrong": 10**6}, {"coordinate": 10**9}, {"worst": None}, {"more": 1}):
+        changed = [{**tally, **change} if i == number else tally for i, tally in enumerate(tallies)]
+        others.append({**document, "tallies": {**document["tallies"], name: changed}})
+    for damaged in ("", "{", "[]", "[" * 5000, "9" * 5000, *map(json.dumps, lacking + others)):
         state.write_text(damaged)
         with pytest.raises(CheckError, match=r"damaged.*delete it"):
             ExhaustiveCheck(cases, 0, "test").resume(state)

@@ -1,5 +1,6 @@
 """Loading a trained model: which checkpoint, which weights, in which precision, and what is refused."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,19 @@ def test_the_rest_of_the_run_is_loaded_with_it(run: RunFolder) -> None:
         load_trained(run, ["data.holdout=2"], ["data.holdout"])
     run.classes_file.unlink()
     with pytest.raises(UserError, match=r"classes\.json: missing"):
+        load_trained(run)
+
+
+@pytest.mark.parametrize("meta", [{}, {"step": "8"}, {"step": -1}, {"step": 10**30}, {"step": None}, {"progress": []}])
+def test_a_step_that_none_has_counted_is_refused(run: RunFolder, meta: dict[str, Any]) -> None:
+    checkpoint.save(run.best, {"params": params(1.0)}, meta)
+    with pytest.raises(CheckpointError, match=r"best\.npz: its progress cannot be read"):
+        load_trained(run)
+
+
+def test_channels_of_another_model_are_refused(run: RunFolder) -> None:
+    run.write_classes(dataclasses.replace(CLASSES, mean=(0.5, 0.5), std=(0.2, 0.2)))
+    with pytest.raises(UserError, match=r"it has 2 channels, and the model of config\.yml has 3"):
         load_trained(run)
 
 

@@ -3,15 +3,13 @@
 The file is an uncompressed zip archive. Each array is a `.npy` member named by its path in the tree, as in
 `params/encoder/block_0/attention/qkv/W.npy`, so `numpy.load` opens it too; the member `checkpoint.json` holds the JSON.
 Nothing is pickled, so opening a checkpoint from a stranger runs no code. The checksums of zip reveal a damaged file.
+Names, shapes and types are compared with those of the model before the values are read, so that a small file cannot
+ask for much memory.
 """
 
-import errno
-import io
 import json
 import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +18,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from common.errors import CheckpointError
+from common.documents import parse_json
+from common.errors import CheckpointError, DamagedError
 from common.files import replacing
+from data.arrays import Header, member_array, member_header, open_zip, read_member, require_stored
 
 FORMAT = 1
 HEADER = "checkpoint.json"
 NAMED = 3  # a message names so many tensors and counts the others
-
-_DAMAGE = (  # what zipfile and numpy raise for a damaged file
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError, NotImplementedError,
-    RuntimeError, MemoryError,
-)  # fmt: skip
+FLOATS = (np.float16, np.float32, np.float64)
+LARGEST_HEADER = 2**20  # bytes of checkpoint.json
 
 
 def save(path: str | os.PathLike[str], tree: Any, meta: dict[str, Any]) -> None:
@@ -63,6 +60,12 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         return {name: _read_array(archive, name) for name in _array_names(archive)}, meta
 
 
+def load_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The `meta` of a checkpoint, whose arrays are not read. Raises what `load` does."""
+    with _opened(Path(path)) as (_, meta):
+        return meta
+
+
 def restore(
     path: str | os.PathLike[str], template: Any, part: str = "", any_precision: bool = False
 ) -> tuple[Any, dict[str, Any]]:
@@ -81,9 +84,9 @@ def restore(
     with _opened(path) as (archive, meta):
         saved = [name for name in _array_names(archive) if name.startswith(prefix)]
         _check_names(path, expected, saved)
+        for name, struct in expected.items():
+            _check_array(path, name, struct, member_header(archive, name, f"{path}: {name}"), any_precision)
         arrays = {name: _read_array(archive, name) for name in expected}
-    for name, array in arrays.items():
-        _check_array(path, name, expected[name], array, any_precision)
     return jax.tree.unflatten(jax.tree.structure(template), list(arrays.values())), meta
 
 
@@ -121,10 +124,11 @@ def _as_struct(leaf: Any) -> Any:
 def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     """The archive and its meta. Damaged bytes raise CheckpointError, whether found here or in the block."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             if HEADER not in archive.namelist():
                 raise CheckpointError(f"{path}: not a checkpoint of this program: it has no {HEADER}")
-            header = json.loads(archive.read(HEADER))
+            require_stored(path, archive)
+            header = parse_json(read_member(archive, HEADER, str(path), LARGEST_HEADER), Any, f"{path}: {HEADER}")
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 found = header.get("format") if isinstance(header, dict) else None
                 raise CheckpointError(
@@ -138,18 +142,11 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
         raise CheckpointError(f"{path}: there is no such checkpoint; check the path, or train first") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path}: a folder, where a checkpoint (.npz) is expected") from None
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
+    except DamagedError as error:
+        raise CheckpointError(f"{error}; use another checkpoint, or train again") from error
     except OSError as error:
-        if error.errno == errno.EINVAL:  # zipfile was sent to a position before the beginning of the file
-            raise _damaged(path, error) from error
         error.filename = str(path)
         raise
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = str(error) or type(error).__name__
-    return CheckpointError(f"{path}: damaged or cut short ({reason}); use another checkpoint, or train again")
 
 
 def _array_names(archive: zipfile.ZipFile) -> list[str]:
@@ -157,16 +154,7 @@ def _array_names(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    data = io.BytesIO(archive.read(f"{name}.npy"))  # read completely: zipfile compares the checksum at the end
-    try:
-        return np.lib.format.read_array(data, allow_pickle=False)
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise CheckpointError(
-                f"{archive.filename}: {name} is a pickled object, which could run code and is never opened; "
-                "use a checkpoint written by this program"
-            ) from None
-        raise
+    return member_array(archive, name, f"{archive.filename}: {name}")
 
 
 def _check_names(path: Path, expected: Iterable[str], saved: Iterable[str]) -> None:
@@ -185,13 +173,13 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + rest
 
 
-def _check_array(path: Path, name: str, expected: Any, array: np.ndarray, any_precision: bool) -> None:
+def _check_array(path: Path, name: str, expected: Any, array: Header, any_precision: bool) -> None:
     if array.shape != tuple(expected.shape):
         raise CheckpointError(
             f"{path}: of another model: {name} has shape {array.shape}, but the configured model wants "
             f"{tuple(expected.shape)}. Use the model configuration that it was trained with"
         )
-    if any_precision and array.dtype.kind == np.dtype(expected.dtype).kind == "f":
+    if any_precision and np.dtype(expected.dtype).kind == "f" and array.dtype in FLOATS:
         return
     if array.dtype != expected.dtype:
         raise CheckpointError(

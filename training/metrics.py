@@ -1,9 +1,12 @@
 """The metrics of a run, `metrics.csv`: a row per evaluation, for a spreadsheet, a plot or `tail -f`."""
 
 import codecs
+import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+from common.documents import read_text
 from common.errors import UserError
 from common.files import replace_text
 from common.filesystems import flush
@@ -26,6 +29,10 @@ class MetricsRow(NamedTuple):
 
 HEADER = ",".join(MetricsRow._fields) + "\n"
 OLD_HEADER = HEADER.replace(",ema_top1,ema_loss", "")  # of versions without moving averages
+
+
+NUMBER = r"-?[0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?"
+MAY_BE_EMPTY = ("val_loss", "val_top1", "val_top5", "ema_top1", "ema_loss")
 
 
 def shows_top5(num_classes: int) -> bool:
@@ -77,26 +84,38 @@ def read_rows(path: Path) -> list[MetricsRow]:
 
 
 def _lines_and_rows(path: Path) -> list[tuple[str, MetricsRow]]:
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
+    *lines, _ = (f"{line}\n" for line in read_text(path, errors="replace").split("\n"))  # the last one is cut short
     if lines and lines[0] == OLD_HEADER:
         empty = "," * (HEADER.count(",") - OLD_HEADER.count(","))
         lines = [HEADER, *(f"{line.rstrip()}{empty}\n" for line in lines[1:])]
     if lines and lines[0] != HEADER:
         raise UserError(f"{path}: its columns are not {HEADER.strip()}; move it away and run again")
-    return [(line, _parse(line, f"{path}, line {number}")) for number, line in enumerate(lines[1:], start=2)]
+    rows: list[tuple[str, MetricsRow]] = []
+    for number, line in enumerate(lines[1:], start=2):
+        rows.append((line, _parse(line, f"{path}, line {number}", rows[-1][1].step if rows else 0)))
+    return rows
 
 
-def _parse(line: str, where: str) -> MetricsRow:
-    try:
-        epoch, step, *rest = line.strip().split(",")
-        values = [float(value) if value else None for value in rest]
-        if len(values) != len(MetricsRow._fields) - 2:  # checked here, as the last fields have defaults
-            raise ValueError
-        return MetricsRow(int(epoch), int(step), *values)  # type: ignore[arg-type]  # None where a cell is empty
-    except (ValueError, TypeError):
-        raise UserError(f"{where}: damaged: {line.strip()!r}; delete the line") from None
+def _parse(line: str, where: str, before: int) -> MetricsRow:
+    """The row in a line, behind a row of the step `before`."""
+    cells = line.strip().split(",")
+    if len(cells) == len(MetricsRow._fields) and all(map(_can_be, MetricsRow._fields, cells)):
+        epoch, step, *rest = cells
+        row = MetricsRow(int(epoch), int(step), *(float(cell) if cell else None for cell in rest))  # type: ignore[arg-type]
+        if before < row.step and row.epoch <= row.step:
+            return row
+    raise UserError(f"{where}: damaged: {line.strip()!r}; delete the line")
+
+
+def _can_be(column: str, cell: str) -> bool:
+    """Whether this can stand in a column."""
+    if column in ("epoch", "step"):
+        return re.fullmatch("[0-9]{1,10}", cell) is not None
+    if not cell:
+        return column in MAY_BE_EMPTY
+    if column == "ema_loss" and cell in ("nan", "inf"):  # of an average whose parameters are too large
+        return True
+    return re.fullmatch(NUMBER, cell) is not None and math.isfinite(float(cell))
 
 
 def _format(value: float | None) -> str:

@@ -13,7 +13,7 @@ import yaml
 
 from common.errors import ConfigError
 from training.fields import as_written, nearest
-from training.yaml_text import parse_yaml, read_utf8
+from training.yaml_text import compose_yaml, parse_yaml, read_utf8
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs.yml"
 DEFAULTS = "defaults"
@@ -122,13 +122,15 @@ class Option(NamedTuple):
 def option_comments() -> Iterator[Option]:
     """Every option with its default and its comment from `configs.yml`."""
     text = read_utf8(CONFIGS)
-    read_presets()  # reports errors of YAML properly, which `compose` does not
+    where, content = read_presets().defaults
+    for section, options in mapping(content, where).items():
+        mapping(options, f"{where}: {section}")
     lines = text.splitlines()
-    document = yaml.compose(text)
+    document = compose_yaml(text, str(CONFIGS))
     assert document is not None
     defaults = next(value for key, value in document.value if key.value == DEFAULTS)
-    for section, options in defaults.value:
-        for key, value in options.value:
+    for section, options in defaults.value if content else []:
+        for key, value in options.value if isinstance(options, yaml.MappingNode) else []:
             line = lines[key.start_mark.line]
             comment = line[value.end_mark.column :].strip().removeprefix("#").strip()
             default = line[value.start_mark.column : value.end_mark.column]

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from common.errors import UserError
+from common.documents import fit
+from common.errors import CheckpointError
 from common.progress import format_seconds
 from training.evaluation import Evaluation
 from training.metrics import MetricsRow, shows_top5
+from training.options import MOST_STEPS
 from training.plan import Plan
 
 INDENT = 8  # of the second line of an epoch
@@ -25,17 +27,36 @@ class Progress:
     epoch_seconds: float = 0.0  # of training in this epoch
     epoch_wait: float = 0.0  # part of these, spent waiting for data
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no run can come to."""
+        counts = {"step": (self.step, MOST_STEPS), "loss_count": (self.loss_count, self.step)}
+        for name, (count, most) in counts.items():
+            if not 0 <= count <= most:
+                raise ValueError(f"{name} is {count:.3g}, and not from 0 to {most}")
+        for name in ("seconds", "learning_rate", "epoch_seconds", "epoch_wait"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is below 0")
+        if self.best_top1 != -1 and not 0 <= self.best_top1 <= 1:
+            raise ValueError(f"best_top1 is {self.best_top1:g}, and neither -1 nor from 0 to 1")
+        if self.loss_count and not self.epoch_seconds:
+            raise ValueError("epoch_seconds is 0 after a step")
+
     @classmethod
-    def from_meta(cls, meta: dict[str, Any], source: object) -> Self:
-        """The progress in the `meta` of the checkpoint `source`.
+    def from_meta(cls, meta: dict[str, Any], source: object, counted: int | None = None) -> Self:
+        """The progress in the `meta` of the checkpoint `source`; `counted` are the steps that its optimizer counted.
 
         Raises:
-            UserError: there is none, or it is damaged.
+            CheckpointError: there is none, or it is damaged.
         """
         try:
-            return cls(**meta["progress"])
-        except (KeyError, TypeError) as error:
-            raise UserError(
+            if "progress" not in meta:
+                raise ValueError("there is none")
+            progress: Self = fit(cls, meta["progress"])
+            if counted not in (None, progress.step):
+                raise ValueError(f"it is of step {progress.step}, and the optimizer of step {counted}")
+            return progress
+        except ValueError as error:
+            raise CheckpointError(
                 f"{source}: its progress cannot be read ({error}); it is no checkpoint to resume from"
             ) from None
 

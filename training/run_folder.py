@@ -19,9 +19,11 @@ from itertools import takewhile
 from pathlib import Path
 from shlex import quote
 
-from common.errors import UserError
+from common.documents import read_json
+from common.errors import DamagedError, UserError
 from common.files import LockedError, locked, replace_text
 from common.log import logged
+from training.classes import Classes, read_classes, write_classes
 from training.config import Config, from_yaml
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
 from training.new_folder import (
@@ -39,17 +41,6 @@ from training.yaml_text import read_utf8
 
 RUNS = Path("runs")
 HOW_TO_TRAIN = "train one with `python train.py demo`"
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What is needed of the data to use a trained model without them; the fields are those of data.dataset.Dataset."""
-
-    class_ids: tuple[str, ...]
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -202,15 +193,16 @@ class RunFolder:
     def require_no_divergence(self, identity: str) -> None:
         """Raises UserError if the run has diverged, and goes on as it did."""
         try:
-            noted = json.loads(self.divergence_file.read_text(encoding="utf-8"))
-            what, same = noted["what"], noted["identity"] == identity
-        except (OSError, ValueError, TypeError, KeyError):  # no such file, or not ours
+            noted: dict[str, str] = read_json(self.divergence_file, dict[str, str])
+        except (OSError, DamagedError):  # no such file, or not ours
             return
-        if same:
+        if noted.keys() != {"what", "identity"}:
+            return
+        if noted["identity"] == identity:
             raise UserError(
-                f"{self.path}: {what}, and resumed with the same options it would be so again: begin another run, with "
-                "a lower optim.learning_rate, a longer optim.warmup or optim.max_grad_norm=1.0. To try it all the "
-                f"same, delete {self.divergence_file.name}"
+                f"{self.path}: {noted['what']}, and resumed with the same options it would be so again: begin another "
+                "run, with a lower optim.learning_rate, a longer optim.warmup or optim.max_grad_norm=1.0. To try it "
+                f"all the same, delete {self.divergence_file.name}"
             )
         self.divergence_file.unlink()
 
@@ -244,30 +236,11 @@ class RunFolder:
         return from_yaml(read_utf8(self.config_file), source=str(self.config_file), overrides=list(overrides))
 
     def write_classes(self, classes: Classes) -> None:
-        values = {
-            "wnids": classes.class_ids,  # the first two keys are older than the names of the fields
-            "names": classes.class_names,
-            "mean": classes.mean,
-            "std": classes.std,
-            "fingerprint": classes.fingerprint,
-        }
-        replace_text(self.classes_file, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        write_classes(self.classes_file, classes)
 
     def read_classes(self) -> Classes:
         """Raises UserError if the file is missing or damaged."""
-        try:
-            values = json.loads(self.classes_file.read_text(encoding="utf-8-sig"))
-            return Classes(
-                class_ids=tuple(values["wnids"]),
-                class_names=tuple(values["names"]),
-                mean=tuple(values["mean"]),
-                std=tuple(values["std"]),
-                fingerprint=values["fingerprint"],
-            )
-        except FileNotFoundError:
-            raise UserError(f"{self.classes_file}: missing; this run cannot be used without it: train again") from None
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise UserError(f"{self.classes_file}: damaged ({error}); train again") from None
+        return read_classes(self.classes_file)
 
     def append_metrics(self, row: MetricsRow) -> None:
         append_row(self.metrics_file, row)

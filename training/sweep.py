@@ -14,6 +14,7 @@ from the folders of its runs.
 """
 
 import itertools
+import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from urllib.parse import quote
 
 import yaml
 
+from common.documents import fit
 from common.errors import UserError
 from training.config import Config, load_config
 from training.run_folder import RunFolder
@@ -31,10 +33,25 @@ from training.yaml_text import parse_yaml, read_utf8
 
 DESCRIPTION = "sweep.yml"
 PRESETS = "presets.yml"
+MOST_RUNS = 10_000
 BRACKETS = {"[": 1, "]": -1}
 CHANGE = "change"
 """Takes the place of an option's name where changes are swept. Its values are overrides, separated by spaces."""
 UNCHANGED = "none"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What sweep.yml holds."""
+
+    preset: str
+    overrides: tuple[str, ...]
+    sweep: dict[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if there is nothing to train."""
+        if not self.sweep or not all(self.sweep.values()):
+            raise ValueError("sweep: an option has no values, or there is none")
 
 
 @dataclass(frozen=True)
@@ -100,11 +117,11 @@ class Sweep:
         file = path / DESCRIPTION
         document = parse_yaml(read_utf8(file), str(file))
         try:
-            swept = tuple((str(key), tuple(map(str, values))) for key, values in document["sweep"].items())
-            config = path / PRESETS if (path / PRESETS).exists() else None
-            sweep = cls(path, str(document["preset"]), tuple(map(str, document["overrides"])), swept, config)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{file}: damaged ({error!r}); begin another sweep") from None
+            found: Description = fit(Description, document)
+        except ValueError as error:
+            raise UserError(f"{file}: damaged ({error}); begin another sweep") from None
+        config = path / PRESETS if (path / PRESETS).exists() else None
+        sweep = cls(path, found.preset, found.overrides, tuple(found.sweep.items()), config)
         sweep._check()
         return sweep
 
@@ -144,6 +161,8 @@ class Sweep:
         given = {override.partition("=")[0] for override in self.overrides}
         changes = dict(self.swept).get(CHANGE, ())
         changed = {option.partition("=")[0] for change in changes for option in change.split()}
+        if math.prod(len(values) for _, values in self.swept) > MOST_RUNS:
+            raise UserError(f"a sweep of more than {MOST_RUNS:,} runs; sweep fewer values")
         for key, _ in self.swept:
             if key in given:
                 raise UserError(f"{key}: both given and swept; leave one of them out")

@@ -26,6 +26,7 @@ from training import checkpoint
 from training.config import Config, load_config
 from training.metrics import shows_top5
 from training.presets import WIDTH
+from training.progress import Progress
 from training.run_folder import RunFolder
 from training.sweep import Sweep
 from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
@@ -128,8 +129,8 @@ def _has_all_steps(run: RunFolder) -> bool:
 def _is_finished(run: RunFolder) -> bool:
     """Whether nothing is left to do. A run that was killed after its last row may not have saved its best yet."""
     try:
-        return _has_all_steps(run) and checkpoint.load(run.last)[1]["progress"]["loss_count"] == 0
-    except (CheckpointError, KeyError):
+        return _has_all_steps(run) and Progress.from_meta(checkpoint.load_meta(run.last), run.last).loss_count == 0
+    except CheckpointError:
         return False  # train.py will report what is wrong with it
 
 

@@ -7,15 +7,17 @@ average of the parameters where one was kept. `Trained.description` says what wa
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
 from common.errors import UserError
+from common.text import counted
 from model.layer import Params
 from model.vit import ViT
 from training import checkpoint
 from training.config import Config
+from training.progress import Progress
 from training.run_folder import Classes, RunFolder
 
 Weights = Literal["raw", "average"]
@@ -69,12 +71,25 @@ def load_trained(
         CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     config, classes = run.read_config(overrides, overridable), run.read_classes()
+    _require_channels_of(run, classes, config.model)
     path = _checkpoint_file(run, checkpoint_name)
     weights = _choose_weights(path, weights)
     template = jax.eval_shape(config.model.init, jax.random.key(0))
     params, meta = checkpoint.restore(path, template, PARTS[weights], any_precision)
-    step = meta["step"] if "step" in meta else meta["progress"]["step"]  # best.npz has the former, last.npz the latter
-    return Trained(run, config, classes, path, int(step), weights, params)
+    return Trained(run, config, classes, path, _step(meta, path), weights, params)
+
+
+def _require_channels_of(run: RunFolder, classes: Classes, model: ViT) -> None:
+    if len(classes.mean) != model.channels:
+        raise UserError(
+            f"{run.classes_file}: damaged, or of another run: it has {counted(len(classes.mean), 'channel')}, and the "
+            f"model of {run.config_file.name} has {model.channels}"
+        )
+
+
+def _step(meta: dict[str, Any], path: Path) -> int:
+    """The step in the `meta` of best.npz, or in the progress that last.npz has there."""
+    return Progress.from_meta({"progress": {"step": meta["step"]}} if "step" in meta else meta, path).step
 
 
 def _checkpoint_file(run: RunFolder, name: str | None) -> Path:

@@ -89,7 +89,7 @@ class Trainer:
                 self._require_average_as_configured()
                 template = jax.eval_shape(self.step.init)
                 state, meta = checkpoint.restore(self.run.last, template)
-                self.progress = Progress.from_meta(meta, self.run.last)
+                self.progress = Progress.from_meta(meta, self.run.last, counted=int(state.optimizer.step))
                 self.state: TrainState = jax.device_put(state, self.device)
                 self._expect_results()
             else:
@@ -201,8 +201,8 @@ class Trainer:
             return
         saved = "No checkpoint was written before it."
         if self.run.last.exists():
-            _, meta = checkpoint.load(self.run.last)
-            saved = f"The last checkpoint, {self.run.last}, is that of step {meta['progress']['step']}."
+            progress = Progress.from_meta(checkpoint.load_meta(self.run.last), self.run.last)
+            saved = f"The last checkpoint, {self.run.last}, is that of step {progress.step}."
         what = f"{name} is {value}"
         raise DivergedError(
             what,

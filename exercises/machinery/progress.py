@@ -4,10 +4,24 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import UserError
+from common.documents import read_json
+from common.errors import DamagedError, UserError
 from common.files import replace_text
 
 NAME = ".progress.json"
+
+
+@dataclass
+class Saved:
+    """What the file holds."""
+
+    passed: list[str]
+    hints: dict[str, int]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what was never shown."""
+        if any(count < 1 for count in self.hints.values()):
+            raise ValueError("hints are counted from 1")
 
 
 @dataclass
@@ -29,10 +43,10 @@ class Progress:
         if not path.exists():
             return cls(path)
         try:
-            held = json.loads(path.read_text(encoding="utf-8-sig"))
-            return cls(path, [str(name) for name in held["passed"]], {n: int(k) for n, k in held["hints"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError):
+            saved: Saved = read_json(path, Saved)
+        except DamagedError:
             raise UserError(f"{path} is damaged: delete it, then run python -m exercises check") from None
+        return cls(path, saved.passed, saved.hints)
 
     def record(self, name: str, passed: bool) -> None:
         """Record the result of a check."""
