@@ -6,7 +6,6 @@ write before them: the beginnings of a run that was stopped. Whatever else it ho
 """
 
 import contextlib
-import json
 import re
 import shlex
 import shutil
@@ -14,8 +13,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
-from common.errors import UserError
+from common.documents import parse_json, read_text
+from common.errors import DamagedError, UserError
 from common.files import PARTIAL, LockedError, is_partial, locked, partial_folder, reason, replace_text
 
 LOCK, CONFIG, CLASSES, LOG = ".lock", "config.yml", "classes.json", "log.txt"
@@ -141,13 +142,13 @@ def _is_beginning(file: Path, files: Mapping[str, str]) -> bool:
     if file.name == LOCK or any(is_partial(file.name, target) for target in (CONFIG, CLASSES, *files)):
         return True
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
         if file.name == CLASSES:
-            return not text or {"wnids", "names", "fingerprint"} <= json.loads(text).keys()
+            return not text or {"wnids", "names", "fingerprint"} <= parse_json(text, dict[str, Any], str(file)).keys()
         if file.name == LOG:
             return not text or LOGGED.match(text) is not None
         return text == files.get(file.name)
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, DamagedError):
         return False
 
 
