@@ -51,8 +51,8 @@ DEFAULT_PRESET = "tiny_imagenet"
 # Options that may change when a run is resumed: where files are, how long it trains. Others would make it another run.
 RESUMABLE = (
     "data.root", "data.cache", "data.workers",
-    "train.epochs", "train.steps", "train.checkpoint_every", "train.eval_batch_size", "data.placement",
-    "train.steps_per_dispatch",
+    "train.epochs", "train.steps", "train.evaluate_every", "train.checkpoint_every", "train.eval_batch_size",
+    "data.placement", "train.steps_per_dispatch",
 )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> in
     describe(trainer, brief)
     trainer.start()
     step, plan = trainer.progress.step, trainer.plan
-    if step >= plan.total_steps and not trainer.epoch_is_over():
+    if step >= plan.total_steps and not trainer.evaluation_is_due():
         print(f"{run.path}: already trained for {counted(step, 'step')}; more with train.epochs=N")
         return 0
     if resumed and not step:
@@ -202,7 +202,8 @@ def check_memory(config: Config, device: jax.Device, dataset: Dataset | None = N
         microbatch = train.batch_size // (train.accumulate or default_accumulate(train.batch_size, device.platform))
         images = max(microbatch, min(train.eval_batch_size, len(dataset.val.labels)))
         if not stays_on_device(config.data.placement, dataset.train, device):
-            steps = min(train.steps_per_dispatch or default_steps(device.platform), steps_per_epoch(train, dataset))
+            epoch = steps_per_epoch(train, dataset)
+            steps = min(train.steps_per_dispatch or default_steps(device.platform, epoch), epoch)
             check_dispatch(steps, train.batch_size, dataset.train.images[0].nbytes, memory)
     check_size(dataclasses.asdict(config.model), copies, images, memory)
 

@@ -100,24 +100,39 @@ class Muon:
         momentum = jax.tree.map(lambda m, g: self.momentum * m + g, state.momentum, hidden_grads)  # MUON.1
         ahead = jax.tree.map(lambda m, g: g + self.momentum * m, momentum, hidden_grads)  # MUON.2
 
-        def step(path: Any, theta: jax.Array, U: jax.Array) -> jax.Array:
-            direction = self._direction(U, FUSED.get(_names(path)[-2], 1))
+        def step(theta: jax.Array, direction: jax.Array) -> jax.Array:
             decayed = direction + self.adamw.weight_decay * theta
             return theta - rate.astype(theta.dtype) * decayed  # MUON.5
 
-        hidden = jax.tree_util.tree_map_with_path(step, hidden, ahead)
+        hidden = jax.tree.map(step, hidden, self.directions(ahead))
         return merge(hidden, others), MuonState(momentum, adamw)
 
     def rate(self, step: jax.Array | int) -> jax.Array:
         """The learning rate after `step` updates, a scalar."""
         return self.adamw.rate(step)
 
-    def _direction(self, U: jax.Array, parts: int) -> jax.Array:
-        """The first term of MUON.5, for a matrix that holds so many `parts` side by side."""
-        rows, columns = U.shape[0], U.shape[1] // parts
-        matrices = U.reshape(rows, parts, columns).swapaxes(0, 1)  # (rows, parts, columns) -> (parts, rows, columns)
-        X = RMS * max(rows, columns) ** 0.5 * newton_schulz(matrices, self.newton_schulz_steps)
-        return X.swapaxes(0, 1).reshape(U.shape)
+    def directions(self, ahead: Params) -> Params:
+        """The first term of MUON.5 for each U of a tree.
+
+        Matrices of one size are stacked: a few large products in place of some hundred small ones, which on a GPU
+        would take less time to compute than to start.
+        """
+        leaves, tree = jax.tree_util.tree_flatten_with_path(ahead)
+        stacks: dict[tuple[int, ...], list[jax.Array]] = {}
+        for path, U in leaves:
+            for matrix in jnp.split(U, _parts(path), axis=1):
+                stacks.setdefault(matrix.shape, []).append(matrix)
+        found = {shape: iter(self._directions(jnp.stack(matrices))) for shape, matrices in stacks.items()}
+
+        def join(path: Any, U: jax.Array) -> jax.Array:
+            rows, columns = U.shape[0], U.shape[1] // _parts(path)
+            return jnp.concatenate([next(found[rows, columns]) for _ in range(_parts(path))], axis=1)
+
+        return jax.tree.unflatten(tree, [join(path, U) for path, U in leaves])
+
+    def _directions(self, U: jax.Array) -> jax.Array:
+        """The first term of MUON.5 for matrices (n, rows, columns)."""
+        return RMS * max(U.shape[1:]) ** 0.5 * newton_schulz(U, self.newton_schulz_steps)
 
 
 def newton_schulz(U: jax.Array, steps: int) -> jax.Array:
@@ -151,6 +166,11 @@ def split(tree: Params) -> tuple[Params, Params]:
 def merge(hidden: Params, others: Params) -> Params:
     """The tree that `split` took apart."""
     return jax.tree.map(lambda a, b: b if a is None else a, hidden, others, is_leaf=lambda leaf: leaf is None)
+
+
+def _parts(path: Any) -> int:
+    """How many matrices lie side by side in the one at this path."""
+    return FUSED.get(_names(path)[-2], 1)
 
 
 def _names(path: Any) -> list[Any]:

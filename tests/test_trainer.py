@@ -38,7 +38,7 @@ OPTIONS = (
 STEPS = 10
 
 
-PROGRAMS: dict[tuple[TrainingStep, type, int], dict[int, Any]] = {}
+PROGRAMS: dict[tuple[TrainingStep, type, frozenset[int]], dict[int, Any]] = {}
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_step = Trainer._compile
 
     def compile_or_take(trainer: Trainer) -> None:
-        known = trainer.step, type(trainer.feed), trainer.plan.steps_per_dispatch
+        sizes = frozenset(trainer.plan.dispatch_sizes(trainer.progress.step))
+        known = trainer.step, type(trainer.feed), sizes
         if known not in PROGRAMS:
             compile_step(trainer)
             PROGRAMS[known] = trainer._programs
@@ -190,13 +191,26 @@ def test_more_steps_than_an_epoch_has_are_not_compiled_into_a_dispatch(tmp_path:
 
 
 @pytest.mark.usefixtures("compile_once")
+def test_fewer_evaluations_train_alike(tmp_path: Path) -> None:
+    """10 steps are 2.5 epochs: evaluated after the second and at the end, with the loss of all steps in between."""
+    train(tmp_path / "each")
+    train(tmp_path / "second", "train.evaluate_every=2")
+    (arrays, _), (expected, _) = (checkpoint.load(tmp_path / name / "last.npz") for name in ("second", "each"))
+    assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+    each, second = (RunFolder(tmp_path / name).read_metrics() for name in ("each", "second"))
+    assert [(row.epoch, row.step) for row in second] == [(2, 8), (3, 10)]
+    assert second[0].train_loss == pytest.approx((each[0].train_loss + each[1].train_loss) / 2)
+    assert second[1].val_loss == each[2].val_loss
+
+
+@pytest.mark.usefixtures("compile_once")
 def test_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     train(tmp_path / "run")
     files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     trainer = make_trainer(tmp_path / "run")
     trainer.start()
     assert trainer.progress.step == STEPS
-    assert not trainer.epoch_is_over()
+    assert not trainer.evaluation_is_due()
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == files
 
 

@@ -64,6 +64,8 @@ ELSEWHERE: Mapping[str, str] = {
     "train.batch_size": "b bs batch train_batch_size per_device_train_batch_size batch_size_per_gpu",
     "train.eval_batch_size": "val_batch_size test_batch_size validation_batch_size vb per_device_eval_batch_size",
     "train.seed": "random_seed manual_seed rng_seed random_state",
+    "train.evaluate_every": "val_interval eval_every eval_interval eval_freq validate_every check_val_every_n_epoch "
+    "val_every validation_interval test_every evaluation_interval",
     "train.checkpoint_every": "save_every save_freq save_steps checkpoint_interval checkpoint_freq ckpt_every "
     "save_interval",
     "train.accumulate": "grad_accum grad_accum_steps gradient_accumulation_steps accum_iter accumulate_grad_batches "

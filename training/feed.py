@@ -15,7 +15,8 @@ from training.options import Placement
 from training.step import StepMetrics, TrainingStep, TrainState
 
 MEMORY_SHARE = 0.4  # of the device's memory that the images may take
-ACCELERATOR_STEPS = 20  # per dispatch
+MOST_STEPS = 32  # of one dispatch on an accelerator
+FEW_STEPS = 8
 
 
 class Feed(Protocol):
@@ -82,9 +83,14 @@ def stays_on_device(placement: Placement, split: Split, device: jax.Device) -> b
     return split.images.nbytes <= MEMORY_SHARE * limit
 
 
-def default_steps(platform: str) -> int:
-    """Steps per dispatch: one on a CPU, where a dispatch costs next to nothing."""
-    return 1 if platform == "cpu" else ACCELERATOR_STEPS
+def default_steps(platform: str, steps_per_epoch: int) -> int:
+    """Steps per dispatch: one on a CPU, where a dispatch costs next to nothing. On other devices the largest number up
+    to MOST_STEPS that divides an epoch, so that no second program is compiled for what is left over; MOST_STEPS if all
+    such numbers are below FEW_STEPS."""
+    if platform == "cpu":
+        return 1
+    largest = max(steps for steps in range(1, MOST_STEPS + 1) if steps_per_epoch % steps == 0)
+    return largest if largest >= FEW_STEPS else MOST_STEPS
 
 
 @dataclass(frozen=True, eq=False)

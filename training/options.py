@@ -76,6 +76,7 @@ class TrainConfig:
     batch_size: Count
     eval_batch_size: Count
     seed: Seed
+    evaluate_every: Count
     checkpoint_every: Count | None
     accumulate: Count | None
     steps_per_dispatch: Count | None

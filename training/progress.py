@@ -16,7 +16,7 @@ INDENT = 8  # of the second line of an epoch
 
 @dataclass
 class Progress:
-    """Saved with every checkpoint. Sums are over the steps of the epoch so far."""
+    """Saved with every checkpoint. Sums are over the steps since the last evaluation."""
 
     step: int = 0  # updates made
     best_top1: float = -1.0
@@ -24,7 +24,7 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: int = 0
     learning_rate: float = 0.0  # of the last step
-    epoch_seconds: float = 0.0  # of training in this epoch
+    epoch_seconds: float = 0.0  # of training since the last evaluation
     epoch_wait: float = 0.0  # part of these, spent waiting for data
 
     def __post_init__(self) -> None:
@@ -70,12 +70,12 @@ class Progress:
         self.epoch_seconds += elapsed
         self.seconds += elapsed
 
-    def at_next_epoch(self) -> "Progress":
-        """The same, with the sums of the epoch at zero."""
+    def after_evaluation(self) -> "Progress":
+        """The same, with all sums at zero."""
         return Progress(self.step, self.best_top1, self.seconds)
 
     def metrics_row(self, plan: Plan, batch_size: int, raw: Evaluation, average: Evaluation | None) -> MetricsRow:
-        """The row of the epoch that ends here; `raw` evaluates the parameters, `average` their moving average."""
+        """The row of the epochs that end here; `raw` evaluates the parameters, `average` their moving average."""
         return MetricsRow(
             epoch=plan.epochs_after(self.step),
             step=self.step,

@@ -36,7 +36,7 @@ PROVISIONAL = 1_000_000  # steps, while their number is not known; only the lear
 WARM = 2  # dispatches before the clock starts
 TIMED = 3  # dispatches at least
 SHARE, LONGEST = 0.02, 10.0  # measure for this share of the time, and at most so many seconds
-SAVES_PER_EPOCH = 3  # before and after the evaluation, and at most one of the best parameters
+SAVES = 3  # before and after an evaluation, and at most one of the best parameters
 TRIAL = "speed.npz"
 
 
@@ -136,6 +136,6 @@ def steps_within(seconds: float, speed: Speed, plan: Plan) -> int:
 
 def seconds_needed(steps: int, speed: Speed, plan: Plan) -> float:
     """What so many steps take, with the evaluations and checkpoints that the plan has between them."""
-    epochs = plan.epochs_after(steps)
-    saves = SAVES_PER_EPOCH * epochs + (steps // plan.checkpoint_every if plan.checkpoint_every else 0)
-    return steps * speed.step + epochs * speed.evaluation + saves * speed.checkpoint
+    evaluations = plan.evaluations_after(steps)
+    saves = SAVES * evaluations + (steps // plan.checkpoint_every if plan.checkpoint_every else 0)
+    return steps * speed.step + evaluations * speed.evaluation + saves * speed.checkpoint

@@ -56,7 +56,8 @@ class Trainer:
             steps_per_epoch=epoch,
             checkpoint_every=config.train.checkpoint_every,
             # More would never be made at once, and the program for them would still be compiled.
-            steps_per_dispatch=min(config.train.steps_per_dispatch or default_steps(device.platform), epoch),
+            steps_per_dispatch=min(config.train.steps_per_dispatch or default_steps(device.platform, epoch), epoch),
+            evaluate_every=config.train.evaluate_every,
         )
         self.step = build_step(config, dataset, self.plan.total_steps, device.platform)
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
@@ -95,7 +96,7 @@ class Trainer:
             else:
                 self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
         # Rows after the checkpoint will be written again. So will that of its own step if it was not evaluated yet.
-        self.run.truncate_metrics(self.progress.step - int(self.epoch_is_over()))
+        self.run.truncate_metrics(self.progress.step - int(self.evaluation_is_due()))
 
     def _expect_results(self) -> None:
         """Warn of files that are gone, which a run that has been evaluated has."""
@@ -128,19 +129,20 @@ class Trainer:
             with announced("compiling the training step"):
                 stop.compiling(self._compile)
             stop_if_asked(stop, self.progress.step)
-            if self.epoch_is_over():  # interrupted between the last step of an epoch and the end of its evaluation
-                self._end_epoch(stop)
+            if self.evaluation_is_due():  # interrupted between the last step before an evaluation and its end
+                self._evaluate(stop)
             dispatches = self._dispatches()
             try:
                 while self.progress.step < self.plan.total_steps:
-                    self._train_epoch(dispatches, stop)
-                    self._end_epoch(stop)
+                    self._train(dispatches, stop)
+                    self._evaluate(stop)
             finally:
                 dispatches.close()
 
     def _compile(self) -> None:
         """Compile the training step, and evaluate one batch: what is too large for memory fails now, not in an hour."""
-        self._programs = {steps: self.compile_dispatch(steps) for steps in {1, self.plan.steps_per_dispatch}}
+        sizes = self.plan.dispatch_sizes(self.progress.step)
+        self._programs = {steps: self.compile_dispatch(steps) for steps in sizes}
         self._require_finite_loss()
 
     def compile_dispatch(self, steps: int) -> Any:
@@ -150,17 +152,16 @@ class Trainer:
         dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0)
         return dispatch.lower(self.state, self.feed.resident, inputs).compile()
 
-    def _train_epoch(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
-        """Steps to the end of the epoch, or of the run."""
+    def _train(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
+        """Steps to the next evaluation."""
         stop.first = STEP_FIRST
         progress, plan = self.progress, self.plan
-        epoch, done = divmod(progress.step, plan.steps_per_epoch)
-        end = plan.epoch_end(progress.step)
-        in_epoch = end - epoch * plan.steps_per_epoch
-        name = f"epoch {epoch + 1}/{plan.epochs}"
-        later = (plan.total_steps - end) * self.batch_size
-        evaluations = (plan.epochs - epoch - 1) * self._evaluation_seconds
-        with EpochProgress(name, in_epoch * self.batch_size, done * self.batch_size, later, evaluations) as shown:
+        first, end = plan.last_evaluation(progress.step), plan.next_evaluation(progress.step)
+        one, last = plan.epochs_after(first + 1), plan.epochs_after(end)
+        name = f"epoch {one}/{plan.epochs}" if one == last else f"epochs {one}-{last}/{plan.epochs}"
+        total, done, later = (n * self.batch_size for n in (end - first, progress.step - first, plan.total_steps - end))
+        evaluations = plan.evaluations_after(plan.total_steps) - plan.evaluations_after(end)
+        with EpochProgress(name, total, done, later, evaluations * self._evaluation_seconds) as shown:
             while progress.step < end:
                 began = time.perf_counter()
                 steps, inputs = next(dispatches)
@@ -168,7 +169,7 @@ class Trainer:
                 self.state, metrics = self._programs[steps](self.state, self.feed.resident, inputs)
                 self._pending.append((progress.step + 1, metrics))
                 progress.step += steps
-                pauses = plan.ends_epoch(progress.step) or plan.saves(progress.step) or stop.signal is not None
+                pauses = plan.evaluates(progress.step) or plan.saves(progress.step) or stop.signal is not None
                 # Timed with the steps: a step is done when it is computed, not when it is dispatched.
                 self._read_metrics(0 if pauses else MAX_PENDING)
                 progress.add_seconds(time.perf_counter() - began, waited)
@@ -210,11 +211,11 @@ class Trainer:
             "optim.max_grad_norm=1.0",
         )
 
-    def epoch_is_over(self) -> bool:
-        """Whether all steps of an epoch are done, but not its evaluation."""
-        return self.plan.ends_epoch(self.progress.step) and self.progress.loss_count > 0
+    def evaluation_is_due(self) -> bool:
+        """Whether an evaluation is due: all steps before it are done, and it is not."""
+        return self.plan.evaluates(self.progress.step) and self.progress.loss_count > 0
 
-    def _end_epoch(self, stop: StopRequest) -> None:
+    def _evaluate(self, stop: StopRequest) -> None:
         """Save, evaluate, append a row to the metrics, and keep the parameters if they are the best so far."""
         stop.first = EVALUATION_FIRST
         self.save()
@@ -227,7 +228,7 @@ class Trainer:
         row = self.progress.metrics_row(self.plan, self.batch_size, raw, average)
         self.run.append_metrics(row)
         self._keep_if_best(average or raw)
-        self.progress = self.progress.at_next_epoch()
+        self.progress = self.progress.after_evaluation()
         self._write()
         stop.first = STEP_FIRST
         print(describe_epoch(row, self.plan, self.config.model.num_classes), flush=True)
