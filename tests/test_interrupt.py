@@ -60,11 +60,13 @@ def test_a_closed_terminal_is_a_request_to_stop_but_not_under_nohup(before: sign
 def test_what_is_printed_on_a_closed_terminal_is_dropped(tmp_path: Path) -> None:
     """The process goes on to save. With a real terminal, whose other end is closed."""
     program = f"""
-import time
+import signal, time
 from pathlib import Path
 from common.command import run_command
 from common.interrupt import StopRequest
 from tests.tiny_runs import ROOT
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 
 def main(argv):
     with StopRequest() as stop:
@@ -86,7 +88,10 @@ raise SystemExit(run_command(main, []))
         os.close(theirs)
         assert os.read(ours, 5) == b"began"
         os.close(ours)
-        assert process.wait(timeout=30) == 128 + signal.SIGHUP
+        try:
+            assert process.wait(timeout=30) == 128 + signal.SIGHUP
+        finally:
+            process.kill()
     assert (tmp_path / "saved").read_text() == str(signal.SIGHUP)
 
 

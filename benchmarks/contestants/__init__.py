@@ -17,6 +17,10 @@ class Entry:
     module: str  # below benchmarks.contestants
     about: str
 
+    @property
+    def framework(self) -> str:
+        return "torch" if self.module == "pytorch" else "jax"
+
 
 CONTESTANTS = {
     "engine": Entry("own", "this project's training step"),

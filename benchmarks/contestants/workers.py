@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from benchmarks.contestants import REFERENCE
+from benchmarks.contestants import CONTESTANTS, REFERENCE
 from benchmarks.contestants.problem import Params, Problem, save_params
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -92,9 +93,7 @@ def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int,
         file = Path(folder) / "params.npz"
         save_params(file, params)
         with _started(names, problem.device) as workers:
-            for worker in workers:
-                with _noting_death(worker):
-                    _prepare(worker, problem, file, warmup)
+            _prepare_all(workers, problem, file, warmup)
             for _ in range(rounds):
                 for worker in _alive(workers):
                     with _noting_death(worker):
@@ -112,6 +111,19 @@ def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int,
                         if turn:  # the first compiles
                             worker.outcome.forwards.append(seconds)
             return [worker.outcome for worker in workers]
+
+
+def _prepare_all(workers: Sequence[WorkerHandle], problem: Problem, params: Path, warmup: int) -> None:
+    """One after another. On a GPU, where the cores of the host compile, the frameworks do so beside each other."""
+
+    def prepare(framework: str) -> None:
+        for worker in workers:
+            if CONTESTANTS[worker.outcome.name].framework == framework:
+                with _noting_death(worker):
+                    _prepare(worker, problem, params, warmup)
+
+    with ThreadPoolExecutor(2 if problem.device == "gpu" else 1) as pool:
+        list(pool.map(prepare, ("torch", "jax")))
 
 
 def _prepare(worker: WorkerHandle, problem: Problem, params: Path, warmup: int) -> None:
@@ -157,6 +169,8 @@ def _started(names: Sequence[str], device: str) -> Iterator[list[WorkerHandle]]:
     environment = {**os.environ, **ENVIRONMENT}
     if device == "cpu":
         environment["JAX_PLATFORMS"] = "cpu"
+    elif "JAX_COMPILATION_CACHE_DIR" in os.environ:  # compiling takes minutes there: what is asked for is kept
+        del environment["JAX_ENABLE_COMPILATION_CACHE"]
     with ExitStack() as stack:
         workers = []
         for name in names:

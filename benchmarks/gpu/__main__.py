@@ -37,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--archives", metavar="DIR", type=named_path, help="where tiny-imagenet-200.zip is, to train on"
     )
-    parser.add_argument("--only", metavar="TEXT", default="", help="only the parts whose name contains TEXT")
+    parser.add_argument(
+        "--only", metavar="TEXT", action="append", help="only the parts whose name contains TEXT; may be repeated"
+    )
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, on generated images")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
@@ -46,9 +48,12 @@ def main(argv: Sequence[str]) -> int:
     if args.archives is not None and not args.archives.is_dir():
         raise UserError(f"--archives {args.archives}: there is no such folder")
     stages = STAGES if args.stage == "all" else (args.stage,)
-    chosen = [part for part in parts(args.rehearse) if part.stage in stages and args.only in part.name]
-    if not chosen:
-        raise UserError(f"--only {args.only}: no part of this stage has this in its name")
+    chosen = [part for part in parts(args.rehearse) if part.stage in stages]
+    for text in args.only or ():
+        if not any(text in part.name for part in chosen):
+            raise UserError(f"--only {text}: no part of this stage has this in its name")
+    if args.only:
+        chosen = [part for part in chosen if any(text in part.name for text in args.only)]
     # Ended by the system or a time limit outside, the script must not leave a part behind: an exception stops it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     session = Session(args.out, args.rehearse, args.archives, None if args.minutes is None else 60 * args.minutes)

@@ -128,7 +128,8 @@ class Session:
                 result.status, result.why = FAILED, f"its result cannot be read: {type(error).__name__}: {error}"
 
     def _environment(self, part: Part) -> dict[str, str]:
-        compiled = {"JAX_COMPILATION_CACHE_DIR": str(self.out / "shared" / "compiled")}
+        name = "JAX_COMPILATION_CACHE_DIR"
+        compiled = {name: os.environ.get(name) or str(self.out / "shared" / "compiled")}
         environment = {**os.environ, **ENVIRONMENT, **compiled, **part.environment}
         if self.rehearse:
             environment |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
