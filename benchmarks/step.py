@@ -93,7 +93,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--dtype", choices=tuple(TOLERANCE), default="float32", help="of the computation")
     parser.add_argument("--only", metavar="NAME,...", help="these contestants; the matrix products always run")
-    parser.add_argument("--rounds", type=int, default=9, help="timed steps of each (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="timed steps of each, on a GPU times 10 (default: %(default)s)"
+    )
     parser.add_argument("--scaling", action="store_true", help="other numbers of tokens, images and layers")
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write everything measured to a file")
     parser.add_argument("--debug", action="store_true")

@@ -142,11 +142,13 @@ def test_kernels_of_a_trace_by_hand() -> None:
         {"ph": "X", "name": "gemm_1", "pid": 1, "tid": 6, "ts": 0, "dur": 3000.0},
         {"ph": "X", "name": "python", "pid": 2, "tid": 1, "ts": 0, "dur": 9000.0},
     ]
-    times = kernels(events, "gpu")
-    assert times == {"gemm_1": 6000.0, "loop_add_fusion": 2000.0}
-    report = summary(times, steps=2)
-    assert report["all"] == {"ms a step": 4.0, "share": 1.0}
-    assert report["products, all"] == report["gemm_1"] == {"ms a step": 3.0, "share": 0.75}
+    counted = kernels(events, "gpu")
+    assert [event["name"] for event in counted] == ["gemm_1", "gemm_1", "loop_add_fusion"]
+    counted.append({"ph": "X", "name": "gemm_1", "ts": 9000, "dur": 2000.0})
+    report = summary(counted, steps=2)
+    assert report["all"] == {"ms a step": 5.0, "share": 1.0, "calls a step": 2.0}
+    assert report["products, all"] == report["gemm_1"] == {"ms a step": 4.0, "share": 0.8, "calls a step": 1.5}
+    assert report["the device waits"] == {"ms a step": 1.0}
 
 
 @pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--archives", "nowhere"], ["--only", "nothing"]], ids=str)

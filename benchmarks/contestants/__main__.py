@@ -1,7 +1,7 @@
 """A worker: one contestant in one process. It reads requests from standard input and answers each, as lines of JSON.
 
     {"do": "build", "problem": {...}, "params": FILE}    ->  version, compile seconds, ... or {"missing": PACKAGE}
-    {"do": "step"}, {"do": "forward"}                    ->  {"seconds": ..., "value": loss}
+    {"do": "step", "count": n}, {"do": "forward", ...}   ->  {"seconds": ... for each, "value": loss of the last}
     {"do": "reset_peak"}                                 ->  {}: peak memory is measured from here on
     {"do": "memory"}                                     ->  peaks in bytes
     {"do": "quit"}                                       ->  ends
@@ -18,6 +18,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,25 @@ class Worker:
             "temp_bytes": contestant.temp_bytes,
         }
 
-    def step(self) -> dict[str, Any]:
+    def step(self, count: int = 1) -> dict[str, Any]:
         assert self.contestant is not None
-        began = time.perf_counter()
-        value = self.contestant.step()
-        seconds = time.perf_counter() - began
+        seconds, value = self._timed(self.contestant.step, count)
         return {"seconds": seconds, "value": value if isinstance(value, dict) else float(value)}
 
-    def forward(self) -> dict[str, Any]:
+    def forward(self, count: int = 1) -> dict[str, Any]:
         assert self.contestant is not None
         assert self.contestant.forward is not None
+        seconds, _ = self._timed(self.contestant.forward, count)
+        return {"seconds": seconds}
+
+    def _timed(self, work: Callable[[], Any], count: int) -> tuple[float, Any]:
+        """Seconds for each of `count` calls in sequence, none of which waits for the one before, and the last value."""
+        assert self.contestant is not None
         began = time.perf_counter()
-        self.contestant.forward()
-        return {"seconds": time.perf_counter() - began}
+        for _ in range(count):
+            value = work()
+        self.contestant.wait()
+        return (time.perf_counter() - began) / count, value
 
     def reset_peak(self) -> dict[str, Any]:
         gc.collect()

@@ -10,11 +10,14 @@ class Contestant:
     """A contestant that is built and ready to run."""
 
     step: Callable[[], SupportsFloat | dict[str, float]]
-    """One training step, finished when it returns: its loss before the update. Matrix products return the seconds that
-    each took, by size."""
+    """One training step: its loss before the update. It may still be computed when the call returns; `float` waits for
+    it and for all steps before. Matrix products return the seconds that each took, by size."""
 
     forward: Callable[[], None] | None
-    """The logits of the batch, finished when it returns."""
+    """The logits of the batch. They may still be computed when the call returns."""
+
+    wait: Callable[[], None]
+    """Returns when all that was started is computed."""
 
     compile_seconds: float | None  # None: nothing is compiled, or not before the first step
     temp_bytes: int | None  # temporary memory of the compiled step according to XLA

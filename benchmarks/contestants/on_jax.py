@@ -34,14 +34,19 @@ def run_on_jax(problem: Problem, build: Callable[[str], JaxProgram]) -> Contesta
     compile_seconds = time.perf_counter() - began
     analysis = step.memory_analysis()
     logits = jax.jit(program.logits)
+    result: Any = None
 
     def run_step() -> jax.Array:
-        nonlocal state
-        state, loss = jax.block_until_ready(step(state, images, labels))
-        return loss
+        nonlocal state, result
+        state, result = step(state, images, labels)
+        return result
 
     def run_forward() -> None:
-        jax.block_until_ready(logits(state, images))
+        nonlocal result
+        result = logits(state, images)
+
+    def wait() -> None:
+        jax.block_until_ready((state, result))
 
     def device_peak() -> int | None:
         return (device.memory_stats() or {}).get("peak_bytes_in_use")
@@ -49,6 +54,7 @@ def run_on_jax(problem: Problem, build: Callable[[str], JaxProgram]) -> Contesta
     return Contestant(
         step=run_step,
         forward=run_forward,
+        wait=wait,
         compile_seconds=compile_seconds,
         temp_bytes=int(analysis.temp_size_in_bytes) if analysis else None,
         device_peak=device_peak,

@@ -95,7 +95,6 @@ def build(name: str, problem: Problem, params: Params) -> Contestant:
             loss = F.cross_entropy(forward(images), labels)
         loss.backward()
         optimizer.step()
-        synchronize()
         return loss.detach()
 
     compile_seconds = None
@@ -111,11 +110,11 @@ def build(name: str, problem: Problem, params: Params) -> Contestant:
         model.eval()
         with torch.inference_mode(), precision():
             forward(images)
-        synchronize()
 
     return Contestant(
         step=run_step,
         forward=run_forward,
+        wait=synchronize,
         compile_seconds=compile_seconds,
         temp_bytes=None,
         device_peak=lambda: torch.cuda.max_memory_allocated() if on_gpu else None,

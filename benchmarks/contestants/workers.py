@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from benchmarks.contestants import CONTESTANTS, REFERENCE
+from benchmarks.contestants import CONTESTANTS, PRODUCTS, REFERENCE
 from benchmarks.contestants.problem import Params, Problem, save_params
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -27,6 +27,10 @@ ENVIRONMENT = {
     "JAX_TRACEBACK_FILTERING": "off",  # otherwise an error ends with a remark about its length
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # all contestants share the memory of the GPU
 }
+
+
+IN_SEQUENCE = {"cpu": 1, "gpu": 10}
+"""Steps of a turn, timed together. A GPU computes one while Python starts the next, as in training."""
 
 
 class WorkerDied(Exception):  # noqa: N818 - no error of this program: it is reported in the table
@@ -97,7 +101,7 @@ def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int,
             for _ in range(rounds):
                 for worker in _alive(workers):
                     with _noting_death(worker):
-                        _step(worker)
+                        _step(worker, IN_SEQUENCE[problem.device])
             for worker in _alive(workers):
                 with _noting_death(worker):
                     for key, value in worker.ask("memory").items():
@@ -107,7 +111,7 @@ def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int,
                     if worker.outcome.products:
                         continue
                     with _noting_death(worker):
-                        seconds = worker.ask("forward")["seconds"]
+                        seconds = worker.ask("forward", count=IN_SEQUENCE[problem.device])["seconds"]
                         if turn:  # the first compiles
                             worker.outcome.forwards.append(seconds)
             return [worker.outcome for worker in workers]
@@ -142,8 +146,9 @@ def _prepare(worker: WorkerHandle, problem: Problem, params: Path, warmup: int) 
     outcome.idle_cpu = 0.0
 
 
-def _step(worker: WorkerHandle) -> None:
-    answer = worker.ask("step")
+def _step(worker: WorkerHandle, count: int) -> None:
+    matrices = worker.outcome.name == PRODUCTS  # which repeat themselves
+    answer = worker.ask("step", count=1 if matrices else count)
     if isinstance(answer["value"], dict):
         for size, seconds in answer["value"].items():
             worker.outcome.products.setdefault(size, []).append(seconds)

@@ -3,7 +3,8 @@
     python -m benchmarks.gpu.profile [PRESET] [section.key=value ...] --trace DIR [--device cpu|gpu] [--dtype ...]
 
 The step is that of `python -m benchmarks.step`. The trace stays in DIR, for Perfetto or TensorBoard. Prints one line of
-JSON: milliseconds and share of each kernel, the largest first, and the kinds that they add up to.
+JSON: milliseconds, share and number of each kernel, the largest first, the kinds that they add up to, and how long the
+device waited between them.
 """
 
 import gzip
@@ -28,7 +29,7 @@ from training.device import choose_device
 STEPS = 5
 LONGEST = 25  # kernels that are shown
 KINDS = {  # by what a name contains, the first that fits
-    "products": ("gemm", "cublas", "cutlass", "dot", "matmul", "xmma", "wgmma"),
+    "products": ("gemm", "nvjet", "cublas", "cutlass", "dot", "matmul", "xmma", "wgmma"),
     "copies": ("copy", "memcpy", "memset", "transpose"),
     "reductions and what is fused with them": ("reduce",),
     "other fusions": ("fusion",),
@@ -50,9 +51,11 @@ def main(argv: Sequence[str]) -> None:
     contestant = build("engine", problem, draw_params(problem))
     for _ in range(3):
         contestant.step()
+    contestant.wait()
     with jax.profiler.trace(str(args.trace)):
         for _ in range(STEPS):
             contestant.step()
+        contestant.wait()
     print(json.dumps(summary(kernels(newest_events(args.trace), args.device), STEPS)))
 
 
@@ -65,38 +68,53 @@ def newest_events(folder: Path) -> list[dict[str, Any]]:
         return json.load(file)["traceEvents"]
 
 
-def kernels(events: Sequence[dict[str, Any]], platform: str) -> Counter[str]:
-    """Microseconds by kernel. On a GPU these are the events on its streams; on a CPU those of XLA's own threads."""
+def kernels(events: Sequence[dict[str, Any]], platform: str) -> list[dict[str, Any]]:
+    """The events of kernels. On a GPU these are the events on its streams; on a CPU those of XLA's own threads."""
     names = {
         (event["pid"], event.get("tid") if event["name"] == "thread_name" else None): event["args"]["name"]
         for event in events
         if event.get("ph") == "M" and event.get("name") in ("process_name", "thread_name")
     }
-    times: Counter[str] = Counter()
-    for event in events:
+
+    def counts(event: dict[str, Any]) -> bool:
         if event.get("ph") != "X":
-            continue
+            return False
         process, thread = names.get((event["pid"], None), ""), names.get((event["pid"], event.get("tid")), "")
         if platform == "gpu":
-            counted = "/device:GPU" in process and "Stream" in thread
-        else:
-            counted = "hlo_op" in event.get("args", {})
-        if counted:
-            times[event["name"]] += event["dur"]
-    return times
+            return "/device:GPU" in process and "Stream" in thread
+        return "hlo_op" in event.get("args", {})
+
+    return [event for event in events if counts(event)]
 
 
-def summary(times: Counter[str], steps: int) -> dict[str, Any]:
+def summary(events: Sequence[dict[str, Any]], steps: int) -> dict[str, Any]:
     """What is printed, in milliseconds a step."""
-    total = sum(times.values())
-    if not total:
+    times: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    for event in events:
+        for name in (event["name"], f"{kind_of(event['name'])}, all", "all"):
+            times[name] += event["dur"]
+            calls[name] += 1
+    if not times["all"]:
         raise UserError("the trace has no kernel in it: open it in Perfetto to see what it has")
-    kinds: Counter[str] = Counter()
-    for name, time in times.items():
-        kinds[kind_of(name)] += time
-    lines = [*(("all", total),), *((f"{kind}, all", time) for kind, time in kinds.most_common())]
-    lines += [(name[:80], time) for name, time in times.most_common(LONGEST)]
-    return {name: {"ms a step": time / 1e3 / steps, "share": time / total} for name, time in lines}
+
+    def line(name: str) -> dict[str, Any]:
+        share = times[name] / times["all"]
+        return {"ms a step": times[name] / 1e3 / steps, "share": share, "calls a step": calls[name] / steps}
+
+    groups = [name for name, _ in times.most_common() if name == "all" or name.endswith(", all")]
+    single = [name for name, _ in times.most_common() if name not in groups][:LONGEST]
+    idle = {"the device waits": {"ms a step": waiting(events) / 1e3 / steps}}
+    return idle | {name[:80]: line(name) for name in (*groups, *single)}
+
+
+def waiting(events: Sequence[dict[str, Any]]) -> float:
+    """Microseconds between the first start and the last end during which nothing runs."""
+    total, busy_until = 0.0, min(event["ts"] for event in events)
+    for event in sorted(events, key=lambda event: event["ts"]):
+        total += max(0.0, event["ts"] - busy_until)
+        busy_until = max(busy_until, event["ts"] + event["dur"])
+    return total
 
 
 def kind_of(name: str) -> str:
