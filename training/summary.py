@@ -90,12 +90,21 @@ def _depth(path: str) -> int:
     return path.count("/") + 1 if path else 0
 
 
+def _counter() -> jax.Device | None:
+    """The device whose compiler counts operations: a CPU, as that of a GPU counts no products."""
+    try:
+        return jax.devices("cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return None
+
+
 @cache
 def _cost(layer: Layer, shape: Shape) -> _Cost:
     """Taken from the traced layer itself, without computing: a table of formulas could drift from the code."""
     params = jax.eval_shape(layer.init, jax.random.key(0))
     x = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
-    lowered = jax.jit(lambda params, x: layer.forward(params, x)[0]).lower(params, x)
+    with jax.default_device(_counter()):
+        lowered = jax.jit(lambda params, x: layer.forward(params, x)[0]).lower(params, x)
     (y,) = jax.tree.leaves(lowered.out_info)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     return _Cost(y.shape, parameters, int((lowered.cost_analysis() or {}).get("flops", 0)))
