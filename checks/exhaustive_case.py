@@ -81,6 +81,7 @@ class ExhaustiveCase:
     order: np.ndarray  # coordinates of the parameters
     part_of: np.ndarray  # by coordinate, the number of its part; -1 for inputs
     method: str
+    why: str  # it is not the complex step
     noise: float
     tallies: list[Tally] = field(default_factory=list)
     seconds: float = 0.0  # for one coordinate
@@ -102,8 +103,8 @@ class ExhaustiveCase:
         analytic = analytic_gradient(probe)
         set_directions(probe, [], [], rng)
         noise = measure_noise(probe, -1)
-        method = _choose_method(probe, parts, analytic, noise)
-        return cls(case, probe, parts, analytic, order, part_of, method, noise, [Tally() for _ in parts])
+        method, why = _choose_method(probe, parts, analytic, noise)
+        return cls(case, probe, parts, analytic, order, part_of, method, why, noise, [Tally() for _ in parts])
 
     @property
     def name(self) -> str:
@@ -172,7 +173,7 @@ class ExhaustiveCase:
     def result(self, seed: int) -> CaseResult:
         """The verdicts on the parts of which anything is known."""
         tensors = [self._tensor(number) for number in range(len(self.parts)) if self._reached(number)]
-        notes = [] if self.method == COMPLEX else ["no complex step here: by central differences"]
+        notes = [f"by central differences: {self.why}"] if self.why else []
         notes += [f"not reached yet: {', '.join(self.unreached)}"] if self.unreached else []
         case = self.case
         return CaseResult(case.name, case.target, case.contains, seed, tensors, self.noise, note="; ".join(notes))
@@ -218,14 +219,18 @@ class ExhaustiveCase:
         return result
 
 
-def _choose_method(probe: Probe, parts: list[Part], analytic: Analytic, noise: float) -> str:
-    """The complex step, if it agrees with differences where the gradients are largest; else differences."""
+def _choose_method(probe: Probe, parts: list[Part], analytic: Analytic, noise: float) -> tuple[str, str]:
+    """The complex step, if it agrees with differences where the gradients are largest; else differences, and why."""
     index = np.array([part.index[np.argmax(np.abs(np.nan_to_num(analytic.values[part.index])))] for part in parts])
     scale = probe.scale[index]
     try:
         steps = complex_step(probe, index, probe.own[index], again=False).values
-    except NotAnalyticError:
-        return DIFFERENCES
+    except NotAnalyticError as error:
+        return DIFFERENCES, f"the function {error}"
     rough = central_differences(probe, index, scale, noise, levels=LEVELS, first=FIRST)
     allowed = 10 * (rough.bars + 1e-6 * np.abs(rough.values).max())
-    return COMPLEX if np.all(np.abs(steps - rough.values) <= allowed) else DIFFERENCES
+    errors = np.abs(steps - rough.values)
+    if np.all(errors <= allowed):
+        return COMPLEX, ""
+    worst = float(np.max(errors) / np.abs(rough.values).max())
+    return DIFFERENCES, f"the complex step is off by up to {worst:.1e} of the largest"

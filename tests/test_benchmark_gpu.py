@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import pytest
 
 from benchmarks.gpu import parts, readers
 from benchmarks.gpu.__main__ import main
+from benchmarks.gpu.complex_step import difference
 from benchmarks.gpu.part import FAILED, MISSING, OK, SKIPPED, TIMED_OUT, Part
 from benchmarks.gpu.profile import kernels, summary
 from benchmarks.gpu.runner import Session
@@ -163,7 +165,7 @@ def test_rehearsal(call: Call, tmp_path: Path) -> None:
     """The real parts at tiny sizes: one that measures, and a training by time from data to half precision. The others
     are programs with tests of their own; `--rehearse` without --only runs them all."""
     out = tmp_path / "out"
-    for choice in (["--stage", "train"], ["--only", "unrolled"], ["--only", "attention"]):
+    for choice in (["--stage", "train"], ["--only", "unrolled"], ["--only", "attention"], ["--only", "complex"]):
         ended = call(main, "--out", out, "--rehearse", *choice)
         assert ended.code == 0, (ended.out, [path.read_text() for path in out.rglob("stderr.txt")])
         results = {part["name"]: part["values"] for part in json.loads((out / "results.json").read_text())["parts"]}
@@ -174,8 +176,22 @@ def test_rehearsal(call: Call, tmp_path: Path) -> None:
             assert half["images"] == 24
         elif "unrolled" in choice:
             assert results["layers unrolled or scanned"]["scan"]["relative difference"] < 0.05  # bfloat16
+        elif "complex" in choice:
+            assert max(results["complex step by operation"].values()) < 1e-14
         else:
             (values,) = results.values()
             assert values["plain products"]["largest relative error of a gradient"] < 0.05
             assert "note" in values["jax.nn, cudnn"]  # there is no such kernel on a CPU
     assert sys.executable not in (out / "results.md").read_text()
+
+
+@pytest.mark.usefixtures("float64")
+def test_an_operation_that_loses_the_imaginary_part_shows() -> None:
+    """A product by Gauss's three multiplications: (a + b)(c + d) - ac - bd keeps nothing of a small b and d."""
+
+    def gauss(xp: Any, z: Any) -> Any:
+        a, b = z.real, z.imag
+        return (a @ a - b @ b) + 1j * ((a + b) @ (a + b) - a @ a - b @ b) if xp is jnp else z @ z
+
+    assert difference(lambda xp, z: z @ z, 8) < 1e-14
+    assert difference(gauss, 8) > 0.5

@@ -120,6 +120,13 @@ def _check(sizes: Sizes) -> list[Part]:
             limit * 180,
             readers.printed,
         ),
+        Part(
+            "check",
+            "complex step by operation",
+            ("-m", "benchmarks.gpu.complex_step", *device),
+            limit * 60,
+            readers.last_line,
+        ),
         gradcheck("every coordinate", 600, "tiny_imagenet", *shrink, *budget, *few, stretches=not shrink),
     ]
 
