@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu.complex_step [--device cpu|gpu]
 
-Of each operation the derivative by a complex step (COMPLEX.1 in verify/complex_step.py) is computed on the device and by
-NumPy, on the same numbers and with the same step. Prints one line of JSON: the largest difference by operation, relative
-to the largest derivative. It should be some roundings, 1e-15; 1 means that the imaginary part is lost.
+Of each operation the derivative by a complex step (COMPLEX.1 in verify/complex_step.py) is computed on the device and
+by NumPy, on the same numbers and with the same step. Prints one line of JSON: the largest difference by operation,
+relative to the largest derivative. It should be some roundings, 1e-15; 1 means that the imaginary part is lost.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def difference(operation: Operation, size: int) -> float:
-    """Of the derivatives of an operation on positive numbers (4, size, size), all moved at once, each by its own step."""
+    """Of the derivatives of an operation on positive numbers (4, size, size), all moved at once, each by a step."""
     rng = np.random.default_rng(size)
     z = rng.uniform(0.5, 2, (4, size, size)) + 1j * STEP * rng.normal(size=(4, size, size))
     expected = operation(np, z).imag
