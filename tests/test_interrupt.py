@@ -60,13 +60,11 @@ def test_a_closed_terminal_is_a_request_to_stop_but_not_under_nohup(before: sign
 def test_what_is_printed_on_a_closed_terminal_is_dropped(tmp_path: Path) -> None:
     """The process goes on to save. With a real terminal, whose other end is closed."""
     program = f"""
-import signal, time
+import time
 from pathlib import Path
 from common.command import run_command
 from common.interrupt import StopRequest
 from tests.tiny_runs import ROOT
-
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 
 def main(argv):
     with StopRequest() as stop:
