@@ -36,9 +36,10 @@ def test_one_worker_is_this_process() -> None:
     assert workers.run("tests.worker_functions:square", [], 2) == []
 
 
-def test_results_stand_in_the_order_of_the_tasks_not_of_their_ends() -> None:
+def test_results_stand_in_the_order_of_the_tasks_not_of_their_ends(tmp_path: Path) -> None:
     ends: list[int] = []
-    assert workers.run("tests.worker_functions:slow_first", tasks(20), 2, ends.append) == list(range(20))
+    chosen = [{**task, "folder": str(tmp_path)} for task in tasks(20)]
+    assert workers.run("tests.worker_functions:slow_first", chosen, 2, ends.append) == list(range(20))
     assert ends[0] != 0
 
 
