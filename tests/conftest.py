@@ -42,8 +42,8 @@ def set_fast_compiler() -> None:
 
 set_fast_compiler()
 
-# Started in the background of a script, a process inherits that it ignores Ctrl-C, and under nohup that it ignores a closed
-# terminal, and so do its children.
+# Started in the background of a script, a process inherits that it ignores Ctrl-C, and under nohup that it ignores a
+# closed terminal, and so do its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -66,7 +66,8 @@ def test_the_main_script_is_not_run_again(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "print('main script')\n"
         "from data import workers\n"
-        "print(len(workers.run('tests.worker_functions:slow_first', [{'n': n} for n in range(9)], 2)))\n"
+        "tasks = [{'n': n, 'folder': '.'} for n in range(9)]\n"
+        "print(len(workers.run('tests.worker_functions:slow_first', tasks, 2)))\n"
     )
     (tmp_path / "json.py").write_text("raise RuntimeError('a file of the current folder was imported')")
     command = [sys.executable, "-P", str(script)]
