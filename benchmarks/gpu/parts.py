@@ -105,7 +105,7 @@ def _check(sizes: Sizes) -> list[Part]:
         return Part("check", name, command, limit * seconds, read, environment=environment, stretches=stretches)
 
     budget = ("--exhaustive", "--budget", "{seconds}s", "--state", "{shared}/exhaustive.json")
-    few = ("--only", "gelu") if shrink else ()
+    few = ("--only", "norm") if shrink else ()
     return [
         gradcheck("gradients at full size", 180, "tiny_imagenet", *shrink, *few),
         *(
