@@ -1,8 +1,6 @@
 """Files that are damaged, or made to do harm: refused in a sentence, without a traceback, and without much memory."""
 
 import ast
-import dataclasses
-import functools
 import io
 import json
 import math
@@ -10,6 +8,7 @@ import random
 import re
 import tracemalloc
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.faults.__main__ import FAULTS, INPUTS, REFUSED, outcome
+from benchmarks.faults.inputs import CLASSES, META, ROW, TREE, hold
+from benchmarks.faults.kills import Kills
+from benchmarks.faults.mutations import LARGE, NUMBERS, npy, rewrite
 from common.documents import read_json
 from common.errors import CheckpointError, ConfigError, DamagedError, DataError, UserError
-from data import cache as caching
 from data.arrays import read_npy
 from data.cache import Build, open_build
 from data.tiny_imagenet import load
@@ -28,34 +30,13 @@ from exercises.machinery.progress import Progress as Exercises
 from tests.test_structure import FILES
 from tests.tiny_data import write_data_set
 from tests.tiny_runs import ROOT
-from training import checkpoint, config, presets, sweep
-from training.classes import Classes, read_classes, write_classes
+from training import checkpoint, presets, sweep
+from training.classes import read_classes, write_classes
 from training.config import from_yaml, load_config
 from training.metrics import HEADER, MetricsRow, append_row, read_rows
 from training.progress import Progress
 from training.sweep import Sweep
 from training.yaml_text import parse_yaml
-
-TREE = {"params": {"W": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.float32)}}
-META = {"progress": dataclasses.asdict(Progress(7, 0.5, 12.0, 3.5, 3, 1e-3, 2.0, 0.25))}
-CLASSES = Classes(("n0", "n1"), ("ant", "bee"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), "abc")
-LARGE = "1" + 30 * "0"
-NUMBERS = ["NaN", "Infinity", "-1", "1e999", LARGE, "9" * 5000, "true", "null", '"3"', "[]", "{}", "[" * 3000]
-
-
-def npy(shape: Any = (2, 3), descr: Any = "<f4", content: bytes = bytes(24)) -> bytes:
-    """A `.npy` file that says so of its array."""
-    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content
-
-
-def rewrite(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
-    """The same archive with these members, whose checksums are right."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()} | members
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
 
 
 @pytest.fixture
@@ -240,9 +221,6 @@ def test_classes_that_no_data_set_has_are_refused(tmp_path: Path, change: dict[s
     assert re.match(rf"{path}: damaged \(.*\); train again", refused(lambda: read_classes(path)))
 
 
-ROW = MetricsRow(1, 6, 1.5, 1.25, 0.25, 0.5, 1e-3, 100.0, 2.0, 0.125)
-
-
 @pytest.mark.parametrize(
     "cells",
     [
@@ -389,111 +367,37 @@ def test_archives_damaged_inside_are_refused(tmp_path: Path, method: int) -> Non
     assert found > 20
 
 
-# Mutations from a fixed seed: what is accepted is what was written, or at least something that could have been.
+# A part of the campaign `python -m benchmarks.faults`, from a fixed seed.
 
 
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """The content with some bytes changed, lost or doubled, or with an odd value in place of another."""
-    start = rng.randrange(len(content))
-    end = min(len(content), start + rng.choice([1, 1, 2, 5, 40]))
-    odd = [*NUMBERS, "*a", "&a [*a]", "!!int ''", "\0", "\x85", "PK", "'", ",", "\n", "-", ": ", "!!set {a}", "<<: 3"]
-    replacement = rng.choice([
-        bytes([content[start] ^ 1 << rng.randrange(8)]) + content[start + 1 : end],
-        bytes(rng.randrange(256) for _ in range(end - start)),
-        b"",
-        content[start:end] * 2,
-        rng.choice(odd).encode(),
-    ])  # fmt: skip
-    values = list(re.finditer(rb"[\w.]+", content))
-    if values and rng.random() < 0.4:
-        start, end = rng.choice(values).span()
-    return content[:start] + replacement + content[end:]
+@pytest.mark.parametrize("kind", INPUTS)
+def test_damaged_inputs_are_refused_or_sound(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attempt, rng = INPUTS[kind](tmp_path), random.Random(f"{kind} 0")
+    outcomes = Counter(outcome(attempt, rng, kind, 0) for _ in range(60))
+    assert not outcomes[FAULTS], capsys.readouterr().out
+    assert outcomes[REFUSED] > 5
 
 
-def accepted(read: Callable[[], Any]) -> Any:
-    """What is read, or None where it is refused. Anything but a sentence for the user is raised."""
-    try:
-        return read()
-    except UserError:
-        return None
+def test_a_broken_promise_and_a_traceback_are_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    def promise(rng: random.Random) -> None:
+        hold(False, "two is three")
+
+    assert outcome(promise, random.Random(0), "cache", 7) == FAULTS
+    assert outcome(lambda rng: [][0], random.Random(0), "cache", 7) == FAULTS
+    assert outcome(lambda rng: refuse(), random.Random(0), "cache", 7) == REFUSED
+    printed = capsys.readouterr().out
+    assert printed.count("python -m benchmarks.faults --kind 'cache' --seed 7: ") == 2
+    assert "Fault: broken: two is three" in printed
 
 
-def test_mutated_checkpoints_are_refused_or_the_same(saved: Path) -> None:
-    content, rng = saved.read_bytes(), random.Random(0)
-    for _ in range(250):
-        saved.write_bytes(mutated(content, rng))
-        read = accepted(lambda: checkpoint.restore(saved, TREE))
-        if read is not None:
-            assert read[1] == META
-            for name, array in TREE["params"].items():
-                np.testing.assert_array_equal(read[0]["params"][name], array)
-    members = {
-        "checkpoint.json": json.dumps({"format": 1, "meta": META}).encode(),
-        "params/b.npy": npy((3,), "<f4", bytes(12)),
-    }
-    for number in range(250):  # with the right checksums
-        checkpoint.save(saved, TREE, META)
-        name = list(members)[number % 2]
-        rewrite(saved, {name: mutated(members[name], rng)})
-        read = accepted(lambda: checkpoint.restore(saved, TREE))
-        if read is not None:
-            assert (read[0]["params"]["b"].shape, read[0]["params"]["b"].dtype) == ((3,), np.float32)
-            progress = accepted(lambda read=read: Progress.from_meta(read[1], saved))
-            assert progress is None or (math.isfinite(progress.loss_sum) and 0 <= progress.step < 2**31)
+def refuse() -> None:
+    raise UserError("no")
 
 
-def test_mutated_configurations_are_refused_or_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "read_presets", functools.cache(presets.read_presets))
-    text, rng = load_config("demo").to_yaml(), random.Random(1)
-    for _ in range(150):
-        changed = mutated(text.encode(), rng).decode(errors="replace")
-        read = accepted(lambda changed=changed: from_yaml(changed))
-        assert read is None or from_yaml(read.to_yaml()) == read
-
-
-def test_mutated_classes_are_refused_or_can_be_written(tmp_path: Path) -> None:
-    path, rng = tmp_path / "classes.json", random.Random(2)
-    write_classes(path, CLASSES)
-    content = path.read_bytes()
-    for _ in range(300):
-        path.write_bytes(mutated(content, rng))
-        read = accepted(lambda: read_classes(path))
-        if read is not None:
-            assert all(map(math.isfinite, (*read.mean, *read.std)))
-            write_classes(path, read)
-            assert read_classes(path) == read
-
-
-def test_mutated_metrics_are_refused_or_can_be_written(tmp_path: Path) -> None:
-    path, rng = tmp_path / "metrics.csv", random.Random(3)
-    for epoch in range(1, 4):
-        append_row(path, ROW._replace(epoch=epoch, step=6 * epoch))
-    content = path.read_bytes()
-    for _ in range(300):
-        path.write_bytes(mutated(content, rng))
-        read = accepted(lambda: read_rows(path))
-        if read is not None:
-            assert all(row.step > 0 and math.isfinite(row.train_loss) for row in read)
-            assert [row.step for row in read] == sorted({row.step for row in read})
-
-
-def test_mutated_caches_are_not_used_or_the_same(whole: Path) -> None:
-    stamp = json.loads((whole / "about.json").read_text())["stamp"]
-    build = open_build(whole, stamp)
-    assert build is not None
-    rng = random.Random(4)
-    for name in ("about.json", "train_labels.npy", "val_labels.npy", "val_images.npy"):
-        content = (whole / name).read_bytes()
-        header, pixels = (content[:128], content[128:]) if name == "val_images.npy" else (content, b"")
-        for _ in range(80):
-            (whole / name).write_bytes(mutated(header, rng) + pixels)
-            read = open_build(whole, stamp)
-            if read is not None:
-                assert read.about == build.about
-                for split in caching.SPLITS:
-                    np.testing.assert_array_equal(read.labels[split], build.labels[split])
-                    assert read.images[split].shape == build.images[split].shape
-        (whole / name).write_bytes(content)
+def test_a_run_that_is_killed_ends_as_if_it_was_not(tmp_path: Path) -> None:
+    kills = Kills(tmp_path)
+    kills.run(random.Random(2))
+    assert kills.count
 
 
 # No file of the product is read in another way, but for these.
@@ -506,6 +410,8 @@ READERS = {
     "benchmarks/contestants/workers.py": {"json.loads"},
     "benchmarks/contestants/__main__.py": {"json.loads"},
     "benchmarks/contestants/problem.py": {"np.load"},  # what one process of the benchmark has written for another
+    "benchmarks/faults/inputs.py": {"json.loads"},  # what it has written itself
+    "benchmarks/faults/mutations.py": {"zipfile.ZipFile"},
     "benchmarks/gpu/readers.py": {"json.loads"},  # results of its own processes
     "benchmarks/gpu/profile.py": {"json.load"},  # a trace that JAX has written
 }

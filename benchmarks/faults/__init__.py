@@ -1,1 +1,1 @@
-"""Faults on purpose: damaged inputs, servers that misbehave, processes that are killed. `python -m benchmarks.faults`."""
+"""Faults on purpose: damaged inputs, a server that misbehaves, processes that are killed."""

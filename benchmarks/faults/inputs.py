@@ -1,8 +1,8 @@
 """Damaged inputs of each kind, read by the functions that the commands read them with.
 
-Each kind is a function of a folder of its own: it prepares what is whole, and returns a function that damages it once, by
-the random numbers that it is given, and reads it. That one raises `Fault` where a promise is broken. A `UserError`, whose
-message is what a command prints, means that the input was refused; any other exception is a fault.
+Each kind is a function of a folder of its own: it prepares what is whole, and returns a function that damages it once,
+by the random numbers that it is given, and reads it. That one raises `Fault` where a promise is broken. A `UserError`,
+whose message is what a command prints, means that the input was refused; any other exception is a fault.
 """
 
 import dataclasses
@@ -120,7 +120,9 @@ def overrides(folder: Path) -> Attempt:
     def attempt(rng: random.Random) -> None:
         chosen = []
         for _ in range(rng.choice((1, 1, 2))):
-            name = rng.choice(names) if rng.random() < 0.9 else mutated(rng.choice(names).encode(), rng).decode("latin-1")
+            name = rng.choice(names)
+            if rng.random() < 0.1:
+                name = mutated(name.encode(), rng).decode("latin-1")
             chosen.append(f"{name}={rng.choice((*NUMBERS, *ODD, *TEXTS, '0', '1', '7', '0.5', '2147483648', '1e-3'))}")
         read = load_config("demo", chosen)
         check_size(dataclasses.asdict(read.model), copies=4)
@@ -164,7 +166,7 @@ def metrics(folder: Path) -> Attempt:
 
 def sweeps(folder: Path) -> Attempt:
     """sweep.yml of a sweep."""
-    content = b"preset: demo\noverrides: [train.epochs=2]\nsweep:\n  train.seed: ['0', '1']\n  optim.name: [adamw, muon]\n"
+    content = b"preset: demo\noverrides: [train.epochs=2]\nsweep:\n  train.seed: ['0']\n  optim.name: [adamw, muon]\n"
 
     def attempt(rng: random.Random) -> None:
         (folder / sweep.DESCRIPTION).write_bytes(mutated(content, rng))
@@ -212,7 +214,8 @@ def caches(folder: Path) -> Attempt:
     whole = open_build(folder_of_build, stamp)
     assert whole is not None
     labels = {split: np.array(whole.labels[split]) for split in SPLITS}
-    contents = {name: (folder_of_build / name).read_bytes() for name in ("about.json", "train_labels.npy", "val_labels.npy")}
+    names = ("about.json", "train_labels.npy", "val_labels.npy")
+    contents = {name: (folder_of_build / name).read_bytes() for name in names}
 
     def attempt(rng: random.Random) -> None:
         name = rng.choice(sorted(contents))
@@ -243,7 +246,7 @@ def texts(folder: Path) -> Attempt:
             (root / name).write_bytes(mutated(contents[name], rng))
             read = load(root, folder / "cache", workers=1, quiet=True)
             count = len(read.class_ids)
-            hold(len(set(read.class_ids)) == count == len(read.class_names), "classes are counted once, each with a name")
+            hold(len(set(read.class_ids)) == count == len(read.class_names), "each class is there once, with a name")
             for split in (read.train, read.val):
                 hold(len(split.labels) == len(split.images), "each image has a label")
                 hold(bool((split.labels < count).all()), "a label is that of a class")

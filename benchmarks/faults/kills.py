@@ -100,8 +100,9 @@ class Kills:
 
     def go_on(self, run: Path, cache: Path) -> subprocess.Popen[str]:
         """Start the run, or resume it as far as it has come."""
-        begun = (run / "config.yml").exists()
-        return self.start(*(["--resume", str(run), "--device", "cpu"] if begun else [*self.options(cache), "--run", str(run)]))
+        if (run / "config.yml").exists():
+            return self.start("--resume", str(run), "--device", "cpu")
+        return self.start(*self.options(cache), "--run", str(run))
 
     def sweep(self, rng: random.Random) -> None:
         """A sweep of two runs that is killed, once or twice, and then ends."""

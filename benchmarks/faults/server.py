@@ -1,7 +1,7 @@
 """A web server that misbehaves at random, and the download from it.
 
-It breaks off, ignores ranges, answers with errors, pages and headers that make no sense. Promises: a download that
-succeeds has the file; one that fails says so and loses no byte that had arrived, unless the whole file had and was wrong.
+It breaks off, ignores ranges, answers with errors, pages and headers that make no sense. Promises: a download that ends
+is as long as the file (its checksum is tested afterwards); one that fails says so, and loses no byte that had arrived.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
-        self.plan: Callable[[int], bytes] = lambda start: b""  # the whole answer, headers and all, by the first byte wanted
+        self.plan: Callable[[int], bytes] = lambda start: b""  # the whole answer, by the first byte that is wanted
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
 
@@ -48,8 +48,8 @@ def answers(content: bytes, rng: random.Random) -> Callable[[int], bytes]:
 
     def ranged(start: int, first: int | None = None) -> bytes:
         first = start if first is None else first
-        head = f"HTTP/1.1 206 Partial\r\nContent-Range: bytes {first}-{SIZE - 1}/{SIZE}\r\nContent-Length: {SIZE - start}"
-        return head.encode() + b"\r\n\r\n" + content[start:]
+        place = f"Content-Range: bytes {first}-{SIZE - 1}/{SIZE}\r\nContent-Length: {SIZE - start}"
+        return f"HTTP/1.1 206 Partial\r\n{place}\r\n\r\n".encode() + content[start:]
 
     def right(start: int) -> bytes:
         return ranged(start) if start else FULL + content
@@ -57,7 +57,8 @@ def answers(content: bytes, rng: random.Random) -> Callable[[int], bytes]:
     def answer(start: int) -> bytes:
         sound = right(start)
         head, _, body = sound.partition(b"\r\n\r\n")
-        page = b"<html>log in</html>"
+        page, chunk = b"<html>log in</html>", rng.choice([b"-5", b"zz", b"5\r\nabc", b"0\r\n"])
+        elsewhere = rng.choice([b"file:///etc/passwd", b"//", b"ftp://x", b"/"])
         return rng.choice([
             sound, sound,
             sound[: rng.randrange(len(sound))],  # breaks off
@@ -65,9 +66,9 @@ def answers(content: bytes, rng: random.Random) -> Callable[[int], bytes]:
             FULL + page, b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n" + page, b"HTTP/1.1 200 OK\r\n\r\n" + page,
             ranged(start, rng.randrange(SIZE)),  # says that it begins elsewhere
             b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % rng.choice([301, 404, 408, 416, 429, 500, 503]),
-            b"HTTP/1.1 302 Found\r\nLocation: " + rng.choice([b"file:///etc/passwd", b"//", b"ftp://x", b"/"]) + b"\r\n\r\n",
+            b"HTTP/1.1 302 Found\r\nLocation: " + elsewhere + b"\r\n\r\n",
             mutated(head, rng) + b"\r\n\r\n" + body,
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + rng.choice([b"-5", b"zz", b"5\r\nabc", b"0\r\n"]),
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk,
             b"", b"\0" * 100, b"HTTP/9.9 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
         ])  # fmt: skip
 
