@@ -7,6 +7,7 @@ length before memory is taken for it, so a small file cannot ask for much.
 import errno
 import math
 import os
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -137,6 +138,23 @@ def require_stored(path: Path, archive: zipfile.ZipFile) -> None:
         raise DamagedError(f"{path}: damaged or cut short (its members have more bytes than the file)")
 
 
+def _require_agreement(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise ValueError if the header before a member has another checksum or other sizes than the list at the end.
+
+    zipfile goes by the list alone: a member whose entry there is overwritten with zeros would be read as an empty one.
+    The header may leave them to what follows the member (bit 3 of the flags), or to an extension for large files.
+    """
+    file = archive.fp
+    assert file is not None
+    place = file.tell()
+    file.seek(member.header_offset)
+    flags, *numbers = struct.unpack("<6xH6xLLL4x", file.read(30))
+    file.seek(place)
+    known = [member.CRC, member.compress_size, member.file_size]
+    if not flags & 8 and any(a != b for a, b in zip(numbers, known, strict=True) if a != 0xFFFFFFFF):
+        raise ValueError("its two descriptions disagree")
+
+
 class Member:
     """A member of an archive that is read piece by piece. `read` raises DamagedError where its bytes are damaged."""
 
@@ -144,6 +162,7 @@ class Member:
         self._source = f"{source}: {member.filename}"
         with damage(self._source):
             self._file = archive.open(member)
+            _require_agreement(archive, member)
 
     def read(self, size: int = -1) -> bytes:
         with damage(self._source):

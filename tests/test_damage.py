@@ -367,6 +367,26 @@ def test_archives_damaged_inside_are_refused(tmp_path: Path, method: int) -> Non
     assert found > 20
 
 
+def test_a_member_whose_descriptions_disagree_is_refused(tmp_path: Path) -> None:
+    """Zeros over its entry in the list at the end make an empty file of it for zipfile."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/1.txt", b"something")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 16 : entry + 28] = bytes(12)  # checksum and both sizes
+    (tmp_path / "a.zip").write_bytes(content)
+    (tmp_path / "to").mkdir()
+    assert "its two descriptions disagree" in refused(lambda: unpack(tmp_path / "a.zip", tmp_path / "to", top="a"))
+
+
+@pytest.mark.parametrize(
+    "character", ["\x85", "\u2028", "\u2029", "\ufeff", "\u202e", "é", "\t", '"', "'", "\\", "#", ": "]
+)
+def test_any_name_can_be_written_to_a_configuration(character: str) -> None:
+    read = load_config("demo", [f"data.root=a{character}b"])
+    assert from_yaml(read.to_yaml()).data.root == read.data.root == f"a{character}b"
+
+
 # A part of the campaign `python -m benchmarks.faults`, from a fixed seed.
 
 

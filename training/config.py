@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
-
 from common.errors import ConfigError
 from data.augment import Augmentation
 from model.loss import CrossEntropy
@@ -22,7 +20,7 @@ from training.fields import as_written, nearest
 from training.options import LENGTHS, DataConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
 from training.size import check_size
-from training.yaml_text import parse_yaml
+from training.yaml_text import dump_yaml, parse_yaml
 
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 
@@ -44,7 +42,7 @@ class Config:
             name: {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
             for name, section in sections.items()
         }
-        return yaml.safe_dump({"preset": self.preset, **plain}, sort_keys=False, allow_unicode=True)
+        return dump_yaml({"preset": self.preset, **plain})
 
 
 SECTIONS: dict[str, type] = {name: kind for name, kind in get_type_hints(Config).items() if name != "preset"}

@@ -23,13 +23,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-import yaml
-
 from common.documents import fit
 from common.errors import UserError
 from training.config import Config, load_config
 from training.run_folder import RunFolder
-from training.yaml_text import parse_yaml, read_utf8
+from training.yaml_text import dump_yaml, parse_yaml, read_utf8
 
 DESCRIPTION = "sweep.yml"
 PRESETS = "presets.yml"
@@ -101,7 +99,7 @@ class Sweep:
             return sweep
         document = {"preset": preset, "overrides": list(overrides), "sweep": {key: list(v) for key, v in swept}}
         files = {} if text is None else {PRESETS: text}
-        files[DESCRIPTION] = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        files[DESCRIPTION] = dump_yaml(document)
         folder = RunFolder.create(f"sweep-{preset}", path, files=files).path
         return cls(folder, *described, None if text is None else folder / PRESETS)
 

@@ -54,6 +54,22 @@ for _kind in ("int", "float", "bool", "timestamp", "binary"):  # also where a fi
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.as_written)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Escapes characters that YAML takes for line breaks: PyYAML writes them as they are, and reads blanks."""
+
+    def represent_text(self, text: str) -> yaml.Node:
+        style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def dump_yaml(document: Any) -> str:
+    """The document as text, with its keys in their order; `parse_yaml` reads it back."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 def parse_yaml(text: str, source: str) -> Any:
     """The value of a YAML document: dictionaries, lists, None, and text for every other scalar.
 

@@ -258,6 +258,25 @@ def texts(folder: Path) -> Attempt:
     return attempt
 
 
+def images(folder: Path) -> Attempt:
+    """An image of a data set. Not all damage inside can be found (see data/jpeg.py); all the rest must be refused."""
+    root = data_set(folder)
+    path = min((root / "train").rglob("*.JPEG"))
+    content = path.read_bytes()
+
+    def attempt(rng: random.Random) -> None:
+        try:
+            path.write_bytes(rng.choice((mutated, damaged))(content, rng))
+            read = load(root, folder / "cache", workers=1, quiet=True)
+            hold(len(read.train.images) == PER_CLASS * len(read.class_ids), "all training images are there")
+            hold(read.train.images.shape[1:] == (64, 64, 3), "images keep their size")
+        finally:
+            path.write_bytes(content)
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+
+    return attempt
+
+
 def archives(folder: Path) -> Attempt:
     """A downloaded zip file: nothing is written outside its folder, and nothing is unpacked that was not packed."""
     (folder / "packed" / "set").mkdir(parents=True, exist_ok=True)
@@ -295,5 +314,6 @@ KINDS: dict[str, Callable[[Path], Attempt]] = {
     "state of a check": check_states,
     "cache": caches,
     "lists of a data set": texts,
+    "images": images,
     "archive": archives,
 }
