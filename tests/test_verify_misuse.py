@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -388,3 +389,62 @@ def test_a_square_matrix_that_is_not_transposed_is_named(f, dx, told) -> None:
     result = check(f, BATCH, analytic)
     assert [t.name for t in result.wrong] == ["x"]
     assert result.wrong[0].diagnosis.startswith(told), result.wrong[0].diagnosis
+
+
+class Scaled:
+    """y = w x, with any parameters."""
+
+    def __init__(self, **others: Any) -> None:
+        self.others = others
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        return {"w": jnp.ones(3)} | self.others
+
+    def forward(self, params: dict[str, Any], x: jax.Array, key: Any = None) -> tuple[jax.Array, jax.Array]:
+        return x * params["w"], x
+
+    def backward(self, params: dict[str, Any], x: jax.Array, dy: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return dy * params["w"], {"w": (dy * x).sum(axis=0)}
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({"n": jnp.arange(3)}, "init returned n of type int"), ({"n": 3}, "init returned n of type int"),
+        ({"s": "a"}, "init returned s of type str"), ({"k": jax.random.key(0)}, r"init returned k of type key"),
+        ({"b": np.array([True])}, "init returned b of type bool"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_parameters_that_are_no_numbers_are_named(others: dict[str, Any], told: str) -> None:
+    with pytest.raises(CheckError, match=told):
+        check_layer(Scaled(**others), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"seed": "a"}, "seed='a'"), ({"seed": -1}, "seed=-1: give a whole number"), ({"seed": 1.5}, "seed=1.5"),
+        ({"seed": True}, "seed=True"), ({"name": 3}, "name=3: give a text"), ({"plan": "a"}, "plan='a': give a Plan"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_arguments_of_another_type_are_named(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(CheckError, match=told):
+        check(jnp.sin, np.ones(3), lambda x, dy: dy * jnp.cos(x), **arguments)
+
+
+def test_regions_are_a_function() -> None:
+    with pytest.raises(CheckError, match=r"regions=.*give a function of the tensors"):
+        check_layer(Scaled(), (2, 3), regions={"w": 3})  # type: ignore[arg-type]
+
+
+def test_a_list_of_numbers_is_no_array() -> None:
+    with pytest.raises(CheckError, match=r"x has a list of numbers.*np\.array"):
+        check(lambda x: x * x, [1.0, 2.0], lambda x, dy: 2 * x * dy)
+    assert check(lambda x: x[0] * x[1], [1.5, 2.5], lambda x, dy: [dy * x[1], dy * x[0]]).passed
+
+
+def test_a_gradient_of_text_is_told() -> None:
+    with pytest.raises(CheckError, match="analytic returned 'a', which is no number"):
+        check(jnp.sin, np.ones(3), lambda x, dy: "a")

@@ -14,7 +14,14 @@ from verify.check import check_case
 from verify.errors import CheckError
 from verify.layer import Layer, draw_params, layer_case, require_hashable
 from verify.measure import Plan
-from verify.misuse import require_like, require_methods, require_one_argument, require_two_arguments
+from verify.misuse import (
+    lists_explained,
+    require_arguments,
+    require_like,
+    require_methods,
+    require_one_argument,
+    require_two_arguments,
+)
 from verify.results import CaseResult
 from verify.stateful import attributes_kept
 
@@ -32,12 +39,13 @@ def check(
 
     Raises:
         PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
-        CheckError: there is nothing to differentiate, or `f` or `analytic` takes other arguments.
+        CheckError: there is nothing to differentiate, or an argument is of another kind than it should be.
     """
+    require_arguments(seed=seed, plan=plan, plan_type=Plan, name=name)
     require_one_argument(f, name)
     if callable(analytic):
         require_two_arguments(analytic)
-    x = jax.tree.map(to_numpy, x)
+    given, x = x, jax.tree.map(to_numpy, x)
     for size, value in (sizes or {}).items():
         if not isinstance(value, int | float) or not value:
             raise CheckError(f"sizes: {size} is {value!r}: give numbers other than 0")
@@ -50,7 +58,8 @@ def check(
         return jax.tree.map(lambda leaf: dy * leaf, analytic)
 
     case = Case(name, PlainFunction(lambda x: f(x), gradient, jax.tree.structure(x)), named(x), sizes=sizes or {})
-    return check_case(case, seed, plan, cotangent=cotangent)
+    with lists_explained(name, given):
+        return check_case(case, seed, plan, cotangent=cotangent)
 
 
 def check_layer(
@@ -73,6 +82,7 @@ def check_layer(
         PrecisionError: anything is not float64, and `plan.any_float` does not allow it.
         CheckError: there is nothing to differentiate, or the layer cannot be checked.
     """
+    require_arguments(seed=seed, plan=plan, plan_type=Plan, regions=regions)
     require_methods(layer)
     rng, name = np.random.default_rng(seed), type(layer).__name__
     require_hashable(name, layer)

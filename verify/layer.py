@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from verify.called import to_numpy
@@ -117,9 +118,28 @@ def to_params(layer: Layer, tensors: Tensors) -> Any:
 
 
 def draw_params(layer: Layer, rng: np.random.Generator) -> Tensors:
-    """Parameters by name, float64: the initial values plus noise, since zeros and ones hide mistakes."""
+    """Parameters by name, float64: the initial values plus noise, since zeros and ones hide mistakes.
+
+    Raises:
+        CheckError: a parameter is no array of floating-point numbers.
+    """
     start = named(layer.init(jax.random.key(int(rng.integers(1 << 31)))))
+    for name, array in start.items():
+        kind = getattr(array, "dtype", type(array))
+        if not (kind is float or _is_floating(kind)):
+            raise CheckError(
+                f"init returned {name} of type {getattr(kind, '__name__', kind)}, which has no gradient: parameters "
+                "are arrays of floating-point numbers; make the rest fields of the layer, or inputs"
+            )
     return {name: to_numpy(array).astype(np.float64) + _noise(np.shape(array), rng) for name, array in start.items()}
+
+
+def _is_floating(kind: Any) -> bool:
+    """Whether a type of JAX, NumPy or PyTorch is one of floating-point numbers."""
+    try:
+        return bool(jnp.issubdtype(kind, jnp.floating))
+    except TypeError:
+        return bool(getattr(kind, "is_floating_point", False))
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -11,11 +11,49 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from verify.errors import CheckError
 
 LIBRARIES = ("jax", "jaxlib", "numpy", "torch")  # an exception that comes from there is blamed on the line that called
 RAISES = "the backward raises"
+
+
+def require_arguments(*, seed: Any, plan: Any, plan_type: type, name: Any = "", regions: Any = None) -> None:
+    """Raise CheckError for arguments of `check` or `check_layer` that are of another type than they take."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise CheckError(f"seed={seed!r}: give a whole number of at least 0")
+    if plan is not None and not isinstance(plan, plan_type):
+        raise CheckError(f"plan={plan!r}: give a {plan_type.__name__}, as in plan=Plan(coordinates=20)")
+    if not isinstance(name, str):
+        raise CheckError(f"name={name!r}: give a text")
+    if regions is not None and not callable(regions):
+        raise CheckError(
+            f"regions={regions!r}: give a function of the tensors by name that returns the regions, as in "
+            'regions=lambda tensors: {"qkv/b": (("queries", (slice(0, 8),)),)}'
+        )
+
+
+@contextmanager
+def lists_explained(name: str, x: Any) -> Iterator[None]:
+    """In the block, a TypeError of a function that is given a list of numbers says that it may want an array."""
+    try:
+        yield
+    except TypeError as error:
+        if not _has_list_of_numbers(x):
+            raise
+        raise CheckError(
+            f"{name} fails ({error}): x has a list of numbers, which it is given as a list: pass np.array(...) instead"
+        ) from error
+
+
+def _has_list_of_numbers(tree: Any) -> bool:
+    """Whether numbers stand in a list or tuple of the tree themselves, and not in an array."""
+    if isinstance(tree, dict):
+        return any(map(_has_list_of_numbers, tree.values()))
+    if isinstance(tree, list | tuple):
+        return any(isinstance(entry, int | float) or _has_list_of_numbers(entry) for entry in tree)
+    return False
 
 
 def require_one_argument(f: Callable[..., Any], name: str) -> None:
@@ -45,6 +83,11 @@ def require_like(found: Any, expected: Any, words: str) -> Any:
     has names and the other only numbers; `words` say so, with `{found}` and `{expected}` in them."""
     if not jax.tree.leaves(expected) and not jax.tree.leaves(found):
         return found
+    for leaf in jax.tree.leaves(found):
+        kind = getattr(leaf, "dtype", np.asarray(leaf).dtype if isinstance(leaf, str | bytes) else None)
+        if kind is not None and getattr(kind, "kind", "f") in "OSU":
+            text = f"{str(leaf)[:40]!r}, which is no number"
+            raise CheckError(words.format(found=text, expected=described(expected)))
     kinds = _kind(found), _kind(expected)
     if found is None or (None not in kinds and kinds[0] != kinds[1]):
         raise CheckError(words.format(found=described(found), expected=described(expected)))

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.faults.data_inputs import DATA_KINDS
 from benchmarks.faults.inputs import KINDS, Attempt
 from benchmarks.faults.kills import Kills
 from benchmarks.faults.server import downloads
@@ -24,7 +25,7 @@ from common.command import run_command
 from common.errors import UserError
 from common.paths import named_path
 
-INPUTS = {**KINDS, "server": downloads}
+INPUTS = {**KINDS, **DATA_KINDS, "server": downloads}
 PROCESSES = ("runs", "sweeps")
 PER_ROUND = 100  # inputs of a kind
 FAILED = 1  # exit code: there was a fault

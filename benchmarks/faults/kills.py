@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.inputs import Fault, data_set, hold
+from benchmarks.faults.data_inputs import data_set
+from benchmarks.faults.inputs import Fault, hold
 from training import checkpoint
 from training.run_folder import RunFolder
 
