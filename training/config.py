@@ -17,8 +17,8 @@ from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
-from training.aliases import options_called
-from training.fields import as_written, nearest
+from training.aliases import options_called, why_without
+from training.fields import as_named, as_written, nearest
 from training.options import LENGTHS, DataConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
 from training.size import check_size
@@ -128,7 +128,7 @@ def _read_overrides(overrides: list[str]) -> Values:
         if not equals or not dot:
             raise ConfigError(f"{override}: expected section.key=value; {_meant(name)}")
         if section not in SECTIONS:
-            raise ConfigError(f"{override}: unknown section {section}; {_meant(name)}")
+            raise ConfigError(f"{override}: unknown section {as_named(section)}; {_meant(name)}")
         kind = _kind(section, key, override)
         try:
             if not text:  # YAML reads an empty text as null, which is seldom what was meant
@@ -141,18 +141,21 @@ def _read_overrides(overrides: list[str]) -> Values:
 
 def _kind(section: str, key: str, where: str) -> Any:
     if key not in KINDS[section]:
-        raise ConfigError(f"{where}: unknown option {section}.{key}; {_meant(f'{section}.{key}')}")
+        name = f"{section}.{key}"
+        raise ConfigError(f"{where}: unknown option {as_named(name)}; {_meant(name)}")
     return KINDS[section][key]
 
 
 def _meant(name: str) -> str:
     """The end of a message about the unknown option `name`: what it is called here, or a similar one."""
-    section, dot, key = name.partition(".")
-    meant = options_called(name, OPTIONS)
+    section, dot, key = (part.strip() for part in name.partition("."))
+    meant, reason = options_called(name, OPTIONS), why_without(name)
     if meant:
         return f"did you mean {' or '.join(meant)}?"
+    if reason:
+        return f"there is none, as {reason}"
     if dot and section in KINDS:
-        return nearest(key, KINDS[section])
+        return nearest(key, KINDS[section]).replace("did you mean ", f"did you mean {section}.")
     return nearest(name, OPTIONS, otherwise="--help lists the options")
 
 
