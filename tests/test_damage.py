@@ -237,7 +237,10 @@ def test_classes_that_no_data_set_has_are_refused(tmp_path: Path, change: dict[s
     path = tmp_path / "classes.json"
     write_classes(path, CLASSES)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert re.match(rf"{path}: damaged \(.*\); train again", refused(lambda: read_classes(path)))
+    assert re.match(
+        rf"{path}: damaged \(.*\); delete it: `python train\.py --resume RUN` writes it anew",
+        refused(lambda: read_classes(path)),
+    )
 
 
 ROW = MetricsRow(1, 6, 1.5, 1.25, 0.25, 0.5, 1e-3, 100.0, 2.0, 0.125)

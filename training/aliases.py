@@ -42,11 +42,13 @@ ELSEWHERE: Mapping[str, str] = {
     "model.attention_dropout": "attn_drop attn_drop_rate attn_dropout attention_probs_dropout_prob attn_pdrop",
     "model.drop_path": "drop_path_rate stochastic_depth stochastic_depth_prob dpr",
     "model.layer_scale": "init_values ls_init layer_scale_init_value",
-    "model.dtype=bfloat16": "amp use_fp16 use_bf16 native_amp mixed fp16 bf16 half mixed_precision use_amp autocast float16 bfloat16",
+    "model.dtype=bfloat16": "amp use_fp16 use_bf16 native_amp mixed fp16 bf16 half "
+    "mixed_precision use_amp autocast float16 bfloat16",
     "model.dtype": "precision torch_dtype dtype_str param_dtype compute_dtype amp_dtype",
     "data.root": "data_dir data_path dataset_path dataset_dir datadir data_root datapath train_dir dataset_root",
     "data.name": "dataset data_set dataset_name",
-    "data.workers": "num_workers workers_per_gpu num_data_workers num_threads threads j nworkers dataloader_num_workers n_workers",
+    "data.workers": "num_workers workers_per_gpu num_data_workers num_threads threads j nworkers "
+    "dataloader_num_workers n_workers",
     "data.cache": "cache_dir",
     "data.holdout": "val_split validation_split val_fraction valid_size holdout_fraction val_size",
     "augment.flip": "hflip horizontal_flip random_flip fliplr hflip_prob",
@@ -73,9 +75,10 @@ ELSEWHERE: Mapping[str, str] = {
     "--device cpu or --device gpu": "device devices accelerator backend platform jax_platforms",
     "--device gpu": "gpu gpus cuda ngpu num_gpus n_gpu n_gpus gpu_id gpu_ids use_gpu use_cuda",
     "--device cpu": "cpu no_cuda no_gpu use_cpu",
-    "--run DIR": "run run_dir run_name exp_name experiment_name output output_dir out out_dir save_dir log_dir logdir work_dir exp_dir experiment savedir workdir",
-    "--resume DIR": "resume resume_path auto_resume restore restore_from resume_training checkpoint_path load resume_from resume_from_checkpoint ckpt ckpt_path "
-    "continue",
+    "--run DIR": "run run_dir run_name exp_name experiment_name output "
+    "output_dir out out_dir save_dir log_dir logdir work_dir exp_dir experiment savedir workdir",
+    "--resume DIR": "resume resume_path auto_resume restore restore_from resume_training "
+    "checkpoint_path load resume_from resume_from_checkpoint ckpt ckpt_path continue",
     "--config FILE": "config config_file config_path cfg cfg_file",
     "--sweep": "sweep grid grid_search",
     "--vary": "vary ablation ablate",
@@ -105,9 +108,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-REASONS: Mapping[str, str] = {
-    squashed(name): reason for reason, names in WITHOUT.items() for name in names.split()
-}
+REASONS: Mapping[str, str] = {squashed(name): reason for reason, names in WITHOUT.items() for name in names.split()}
 
 
 def option_in(target: str) -> str:

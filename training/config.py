@@ -27,6 +27,10 @@ from training.yaml_text import parse_yaml
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 
 
+class UnknownOptionError(ConfigError):
+    """There is no such option, or no such section."""
+
+
 @dataclass(frozen=True)
 class Config:
     preset: str  # only its name: overrides may have changed the sections
@@ -79,6 +83,12 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path | No
     return _build(preset, values, " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])]))
 
 
+def missing_options(text: str, source: str) -> list[str]:
+    """The options that the configuration of a run, which `from_yaml` reads, does not have."""
+    document = parse_yaml(text, source)
+    return [option for option in OPTIONS if option.partition(".")[2] not in (document[option.partition(".")[0]] or {})]
+
+
 def from_yaml(
     text: str, source: str = "config.yml", path: Path | None = None, overrides: list[str] | None = None
 ) -> Config:
@@ -92,7 +102,13 @@ def from_yaml(
     if not isinstance(document, dict) or not isinstance(document.get("preset"), str):
         raise ConfigError(f"{source}: not the configuration of a run: it has no line `preset: <name>`")
     preset = document.pop("preset")
-    values = _merge(_read_defaults(read_presets(path)), _read_sections(document, source))
+    lost = [section for section in SECTIONS if section not in document]
+    if lost and document.keys() <= SECTIONS.keys():  # an unknown one is named below
+        raise ConfigError(f"{source}: damaged or cut short: there is no section {lost[0]}; put the whole file back")
+    try:
+        values = _merge(_read_defaults(read_presets(path)), _read_sections(document, source))
+    except UnknownOptionError as error:
+        raise ConfigError(f"{error}; correct the line or delete it") from None
     return _build(preset, _merge(values, _read_overrides(overrides or [])), source)
 
 
@@ -109,7 +125,7 @@ def _read_sections(content: object, where: str) -> Values:
     values: Values = {}
     for section, options in mapping(content, where).items():
         if section not in SECTIONS:
-            raise ConfigError(f"{where}: unknown section {section}; {nearest(str(section), SECTIONS)}")
+            raise UnknownOptionError(f"{where}: unknown section {section}; {nearest(str(section), SECTIONS)}")
         values[section] = {}
         for key, value in mapping(options, f"{where}: {section}").items():
             kind = _kind(section, str(key), where)
@@ -142,7 +158,7 @@ def _read_overrides(overrides: list[str]) -> Values:
 def _kind(section: str, key: str, where: str) -> Any:
     if key not in KINDS[section]:
         name = f"{section}.{key}"
-        raise ConfigError(f"{where}: unknown option {as_named(name)}; {_meant(name)}")
+        raise UnknownOptionError(f"{where}: unknown option {as_named(name)}; {_meant(name)}")
     return KINDS[section][key]
 
 
