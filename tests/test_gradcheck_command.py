@@ -298,6 +298,30 @@ def test_exhaustively_with_a_budget_and_on(call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "state.json").exists()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_asked_to_stop_an_exhaustive_check_saves_and_goes_on(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    arguments = (*SMALL, "--exhaustive", "--only", "head", "--state", "state.json", "--device", "cpu")
+    count = ExhaustiveCase.count
+
+    def interrupted(case: ExhaustiveCase, *measured: Any) -> None:
+        os.kill(os.getpid(), number)
+        count(case, *measured)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ExhaustiveCase, "count", interrupted)
+        ended = call(gradcheck.main, *arguments)
+    assert ended.code == code, ended
+    assert "stopping: what has begun is computed, and the state is saved" in ended.err
+    assert "go on with the same command: state.json" in ended.out
+    assert json.loads((tmp_path / "state.json").read_text())["position"] == 1
+    ended = call(gradcheck.main, *arguments)
+    assert ended.code == 0, ended
+    assert "going on from state.json: " in ended.out
+    assert not (tmp_path / "state.json").exists()
+
+
 def test_a_budget_counts_from_the_start_of_the_command(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that takes an hour, by the clock of this test, leaves nothing of half an hour."""
     now = time.perf_counter
