@@ -5,10 +5,12 @@ import json
 import os
 import re
 import shlex
+import signal
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from checks.cases import all_cases
 from checks.commands import output
 from checks.commands.options import command_line, parse_budget
 from checks.commands.selection import is_selected
+from checks.exhaustive_case import ExhaustiveCase
 from checks.mutants import load_mutants, planted
 from common.files import replace_text
 from tests.conftest import Ended
