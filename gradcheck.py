@@ -81,7 +81,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         default="every layer at tiny shapes",
     )
     parser.add_argument(
-        "--checkpoint", metavar="RUN", type=named_folder, help="check at the weights and images of a training run"
+        "--checkpoint",
+        metavar="RUN",
+        type=named_folder,
+        help="check at the weights and images of a training run, or RUN/last.npz",
     )
     parser.add_argument("--exhaustive", action="store_true", help="every coordinate of every parameter, at full size")
     parser.add_argument(

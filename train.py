@@ -36,6 +36,7 @@ from training.device import choose_device, keep_compiled_programs
 from training.feed import default_steps, stays_on_device
 from training.huge_pages import restart_with_huge_pages
 from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
+from training.resuming import require_same_data
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, check_padding, load_dataset, steps_per_epoch
 from training.size import check_dispatch, check_size
@@ -66,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
             return begin_anew(args)
         run = RunFolder.open(args.resume)
         with contextlib.nullcontext() if args.summary else run.lock():  # so that nobody changes what is read
-            return begin_or_resume(args, run.read_config(args.arguments, RESUMABLE), run, command)
+            config = run.read_config(args.arguments, RESUMABLE)
+            run.warn_of_missing_options()
+            return begin_or_resume(args, config, run, command)
     return begin_or_resume(args, load_config(*preset_of(args), args.config), None, command)
 
 
@@ -99,7 +102,8 @@ def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder
     run = resumed or RunFolder.create(config.preset, args.run, files={CONFIG: config.to_yaml()})
     lock = contextlib.nullcontext() if resumed else run.lock()
     with lock, run.log(command), StopRequest("no step is made") as stop:
-        write_description(run, config, dataset)
+        if not resumed:  # else when its files are known to be in order
+            write_description(run, config, dataset)
         try:
             if config.train.minutes is not None:
                 config = fix_steps(run, config, dataset, device, stop)
@@ -117,6 +121,8 @@ def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> in
     run.require_no_divergence(trainer.identity)
     describe(trainer, brief)
     trainer.start()
+    if resumed:
+        write_description(run, trainer.config, trainer.dataset)
     step, plan = trainer.progress.step, trainer.plan
     if step >= plan.total_steps and not trainer.evaluation_is_due():
         print(f"{run.path}: already trained for {counted(step, 'step')}; more with train.epochs=N")
@@ -210,7 +216,9 @@ def check_memory(config: Config, device: jax.Device, dataset: Dataset | None = N
 
 def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> None:
     """Raises UserError if the data are not those of the resumed run, or if the configuration does not fit them."""
-    if resumed and resumed.classes_file.exists() and resumed.read_classes() != describe_classes(dataset):
+    if resumed and not resumed.classes_file.exists():
+        require_same_data(resumed, dataset.fingerprint)
+    elif resumed and resumed.read_classes() != describe_classes(dataset):
         raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
     check_fit(config.model, dataset)
     epoch = steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set

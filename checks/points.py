@@ -1,8 +1,10 @@
 """The point of a full-size check: the model of a preset at random parameters, or a trained one on real images."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ from training.presets import preset_names
 from training.run_folder import RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
 from training.size import check_size
-from training.trained import load_trained
+from training.trained import CHECKPOINTS, load_trained
 from verify.case import named
 
 
@@ -41,9 +43,15 @@ def load_point(args: argparse.Namespace) -> Point | None:
 
 
 def trained_point(folder: str, overrides: Sequence[str], seed: int, batch: int) -> Point:
-    """The weights of a run, as `load_trained` chooses them, and `batch` of its validation images."""
+    """The weights of a run, as `load_trained` chooses them, and `batch` of its validation images. `folder` may also be
+    that of one of its checkpoints, as in `runs/demo/last.npz`."""
     places = ("data.root", "data.cache", "data.workers")
-    trained = load_trained(RunFolder.open(folder), overrides, places, any_precision=True)
+    path, chosen_name = Path(folder), None
+    if path.suffix == ".npz" and path.stem in CHECKPOINTS and not path.is_dir():
+        path, chosen_name = path.parent, path.stem
+    other = f"--checkpoint {shlex.quote(str(path))}/{{name}}.npz"
+    run = RunFolder.open(path)
+    trained = load_trained(run, overrides, places, checkpoint_name=chosen_name, any_precision=True, other=other)
     config, classes = trained.config, trained.classes
     dataset = load_dataset(config.data)
     check_fit(config.model, dataset, trained.run.path)

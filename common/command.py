@@ -1,6 +1,7 @@
 """Running a command: one line per error that the user can fix, and the exit codes that a shell expects."""
 
 import contextlib
+import re
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from common.streams import ERROR, OUTPUT, safe_streams
 BAD_INPUT = 2  # argparse's own code for a bad command line
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+CONTROLS = {*map(chr, range(32)), "\x7f", "\x85", "\u2028", "\u2029"}
 
 
 def run_command(
@@ -69,5 +71,12 @@ def _say(message: str) -> None:
 def one_line(error: Exception) -> str:
     """An error that the user can fix, as it is printed behind `error: `."""
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return in_one_line(f"{error.filename}: {error.strerror}")
+    return in_one_line(str(error)) or type(error).__name__
+
+
+def in_one_line(text: str) -> str:
+    """Text in one line: indented lines follow each other, and any other line feed, as in a name of a file, and what
+    is not seen either is escaped."""
+    joined = re.sub(r"\n +", " ", text.strip("\n"))
+    return "".join(repr(letter)[1:-1] if letter in CONTROLS else letter for letter in joined)

@@ -24,6 +24,7 @@ except ImportError:  # Windows has no such locks
 
 PARTIAL = ".partial-"  # in the name of what is unfinished: a folder <name>.partial-<random>, a file .<name>.partial-...
 RANDOM = 8  # letters that `tempfile` adds
+LONGEST_ID = 10  # digits of a process id
 MOST_LINKS = 40  # that lead from one to the next, as for the kernel
 
 
@@ -227,9 +228,10 @@ def _warn_unlocked(path: Path) -> None:
 
 
 def _holder(file: FileIO) -> int | None:
+    """The process id in a lock file; None: there is none, as in a file that somebody else wrote."""
     file.seek(0)
-    content = file.read().strip()
-    return int(content) if content.isdigit() else None
+    content = (file.read(LONGEST_ID + 1) or b"").strip()
+    return int(content) if content.isdigit() and len(content) <= LONGEST_ID else None
 
 
 @contextlib.contextmanager

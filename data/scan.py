@@ -77,6 +77,8 @@ def _require_data_set(root: Path) -> None:
     nested = root / "tiny-imagenet-200"
     if (nested / "wnids.txt").is_file():
         raise DataError(f"{root}: the data set is one folder deeper; use {nested}.")
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: a file, where the folder of a data set is expected.")
     problem = "no wnids.txt here, so this is not a complete data set" if root.is_dir() else "no such folder"
     target = root.parent if root.name == "tiny-imagenet-200" else "datasets"
     raise DataError(

@@ -43,6 +43,12 @@ def test_bad_input_is_one_line(kind: type[Exception], capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "error: x.yml: wrong in two lines\n"
 
 
+def test_a_line_feed_in_a_name_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    for error in (UserError("a\nb\t: missing"), OSError(2, "missing", "a\nb\t")):
+        assert run_command(raising(error), []) == 2
+        assert capsys.readouterr().err == "error: a\\nb\\t: missing\n"
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(lambda argv: print((tmp_path / "none.yml").read_text()), []) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'none.yml'}: No such file or directory\n"

@@ -218,7 +218,10 @@ def test_classes_that_no_data_set_has_are_refused(tmp_path: Path, change: dict[s
     path = tmp_path / "classes.json"
     write_classes(path, CLASSES)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert re.match(rf"{path}: damaged \(.*\); train again", refused(lambda: read_classes(path)))
+    assert re.match(
+        rf"{path}: damaged \(.*\); delete it: `python train\.py --resume RUN` writes it anew",
+        refused(lambda: read_classes(path)),
+    )
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,9 @@ def test_without_any_run(call: Call) -> None:
 
 def test_before_the_first_epoch_there_is_no_best(call: Call, copy: Path) -> None:
     (copy / "best.npz").unlink()
+    arrays, meta = checkpoint.load(copy / "last.npz")
+    progress = meta["progress"] | {"loss_count": meta["progress"]["step"], "epoch_seconds": 1.0}
+    checkpoint.save(copy / "last.npz", arrays, meta | {"progress": progress})
     ended = call(evaluate.main, copy, "--checkpoint", "best")
     assert_refused(ended, r"best\.npz: no epoch of this run has ended yet, .*use --checkpoint last")
     for options in ((), ("--checkpoint", "last")):

@@ -134,7 +134,7 @@ def test_the_gradient_of_a_maximum_is_not_rounded_to_another_place() -> None:
     ("arguments", "message"),
     [
         ({"f": lambda x: jnp.exp(1j * x), "plan": ANY}, "the output is complex128: return real floating-point"),
-        ({"f": lambda x: (x > 0)}, "the output is bool: return real floating-point"),
+        ({"f": lambda x: x > 0}, "the output is bool: return real floating-point"),
         ({"cotangent": X + 1j}, "the cotangent must be an array of real numbers"),
         ({"cotangent": "a"}, "the cotangent must be an array of real numbers"),
         ({"x": {"a/b": X, "a": {"b": X}}, "f": lambda x: x["a/b"]}, "two arrays have the same name"),

@@ -5,10 +5,12 @@ import json
 import os
 import re
 import shlex
+import signal
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from checks.cases import all_cases
 from checks.commands import output
 from checks.commands.options import command_line, parse_budget
 from checks.commands.selection import is_selected
+from checks.exhaustive_case import ExhaustiveCase
 from checks.mutants import load_mutants, planted
 from common.files import replace_text
 from tests.conftest import Ended
@@ -295,6 +298,30 @@ def test_exhaustively_with_a_budget_and_on(call: Call, tmp_path: Path) -> None:
     assert "(100.000%), chosen at random" in ended.out
     assert "all pass. " in ended.out
     assert "so far" not in ended.out
+    assert not (tmp_path / "state.json").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_asked_to_stop_an_exhaustive_check_saves_and_goes_on(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    arguments = (*SMALL, "--exhaustive", "--only", "head", "--state", "state.json", "--device", "cpu")
+    count = ExhaustiveCase.count
+
+    def interrupted(case: ExhaustiveCase, *measured: Any) -> None:
+        os.kill(os.getpid(), number)
+        count(case, *measured)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ExhaustiveCase, "count", interrupted)
+        ended = call(gradcheck.main, *arguments)
+    assert ended.code == code, ended
+    assert "stopping: what has begun is computed, and the state is saved" in ended.err
+    assert "go on with the same command: state.json" in ended.out
+    assert json.loads((tmp_path / "state.json").read_text())["position"] == 1
+    ended = call(gradcheck.main, *arguments)
+    assert ended.code == 0, ended
+    assert "going on from state.json: " in ended.out
     assert not (tmp_path / "state.json").exists()
 
 

@@ -77,7 +77,7 @@ def test_a_free_lock_prints_nothing(lock: Path, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("content", ["", "no number\n"])
+@pytest.mark.parametrize("content", ["", "no number\n", "9" * 5000, " " * 5_000_000, "1" * 11])
 def test_an_unknown_holder(lock: Path, holder: subprocess.Popen[bytes], content: str) -> None:
     lock.write_text(content)
     with pytest.raises(LockedError, match="process unknown") as caught, locked(lock, wait=False):

@@ -313,8 +313,17 @@ def test_a_last_line_that_a_crash_cut_short(run: RunFolder, cut: int) -> None:
     run.append_metrics(row(20))
     assert run.metrics_file.read_bytes() == content
     run.metrics_file.write_bytes(content[:-cut])
-    run.truncate_metrics(100)
+    run.truncate_metrics(10)
     assert [r.step for r in run.read_metrics()] == [10]
+
+
+def test_a_row_before_the_checkpoint_is_whole_without_the_end_of_its_line(run: RunFolder) -> None:
+    for step in (10, 20):
+        run.append_metrics(row(step))
+    content = run.metrics_file.read_bytes()
+    run.metrics_file.write_bytes(content[:-1])
+    run.truncate_metrics(20)
+    assert run.metrics_file.read_bytes() == content
 
 
 def test_a_header_that_a_crash_cut_short(run: RunFolder) -> None:

@@ -111,7 +111,7 @@ def test_changes_are_made_one_at_a_time_with_each_seed(tmp_path: Path) -> None:
     [
         (["demo", "--sweep", "optim.learning_rate=1e-3,many"], r"optim\.learning_rate=many: expected a number"),
         (["demo", "--sweep", "optim.learning_rate=1e-3,"], r"optim\.learning_rate=: expected a number"),
-        (["demo", "--sweep", "optim.learning_rat=1e-3,1"], r"optim\.learning_rat; did you mean learning_rate"),
+        (["demo", "--sweep", "optim.learning_rat=1e-3,1"], r"optim\.learning_rat; did you mean optim\.learning_rate"),
         (["demo", "--sweep", "model.heads=4,5"], "5 heads do not divide d_model"),
         (["dmeo", "--sweep", "train.seed=0,1"], "has no preset dmeo; did you mean demo"),
         (["--sweep", "train.seed=0,1", "demo"], "demo: --sweep expects section.key=value,value; put the preset"),

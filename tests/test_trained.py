@@ -41,7 +41,8 @@ def run(tmp_path: Path) -> RunFolder:
 
 def save(run: RunFolder, name: str, average: bool = True, dtype: Any = np.float32) -> None:
     tree = {part: params(VALUES[name, part], dtype) for part in ("params", *(["average"] if average else []))}
-    checkpoint.save(run.path / f"{name}.npz", tree, {"step": 8} if name == "best" else {"progress": {"step": 10}})
+    progress = {"step": 10, "loss_count": 10, "epoch_seconds": 1.0}  # not evaluated yet
+    checkpoint.save(run.path / f"{name}.npz", tree, {"step": 8} if name == "best" else {"progress": progress})
 
 
 def assert_loaded(trained: Any, name: str, part: str) -> None:

@@ -159,7 +159,7 @@ def test_a_run_whose_best_checkpoint_is_gone_keeps_the_best_from_here_on(
     train_until(tmp_path, in_step(5))
     (tmp_path / "best.npz").unlink()
     train(tmp_path)
-    assert "best.npz: missing; it is now the best from here on" in capsys.readouterr().err
+    assert "best.npz: missing; the parameters with top-1 " in capsys.readouterr().err
     assert checkpoint.load(tmp_path / "best.npz")[1]["step"] > 5
 
 

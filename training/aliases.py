@@ -42,11 +42,13 @@ ELSEWHERE: Mapping[str, str] = {
     "model.attention_dropout": "attn_drop attn_drop_rate attn_dropout attention_probs_dropout_prob attn_pdrop",
     "model.drop_path": "drop_path_rate stochastic_depth stochastic_depth_prob dpr",
     "model.layer_scale": "init_values ls_init layer_scale_init_value",
-    "model.dtype=bfloat16": "amp fp16 bf16 half mixed_precision use_amp autocast float16 bfloat16",
-    "model.dtype": "precision torch_dtype compute_dtype amp_dtype",
+    "model.dtype=bfloat16": "amp use_fp16 use_bf16 native_amp mixed fp16 bf16 half "
+    "mixed_precision use_amp autocast float16 bfloat16",
+    "model.dtype": "precision torch_dtype dtype_str param_dtype compute_dtype amp_dtype",
     "data.root": "data_dir data_path dataset_path dataset_dir datadir data_root datapath train_dir dataset_root",
     "data.name": "dataset data_set dataset_name",
-    "data.workers": "num_workers j nworkers dataloader_num_workers n_workers",
+    "data.workers": "num_workers workers_per_gpu num_data_workers num_threads threads j nworkers "
+    "dataloader_num_workers n_workers",
     "data.cache": "cache_dir",
     "data.holdout": "val_split validation_split val_fraction valid_size holdout_fraction val_size",
     "augment.flip": "hflip horizontal_flip random_flip fliplr hflip_prob",
@@ -70,10 +72,27 @@ ELSEWHERE: Mapping[str, str] = {
     "save_interval",
     "train.accumulate": "grad_accum grad_accum_steps gradient_accumulation_steps accum_iter accumulate_grad_batches "
     "accum_steps accumulation_steps update_freq",
-    "--device gpu": "gpu gpus cuda ngpu",
-    "--device cpu": "cpu no_cuda no_gpu",
-    "--run DIR": "output output_dir out out_dir save_dir log_dir logdir work_dir exp_dir experiment savedir workdir",
-    "--resume DIR": "load resume_from resume_from_checkpoint ckpt ckpt_path continue",
+    "--device cpu or --device gpu": "device devices accelerator backend platform jax_platforms",
+    "--device gpu": "gpu gpus cuda ngpu num_gpus n_gpu n_gpus gpu_id gpu_ids use_gpu use_cuda",
+    "--device cpu": "cpu no_cuda no_gpu use_cpu",
+    "--run DIR": "run run_dir run_name exp_name experiment_name output "
+    "output_dir out out_dir save_dir log_dir logdir work_dir exp_dir experiment savedir workdir",
+    "--resume DIR": "resume resume_path auto_resume restore restore_from resume_training "
+    "checkpoint_path load resume_from resume_from_checkpoint ckpt ckpt_path continue",
+    "--config FILE": "config config_file config_path cfg cfg_file",
+    "--sweep": "sweep grid grid_search",
+    "--vary": "vary ablation ablate",
+    "--summary": "summary model_summary print_model",
+    "--brief": "brief quiet",
+    "--debug": "debug",
+}
+# What needs no option here, or is not to be had, and the names of such options elsewhere.
+WITHOUT: Mapping[str, str] = {
+    "training is always compiled": "compile torch_compile jit use_jit use_compile",
+    "it trains on one device": "strategy ddp distributed num_nodes world_size local_rank multi_gpu num_devices dist",
+    "every run begins with random parameters": "pretrained init_from finetune load_weights pretrained_weights",
+    "a line is printed for each evaluation (train.evaluate_every)": "log_every log_interval log_freq log_steps "
+    "print_freq log_every_n_steps logging_steps print_every",
 }
 
 
@@ -89,6 +108,9 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+REASONS: Mapping[str, str] = {squashed(name): reason for reason, names in WITHOUT.items() for name in names.split()}
+
+
 def option_in(target: str) -> str:
     """The option that a key of ELSEWHERE begins with."""
     return target.split()[0].rstrip(",").partition("=")[0]
@@ -97,6 +119,15 @@ def option_in(target: str) -> str:
 def options_called(name: str, options: Mapping[str, object]) -> list[str]:
     """The options that `name`, which is none of them, may stand for: those with this key, else those with this name
     elsewhere. A section before the name is ignored, as it is part of the mistake."""
-    key = squashed(name.lstrip("-").rpartition(".")[2])
+    key = squashed(_key(name))
     same_key = [option for option in options if squashed(option.partition(".")[2]) == key]
     return same_key or list(TARGETS.get(key, ()))
+
+
+def why_without(name: str) -> str | None:
+    """Why there is no option for what `name` sets elsewhere; None: not known."""
+    return REASONS.get(squashed(_key(name)))
+
+
+def _key(name: str) -> str:
+    return "".join(name.split()).strip("\"'-.").rpartition(".")[2]

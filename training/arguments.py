@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.paths import named_path
-from training.aliases import option_in, options_called
+from training.aliases import option_in, options_called, why_without
 from training.config import OPTIONS
 from training.device import CHOICES
 from training.fields import nearest
@@ -47,7 +47,11 @@ class CommandParser(argparse.ArgumentParser):
         written = f"{name}={value}" if equals else f"{name} {value}".strip()
         key = name.lstrip("-")
         called = [key] if key in OPTIONS else options_called(key, OPTIONS)
-        meant = [text for text in called if text.startswith("--") or option_in(text) in self.options]
+        takes = {*self.options, *self._option_string_actions}
+        meant = [text for text in called if option_in(text) in takes]
+        reason = why_without(key)
+        if not meant and reason:
+            return f"{written}: there is no such option, as {reason}"
         if not meant:
             own = [option[2:] for option in self._option_string_actions if option.startswith("--")]
             near = nearest(key, own, "--help lists the options").replace("did you mean ", "did you mean --")

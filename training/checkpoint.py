@@ -27,6 +27,7 @@ FORMAT = 1
 HEADER = "checkpoint.json"
 NAMED = 3  # a message names so many tensors and counts the others
 FLOATS = (np.float16, np.float32, np.float64)
+ELSE = "; use another checkpoint, or train again"
 LARGEST_HEADER = 2**20  # bytes of checkpoint.json
 
 
@@ -143,7 +144,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     except IsADirectoryError:
         raise CheckpointError(f"{path}: a folder, where a checkpoint (.npz) is expected") from None
     except DamagedError as error:
-        raise CheckpointError(f"{error}; use another checkpoint, or train again") from error
+        raise CheckpointError(f"{error}{ELSE}") from error
     except OSError as error:
         error.filename = str(path)
         raise

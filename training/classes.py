@@ -11,6 +11,8 @@ from common.files import replace_text
 
 NAMES = {"class_ids": "wnids", "class_names": "names"}  # in the file, which is older than those of the fields
 
+AGAIN = "`python train.py --resume RUN` writes it anew from the data"
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -47,9 +49,9 @@ def read_classes(path: Path) -> Classes:
         values: dict[str, Any] = read_json(path, dict[str, Any])
         classes: Classes = fit(Classes, {fields.get(key, key): value for key, value in values.items()})
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; this run cannot be used without it: train again") from None
+        raise UserError(f"{path}: missing; {AGAIN}") from None
     except DamagedError as error:
-        raise UserError(f"{error}; train again") from None
+        raise UserError(f"{error}; delete it: {AGAIN}") from None
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); train again") from None
+        raise UserError(f"{path}: damaged ({error}); delete it: {AGAIN}") from None
     return classes

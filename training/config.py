@@ -15,14 +15,18 @@ from data.augment import Augmentation
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
-from training.aliases import options_called
-from training.fields import as_written, nearest
+from training.aliases import options_called, why_without
+from training.fields import as_named, as_written, nearest
 from training.options import LENGTHS, DataConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
 from training.size import check_size
 from training.yaml_text import dump_yaml, parse_yaml
 
 Values = dict[str, dict[str, Any]]  # section -> key -> value
+
+
+class UnknownOptionError(ConfigError):
+    """There is no such option, or no such section."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path | No
     return _build(preset, values, " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])]))
 
 
+def missing_options(text: str, source: str) -> list[str]:
+    """The options that the configuration of a run, which `from_yaml` reads, does not have."""
+    document = parse_yaml(text, source)
+    return [option for option in OPTIONS if option.partition(".")[2] not in (document[option.partition(".")[0]] or {})]
+
+
 def from_yaml(
     text: str, source: str = "config.yml", path: Path | None = None, overrides: list[str] | None = None
 ) -> Config:
@@ -90,7 +100,13 @@ def from_yaml(
     if not isinstance(document, dict) or not isinstance(document.get("preset"), str):
         raise ConfigError(f"{source}: not the configuration of a run: it has no line `preset: <name>`")
     preset = document.pop("preset")
-    values = _merge(_read_defaults(read_presets(path)), _read_sections(document, source))
+    lost = [section for section in SECTIONS if section not in document]
+    if lost and document.keys() <= SECTIONS.keys():  # an unknown one is named below
+        raise ConfigError(f"{source}: damaged or cut short: there is no section {lost[0]}; put the whole file back")
+    try:
+        values = _merge(_read_defaults(read_presets(path)), _read_sections(document, source))
+    except UnknownOptionError as error:
+        raise ConfigError(f"{error}; correct the line or delete it") from None
     return _build(preset, _merge(values, _read_overrides(overrides or [])), source)
 
 
@@ -107,7 +123,7 @@ def _read_sections(content: object, where: str) -> Values:
     values: Values = {}
     for section, options in mapping(content, where).items():
         if section not in SECTIONS:
-            raise ConfigError(f"{where}: unknown section {section}; {nearest(str(section), SECTIONS)}")
+            raise UnknownOptionError(f"{where}: unknown section {section}; {nearest(str(section), SECTIONS)}")
         values[section] = {}
         for key, value in mapping(options, f"{where}: {section}").items():
             kind = _kind(section, str(key), where)
@@ -126,7 +142,7 @@ def _read_overrides(overrides: list[str]) -> Values:
         if not equals or not dot:
             raise ConfigError(f"{override}: expected section.key=value; {_meant(name)}")
         if section not in SECTIONS:
-            raise ConfigError(f"{override}: unknown section {section}; {_meant(name)}")
+            raise ConfigError(f"{override}: unknown section {as_named(section)}; {_meant(name)}")
         kind = _kind(section, key, override)
         try:
             if not text:  # YAML reads an empty text as null, which is seldom what was meant
@@ -139,18 +155,21 @@ def _read_overrides(overrides: list[str]) -> Values:
 
 def _kind(section: str, key: str, where: str) -> Any:
     if key not in KINDS[section]:
-        raise ConfigError(f"{where}: unknown option {section}.{key}; {_meant(f'{section}.{key}')}")
+        name = f"{section}.{key}"
+        raise UnknownOptionError(f"{where}: unknown option {as_named(name)}; {_meant(name)}")
     return KINDS[section][key]
 
 
 def _meant(name: str) -> str:
     """The end of a message about the unknown option `name`: what it is called here, or a similar one."""
-    section, dot, key = name.partition(".")
-    meant = options_called(name, OPTIONS)
+    section, dot, key = (part.strip() for part in name.partition("."))
+    meant, reason = options_called(name, OPTIONS), why_without(name)
     if meant:
         return f"did you mean {' or '.join(meant)}?"
+    if reason:
+        return f"there is none, as {reason}"
     if dot and section in KINDS:
-        return nearest(key, KINDS[section])
+        return nearest(key, KINDS[section]).replace("did you mean ", f"did you mean {section}.")
     return nearest(name, OPTIONS, otherwise="--help lists the options")
 
 

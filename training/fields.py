@@ -159,6 +159,11 @@ def as_written(value: object) -> str:
     return value if isinstance(value, str) else show(value)
 
 
+def as_named(name: str) -> str:
+    """A name in a message, in quotes if it has blanks, which are else not seen."""
+    return name if name and not any(map(str.isspace, name)) else repr(name)
+
+
 def nearest(name: str, valid: Iterable[str], otherwise: str = "") -> str:
     """The end of a message about an unknown name: the most similar valid one, else `otherwise`, else all of them."""
     valid = list(valid)

@@ -1,6 +1,7 @@
 """The metrics of a run, `metrics.csv`: a row per evaluation, for a spreadsheet, a plot or `tail -f`."""
 
 import codecs
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -63,6 +64,8 @@ def append_row(path: Path, row: MetricsRow) -> None:
 def truncate_rows(path: Path, step: int) -> None:
     """Drop the rows after `step`, which a resumed run writes again, and a line that a crash cut short.
 
+    A row up to `step` is whole, as the checkpoint is later, even if the end of its line is missing.
+
     A file with the columns of an older version gets the present ones.
 
     Raises:
@@ -70,7 +73,10 @@ def truncate_rows(path: Path, step: int) -> None:
         OSError: it cannot be written.
     """
     if path.exists():
-        kept = [line for line, row in _lines_and_rows(path) if row.step <= step]
+        found = list(_lines_and_rows(path))
+        with contextlib.suppress(UserError):  # it is cut short
+            found = list(_lines_and_rows(path, end="\n"))
+        kept = [line for line, row in found if row.step <= step]
         replace_text(path, "".join([HEADER, *kept]))
 
 
@@ -83,8 +89,11 @@ def read_rows(path: Path) -> list[MetricsRow]:
     return [row for _, row in _lines_and_rows(path)] if path.exists() else []
 
 
-def _lines_and_rows(path: Path) -> list[tuple[str, MetricsRow]]:
-    *lines, _ = (f"{line}\n" for line in read_text(path, errors="replace").split("\n"))  # the last one is cut short
+def _lines_and_rows(path: Path, end: str = "") -> list[tuple[str, MetricsRow]]:
+    """Whole lines and their rows; `end` is added to the text."""
+    text = read_text(path, errors="replace")
+    text += "" if text.endswith("\n") else end
+    *lines, _ = (f"{line}\n" for line in text.split("\n"))  # the last one is cut short
     if lines and lines[0] == OLD_HEADER:
         empty = "," * (HEADER.count(",") - OLD_HEADER.count(","))
         lines = [HEADER, *(f"{line.rstrip()}{empty}\n" for line in lines[1:])]

@@ -12,6 +12,7 @@ diverged.json  only in a run that has diverged: where, and with which training s
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from common.errors import DamagedError, UserError
 from common.files import LockedError, locked, replace_text
 from common.log import logged
 from training.classes import Classes, read_classes, write_classes
-from training.config import Config, from_yaml
+from training.config import Config, from_yaml, missing_options
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
 from training.new_folder import (
     CLASSES,
@@ -234,6 +235,17 @@ class RunFolder:
                 changeable = ", ".join(allowed) or "none"
                 raise UserError(f"{override}: {self.path} keeps the options it began with, but for {changeable}")
         return from_yaml(read_utf8(self.config_file), source=str(self.config_file), overrides=list(overrides))
+
+    def warn_of_missing_options(self) -> None:
+        """Warn of options that config.yml does not have, so that they take their defaults."""
+        missing = missing_options(read_utf8(self.config_file), str(self.config_file))
+        if missing:
+            others = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
+            print(
+                f"warning: {self.config_file}: it has no {', '.join(missing[:2])}{others}, as if it were cut short or "
+                "older than these options; they take their defaults from configs.yml",
+                file=sys.stderr,
+            )
 
     def write_classes(self, classes: Classes) -> None:
         write_classes(self.classes_file, classes)

@@ -33,6 +33,8 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
         DataError: the data set is missing or damaged (the message says how to get it), or too small for these options.
     """
     source, folder = SOURCES[config.name], config.folder
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: a file, where the folder of a data set is expected; name that with data.root=DIR")
     if not folder.exists():
         folder = folder.absolute()  # a relative one is in the current folder, which a message should name
     if source.generate is not None and not (folder.exists() and any(folder.iterdir())):

@@ -4,6 +4,7 @@ All commands choose alike: the best checkpoint, or the last one where no epoch h
 average of the parameters where one was kept. `Trained.description` says what was chosen.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import jax
 
-from common.errors import UserError
+from common.errors import CheckpointError, UserError
 from common.text import counted
 from model.layer import Params
 from model.vit import ViT
@@ -54,6 +55,7 @@ def load_trained(
     checkpoint_name: str | None = None,
     weights: Weights | None = None,
     any_precision: bool = False,
+    other: str = "--checkpoint {name}",
 ) -> Trained:
     """The trained model of `run`.
 
@@ -63,6 +65,9 @@ def load_trained(
         weights: "raw" or "average"; None: the average where there is one.
         any_precision: parameters have the floating-point type that they were saved in, whichever it is. Otherwise it
             must be JAX's default one.
+        other: how the user chooses the other checkpoint, for messages; `{name}` stands for "best" or "last".
+
+    Prints a warning if the best checkpoint is gone, and the last one is taken in its place.
 
     Raises:
         UserError: another option is overridden, there is no best checkpoint yet, no average in the checkpoint, or the
@@ -71,12 +76,43 @@ def load_trained(
         CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     config, classes = run.read_config(overrides, overridable), run.read_classes()
+    run.warn_of_missing_options()
     _require_channels_of(run, classes, config.model)
     path = _checkpoint_file(run, checkpoint_name)
+    try:
+        chosen, params, step = _restore(path, config.model, weights, any_precision)
+    except CheckpointError as error:
+        raise _with_other_checkpoint(error, run, path, config.model, any_precision, other) from None
+    if path == run.last and checkpoint_name is None and _was_evaluated(run):
+        print(f"warning: {run.best}: missing; {run.last.name} is used in its place", file=sys.stderr)
+    return Trained(run, config, classes, path, step, chosen, params)
+
+
+def _restore(path: Path, model: ViT, weights: Weights | None, any_precision: bool) -> tuple[Weights, Params, int]:
+    """Which weights were read from a checkpoint, these, and their step."""
     weights = _choose_weights(path, weights)
-    template = jax.eval_shape(config.model.init, jax.random.key(0))
+    template = jax.eval_shape(model.init, jax.random.key(0))
     params, meta = checkpoint.restore(path, template, PARTS[weights], any_precision)
-    return Trained(run, config, classes, path, _step(meta, path), weights, params)
+    return weights, params, _step(meta, path)
+
+
+def _with_other_checkpoint(
+    error: CheckpointError, run: RunFolder, path: Path, model: ViT, any_precision: bool, how: str
+) -> CheckpointError:
+    """The error of a checkpoint that cannot be used. If the other one of the run can, it says how to use that."""
+    name, other = ("last", run.last) if path == run.best else ("best", run.best)
+    try:
+        _, _, step = _restore(other, model, None, any_precision)
+    except (CheckpointError, OSError):
+        return error
+    told = str(error).removesuffix(checkpoint.ELSE)
+    return CheckpointError(f"{told}. {other.name} (step {step:,}) is whole: use it with {how.format(name=name)}")
+
+
+def _was_evaluated(run: RunFolder) -> bool:
+    """Whether the last checkpoint is later than an evaluation, which leaves a best one."""
+    progress = Progress.from_meta(checkpoint.load_meta(run.last), run.last)
+    return progress.loss_count < progress.step
 
 
 def _require_channels_of(run: RunFolder, classes: Classes, model: ViT) -> None:
@@ -99,6 +135,8 @@ def _checkpoint_file(run: RunFolder, name: str | None) -> Path:
         return run.best
     if name is None:
         return run.last
+    if _was_evaluated(run):
+        raise UserError(f"{run.best}: missing; use --checkpoint last")
     raise UserError(f"{run.best}: no epoch of this run has ended yet, so there is no best one; use --checkpoint last")
 
 

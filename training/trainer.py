@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import math
 import shlex
-import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -34,6 +33,7 @@ from training.fields import show
 from training.plan import Plan
 from training.progress import Progress, describe_epoch
 from training.progress_bar import EpochProgress
+from training.resuming import best_so_far, continue_metrics, last_is_damaged
 from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
 from training.step import StepMetrics, TrainingStep, TrainState
@@ -42,6 +42,11 @@ from training.stops import DivergedError, Stopped, stop_if_asked
 # What happens before a training that is asked to stop does so.
 STEP_FIRST, EVALUATION_FIRST = "the step is finished and saved", "the evaluation is finished and saved"
 MAX_PENDING = 2  # dispatches that may run while the next is prepared; their metrics are read when they are done
+
+
+def weights_of(state: TrainState) -> dict[str, Any]:
+    """What best.npz has of a state."""
+    return {"params": state.params, **({} if state.average is None else {"average": state.average})}
 
 
 class Trainer:
@@ -87,26 +92,19 @@ class Trainer:
         self.run.require_checkpoint()
         with explained_out_of_memory("model.layers, model.d_model or model.mlp_dim"):
             if self.run.last.exists():
-                self._require_average_as_configured()
                 template = jax.eval_shape(self.step.init)
-                state, meta = checkpoint.restore(self.run.last, template)
-                self.progress = Progress.from_meta(meta, self.run.last, counted=int(state.optimizer.step))
+                try:
+                    self._require_average_as_configured()
+                    state, meta = checkpoint.restore(self.run.last, template)
+                    self.progress = Progress.from_meta(meta, self.run.last, counted=int(state.optimizer.step))
+                except CheckpointError as error:
+                    raise last_is_damaged(self.run, error) from None
+                due, best = self.evaluation_is_due(), weights_of(template)
+                self.progress.best_top1 = best_so_far(self.run, self.progress, best, due)
                 self.state: TrainState = jax.device_put(state, self.device)
-                self._expect_results()
             else:
                 self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
-        # Rows after the checkpoint will be written again. So will that of its own step if it was not evaluated yet.
-        self.run.truncate_metrics(self.progress.step - int(self.evaluation_is_due()))
-
-    def _expect_results(self) -> None:
-        """Warn of files that are gone, which a run that has been evaluated has."""
-        if self.progress.best_top1 < 0:
-            return
-        if not self.run.best.exists():
-            self.progress.best_top1 = -1.0
-            print(f"warning: {self.run.best}: missing; it is now the best from here on", file=sys.stderr)
-        if not self.run.metrics_file.exists():
-            print(f"warning: {self.run.metrics_file}: missing; its rows begin here", file=sys.stderr)
+        continue_metrics(self.run, self.progress, self.evaluation_is_due())
 
     def _require_average_as_configured(self) -> None:
         saved, configured = "average" in checkpoint.branches(self.run.last), self.step.ema is not None
@@ -241,10 +239,10 @@ class Trainer:
         if result.top1 <= self.progress.best_top1:
             return
         self.progress.best_top1 = result.top1
-        tree = {"params": self.state.params}
+        tree = weights_of(self.state)
         meta: dict[str, Any] = {"step": self.progress.step, "val_top1": result.top1, "val_loss": result.loss}
         if self.state.average is not None:
-            tree["average"], meta["weights"] = self.state.average, "average"
+            meta["weights"] = "average"
         self._save_to(self.run.best, tree, meta)
 
     def save(self) -> None:
@@ -254,7 +252,9 @@ class Trainer:
         self._write()
 
     def _write(self) -> None:
-        self._save_to(self.run.last, self.state, {"progress": dataclasses.asdict(self.progress)})
+        self._save_to(
+            self.run.last, self.state, {"progress": dataclasses.asdict(self.progress), "data": self.dataset.fingerprint}
+        )
 
     def _save_to(self, path: Path, tree: Any, meta: dict[str, Any]) -> None:
         try:

@@ -99,6 +99,8 @@ def default_state(call: Invocation) -> Path:
     RUNS.mkdir(parents=True, exist_ok=True)
     preset = next((argument for argument in args.arguments if "=" not in argument), "")
     model = Path(args.checkpoint).resolve().name if args.checkpoint else preset
+    if args.checkpoint and Path(args.checkpoint).is_file():  # RUN/last.npz
+        model = "-".join((Path(args.checkpoint).resolve().parent.name, Path(args.checkpoint).stem))
     words = [model, *re.findall(r"\w+", args.only.casefold())]
     path = RUNS / f"gradcheck-{'-'.join(words)[:150]}-seed{args.seed}.json"
     require_writable("--state", path)
