@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
-from data.jpeg_codes import NonZero, Scan, Table, read, table
+from data.jpeg_codes import NO_TABLE, NonZero, Scan, Table, has_zeros, read, table
+from data.jpeg_count import is_suspicious
 
 END, RESTART_INTERVAL, QUANTIZATION, HUFFMAN, SCAN = 0xD9, 0xDD, 0xDB, 0xC4, 0xDA  # markers: the byte after FF
 ALONE = {0x01, 0xD8}  # markers without content
 SEQUENTIAL, PROGRESSIVE = {0xC0, 0xC1}, 0xC2  # the frames whose codes are read
 OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # Pillow's decoder knows arithmetic ones
+LARGE = 20_000  # bytes; beyond, each 10,000 more would take some 3 ms to read
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
@@ -43,37 +44,42 @@ class HuffmanTable(NamedTuple):
 
 
 def damage(content: bytes) -> str:
-    """What is wrong with the content of a JPEG file; empty if nothing is. Raises ValueError if its end is missing."""
-    nonzero: NonZero = {}
+    """What is wrong with the content of a JPEG file; empty if nothing is. Raises ValueError if a part is missing."""
     try:
-        for scan in _scans(content):
-            problem = scan if isinstance(scan, str) else read(scan, nonzero)
-            if problem:
-                return problem
+        scans = list(_scans(content))
+        if any(map(has_zeros, scans)):
+            return "a part of its pixels was overwritten with zeros"
+        if len(content) > LARGE and not is_suspicious(content, scans):
+            return ""
+        nonzero: NonZero = {}
+        return next(filter(None, (read(scan, nonzero) for scan in scans)), "")
     except LookupError:  # a structure that is not understood here, as without Huffman tables
         return ""
-    return ""
 
 
-def _scans(content: bytes) -> Iterator[Scan | str]:
-    """The scans before the end-of-image marker, and what is wrong with the tables. Raises ValueError if that is missing."""
+def _scans(content: bytes) -> Iterator[Scan]:
+    """The scans before the end-of-image marker. Raises ValueError if that is missing, or if a table is impossible."""
     tables: dict[str, HuffmanTable] = {}
-    frame, interval, place = None, 0, 2
+    frame, interval, place, sent = None, 0, 2, set[int]()
     while found := MARKER.search(content, place):
         marker, place = found[0][-1], found.end()
         if marker == END:
+            if frame and sent < frame.sampling.keys():
+                raise ValueError("a part of its pixels is missing")
             return
         if marker in ALONE:
             continue
         length = int.from_bytes(content[place : place + 2])
         segment, place = content[place + 2 : place + length], place + length
+        if place > len(content):
+            break
         if marker == HUFFMAN:
             tables = tables | dict(_huffman_tables(segment))
             if any(map(_is_impossible, tables.values())):
-                yield "a table of its codes was overwritten"
+                raise ValueError("a table of its codes was overwritten")
         elif marker == QUANTIZATION:
             if _has_zero(segment):
-                yield "a quantization table was overwritten"
+                raise ValueError("a quantization table was overwritten")
         elif marker == RESTART_INTERVAL:
             interval = int.from_bytes(segment[:2])
         elif marker in SEQUENTIAL or marker == PROGRESSIVE:
@@ -85,7 +91,9 @@ def _scans(content: bytes) -> Iterator[Scan | str]:
                 raise LookupError
             following = MARKER.search(content, place)
             start, place = place, following.start() if following else len(content)
-            yield _scan(content[start:place], segment, frame, tables, interval)
+            scan = _scan(start, content[start:place], segment, frame, tables, interval)
+            sent |= set(scan.components)
+            yield scan
     raise ValueError("its end is missing")
 
 
@@ -94,8 +102,8 @@ def _has_zero(segment: bytes) -> bool:
     place = 0
     while place < len(segment):
         size = 2 if segment[place] >> 4 else 1  # bytes of a number
-        numbers = np.frombuffer(segment[place + 1 : place + 1 + 64 * size], f">u{size}")
-        if not numbers.all():
+        numbers = segment[place + 1 : place + 1 + 64 * size]
+        if any(not any(parts) for parts in zip(*(numbers[i::size] for i in range(size)), strict=False)):
             return True
         place += 1 + 64 * size
     return False
@@ -111,6 +119,7 @@ def _huffman_tables(segment: bytes) -> Iterator[tuple[str, HuffmanTable]]:
         place += 17 + sum(counts)
 
 
+@lru_cache
 def _is_impossible(each: HuffmanTable) -> bool:
     """Whether a table has a symbol twice, lacks some, or has more codes than there are."""
     used = sum(count << 15 - i for i, count in enumerate(each.counts))
@@ -122,14 +131,16 @@ def _frame(segment: bytes, progressive: bool) -> Frame:
     return Frame(progressive, int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5]), sampling)
 
 
-def _scan(codes: bytes, segment: bytes, frame: Frame, tables: dict[str, HuffmanTable], interval: int) -> Scan:
+def _scan(
+    start: int, codes: bytes, segment: bytes, frame: Frame, tables: dict[str, HuffmanTable], interval: int
+) -> Scan:
     """The scan whose segment this is, with the codes that follow it."""
     names = {segment[i]: segment[i + 1] for i in range(1, 1 + 2 * segment[0], 2)}
     first, last, bits = segment[1 + 2 * segment[0] :][:3]
     refines = frame.progressive and bits >> 4 > 0
 
-    def built(name: str, needed: bool) -> Table | None:
-        return table(*tables[name], name.startswith("dc"), frame.progressive) if needed else None
+    def built(name: str, needed: bool) -> Table:
+        return table(*tables[name], name.startswith("dc"), frame.progressive) if needed else NO_TABLE
 
     pairs = {
         component: (
@@ -140,14 +151,14 @@ def _scan(codes: bytes, segment: bytes, frame: Frame, tables: dict[str, HuffmanT
     }
     components, units = _layout(frame, list(names))
     blocks = tuple(pairs[component] for component in components)
-    return Scan(codes, components, blocks, units, interval, frame.progressive, (first, last), refines)
+    return Scan(start, codes, components, blocks, units, interval, frame.progressive, (first, last), refines)
 
 
 def _layout(frame: Frame, components: list[int]) -> tuple[tuple[int, ...], int]:
     """The component of each block of a unit, and the number of units, of a scan with these components."""
     across, down = (max(factors) for factors in zip(*frame.sampling.values(), strict=True))
     if len(components) > 1:
-        blocks = tuple(each for each in components for _ in range(np.prod(frame.sampling[each])))
+        blocks = tuple(each for each in components for _ in range(frame.sampling[each][0] * frame.sampling[each][1]))
         return blocks, _ceil(frame.width, 8 * across) * _ceil(frame.height, 8 * down)
     h, v = frame.sampling[components[0]]
     return tuple(components), _ceil(_ceil(frame.width * h, across), 8) * _ceil(_ceil(frame.height * v, down), 8)

@@ -36,12 +36,16 @@ class Table(NamedTuple):
     values: list[int]  # for each code, 1 if it brings a coefficient that is not zero
 
 
+NO_TABLE = Table(np.empty(0, np.uint8), [], [], [], [])
+
+
 class Scan(NamedTuple):
     """One row of codes, and what is to be known of it."""
 
+    start: int  # its first byte in the file
     codes: bytes
     components: tuple[int, ...]  # of each block of a unit
-    tables: tuple[tuple[Table | None, Table | None], ...]  # for the first and the other coefficients of each of them
+    tables: tuple[tuple[Table, Table], ...]  # for the first and the other coefficients of each; NO_TABLE: not needed
     units: int  # how many units there are
     interval: int  # units between two restart markers; 0: there are none
     progressive: bool
@@ -72,12 +76,14 @@ def table(counts: bytes, symbols: bytes, dc: bool, progressive: bool) -> Table:
     return Table(first, bits, steps, runs, values)
 
 
+def has_zeros(scan: Scan) -> bool:
+    """Whether there are more zeros among the codes than any image has."""
+    acs = [ac for _, ac in scan.tables if ac is not NO_TABLE and not scan.refines]
+    return any(ac.steps[ac.first[0]] for ac in acs) and ZEROS in scan.codes
+
+
 def read(scan: Scan, nonzero: NonZero) -> str:
     """What is wrong with the codes of a scan; empty if nothing is. `nonzero` is what the scans before it left."""
-    if ZEROS in scan.codes and not scan.refines:
-        found = (ac for _, ac in scan.tables if ac)
-        if any(ac.steps[ac.first[0]] for ac in found):
-            return "a part of its pixels was overwritten with zeros"
     parts, interval = RESTART.split(scan.codes), scan.interval or scan.units
     if len(parts) != -(-scan.units // interval):
         return "a restart marker is missing, or there is one too many"
@@ -110,14 +116,14 @@ def _read_part(codes: bytes, units: range, scan: Scan, nonzero: NonZero) -> str:
 
 def _sequential(following: np.ndarray, end: int, scan: Scan, units: int) -> int:
     """The bit at which the codes of whole blocks end; beyond the end if some are missing, -1 if some are wrong."""
-    tables = {id(each): each for pair in scan.tables for each in pair}
-    at = {name: each.first[following].tobytes() for name, each in tables.items()}  # the codes, by their first bit
-    unit = [(at[id(dc)], dc, at[id(ac)], ac.bits, ac.steps) for dc, ac in scan.tables]
-    place = 0
-    for dc_at, dc, ac_at, bits, steps in unit * units:
+    acs = {id(ac): ac for _, ac in scan.tables}
+    at = {name: ac.first[following].tobytes() for name, ac in acs.items()}  # the codes, by their first bit
+    unit = [(dc, dc.first.data, at[id(ac)], ac.bits, ac.steps) for dc, ac in scan.tables]
+    next_bits, place = following.data, 0
+    for dc, dc_first, ac_at, bits, steps in unit * units:
         if place >= end:
             return end + 1
-        code = dc_at[place]
+        code = dc_first[next_bits[place]]
         place, coefficients = place + dc.bits[code], dc.steps[code]
         while coefficients < BLOCK:
             code = ac_at[place]
@@ -134,13 +140,11 @@ def _sequential(following: np.ndarray, end: int, scan: Scan, units: int) -> int:
 
 def _first_dc(following: np.ndarray, end: int, scan: Scan, units: int) -> int:
     """The same where each block has its first coefficient only."""
-    tables = {id(dc): dc for dc, _ in scan.tables}
-    at = {name: each.first[following].tobytes() for name, each in tables.items()}
-    place = 0
-    for dc_at, bits, steps in [(at[id(dc)], dc.bits, dc.steps) for dc, _ in scan.tables] * units:
+    next_bits, place = following.data, 0
+    for first, bits, steps in [(dc.first.data, dc.bits, dc.steps) for dc, _ in scan.tables] * units:
         if place >= end:
             return end + 1
-        code = dc_at[place]
+        code = first[next_bits[place]]
         if steps[code] > 1:
             return -1
         place += bits[code]
@@ -151,7 +155,7 @@ def _first_ac(
     following: np.ndarray, end: int, ac: Table, band: tuple[int, int], blocks: range, nonzero: list[int]
 ) -> int:
     """The same for the leading bits of a band of coefficients. Notes those that are not zero."""
-    at, next_bits = ac.first[following].tobytes(), memoryview(following)
+    at, next_bits = ac.first[following].tobytes(), following.data
     _, bits, steps, runs, values = ac
     place, block = 0, blocks.start
     while block < blocks.stop:
@@ -179,7 +183,7 @@ def _refined_ac(
     following: np.ndarray, end: int, ac: Table, band: tuple[int, int], blocks: range, nonzero: list[int]
 ) -> int:
     """The same for one more bit of a band: behind each code, a bit for each coefficient it passes that is not zero."""
-    at, next_bits = ac.first[following].tobytes(), memoryview(following)
+    at, next_bits = ac.first[following].tobytes(), following.data
     _, bits, steps, runs, values = ac
     place, ended, inside = 0, 0, (2 << band[1]) - 1
     for block in blocks:
