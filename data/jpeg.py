@@ -3,10 +3,13 @@
 The pixels of a JPEG are long rows of Huffman codes, the scans. Where some bytes were overwritten or lost, wrong codes
 are read. They soon fall into step with the right ones again, but by then the number of blocks is another one: at the
 end of the row some codes are left over, or they are missing and the last blocks stay grey. The decoder that Pillow uses
-warns of this, but Pillow does not pass the warning on. So the codes are read once more (data/jpeg_codes.py).
+warns of this, but Pillow does not pass the warning on. So the codes are read once more (data/jpeg_codes.py). In large
+files this would take long: there, Pillow's decoder shows whether it needs all of them (data/jpeg_count.py).
 
-Tables without which no code and no coefficient is right are looked at, too: no number of theirs says what it was, but
-some cannot be. Damage that leaves the number of blocks as it was cannot be found. A single wrong bit often does.
+The tables of quantization steps and of Huffman codes are checked, too. Some contents are impossible.
+
+This cannot find damage that leaves the number of blocks as it was, as a single wrong bit often does, nor wrong numbers
+in a table that could be right, nor that a progressive file was cut exactly behind one of its scans.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ END, RESTART_INTERVAL, QUANTIZATION, HUFFMAN, SCAN = 0xD9, 0xDD, 0xDB, 0xC4, 0xD
 ALONE = {0x01, 0xD8}  # markers without content
 SEQUENTIAL, PROGRESSIVE = {0xC0, 0xC1}, 0xC2  # the frames whose codes are read
 OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # Pillow's decoder knows arithmetic ones
-LARGE = 20_000  # bytes; beyond, each 10,000 more would take some 3 ms to read
+LARGE, LARGE_PROGRESSIVE = 20_000, 100_000  # bytes; to read so many codes takes 5 and 70 ms
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
@@ -49,7 +52,8 @@ def damage(content: bytes) -> str:
         scans = list(_scans(content))
         if any(map(has_zeros, scans)):
             return "a part of its pixels was overwritten with zeros"
-        if len(content) > LARGE and not is_suspicious(content, scans):
+        large = LARGE_PROGRESSIVE if any(scan.progressive for scan in scans) else LARGE
+        if len(content) > large and not is_suspicious(content, scans):
             return ""
         nonzero: NonZero = {}
         return next(filter(None, (read(scan, nonzero) for scan in scans)), "")

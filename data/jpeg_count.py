@@ -1,9 +1,9 @@
 """A quick look at the codes of a large JPEG file: whether Pillow's decoder uses all of them, and no more.
 
 The decoder stops where it runs out of bytes, and goes on when it is given more. So it is given the codes piece by
-piece. If it is through with a scan before the last bytes of it, codes are left over; if it still waits after some bytes
-more, codes are missing. It reads up to 8 bytes ahead, so differences of a few blocks escape. Wrong codes on the way do,
-too. Reading the codes here (data/jpeg_codes.py) finds both, and takes ten times as long.
+piece. If it is through with a scan before the last bytes of it, codes are left over. If it still waits behind some
+additional bytes, codes are missing. It reads up to 8 bytes ahead, so a difference of a few blocks escapes, as do
+impossible codes on the way. Reading the codes in Python (data/jpeg_codes.py) finds these, in ten times the time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from PIL import Image
 
 from data.jpeg_codes import RESTART, SPARE, Scan
 
-MORE = b"\xfe" * 9  # one byte more than the decoder reads ahead; no marker, and as codes they are few
-PROBES = MORE[:3]  # a decoder among codes does not take that many bytes one by one, for it reads 8 at a time
+ONES = b"\xff\x00"  # a byte of ones as it stands among codes; no code is all ones, and the decoder takes it for a zero
+MORE = 9 * ONES  # one byte more than the decoder reads ahead
 
 
 class _Decoder:
@@ -37,11 +37,11 @@ class _Decoder:
             self._finished = taken < 0
             self._rest = self._rest[taken:]
 
-    def waits_for_codes(self, pieces: bytes) -> bool:
-        """Whether the decoder is still among codes behind some of these bytes. Else it skips each at once."""
+    def waits_for_codes(self, pieces: list[bytes]) -> bool:
+        """Whether the decoder is still among codes behind some of these pieces. Else it skips each at once."""
         waits = False
-        for i in range(len(pieces)):
-            self.give(pieces[i : i + 1])
+        for piece in pieces:
+            self.give(piece)
             waits |= not self._finished and self._rest not in (b"", b"\xff")  # FF may be the first byte of a marker
         return waits
 
@@ -54,10 +54,10 @@ def is_suspicious(content: bytes, scans: list[Scan]) -> bool:
         for end in ends:
             last = max(given, end - SPARE - 1)
             decoder.give(content[given:last])
-            if not decoder.waits_for_codes(content[last:end]):
+            if not decoder.waits_for_codes([content[i : i + 1] for i in range(last, end)]):
                 return True
             decoder.give(MORE)
-            if decoder.waits_for_codes(PROBES):
+            if decoder.waits_for_codes(3 * [ONES]):
                 return True
             given = end
     return False
