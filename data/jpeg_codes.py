@@ -52,6 +52,11 @@ class Scan(NamedTuple):
     band: tuple[int, int]  # the first and the last coefficient
     refines: bool  # whether these coefficients were sent before, without this bit
 
+    @property
+    def intervals(self) -> int:
+        """How many parts the restart markers must leave."""
+        return -(-self.units // (self.interval or self.units))
+
 
 NonZero = dict[int, list[int]]  # for each component and block, a bit for each coefficient that is not zero
 
@@ -85,7 +90,7 @@ def has_zeros(scan: Scan) -> bool:
 def read(scan: Scan, nonzero: NonZero) -> str:
     """What is wrong with the codes of a scan; empty if nothing is. `nonzero` is what the scans before it left."""
     parts, interval = RESTART.split(scan.codes), scan.interval or scan.units
-    if len(parts) != -(-scan.units // interval):
+    if len(parts) != scan.intervals:
         return "a restart marker is missing, or there is one too many"
     for i, part in enumerate(parts):
         plain = part.replace(b"\xff\x00", b"\xff")  # FF among the codes is followed by 00

@@ -51,6 +51,8 @@ def is_suspicious(content: bytes, scans: list[Scan]) -> bool:
     decoder, given = _Decoder(content), 0
     for scan in scans:
         ends = [*(scan.start + found.start() for found in RESTART.finditer(scan.codes)), scan.start + len(scan.codes)]
+        if len(ends) != scan.intervals:
+            return True
         for end in ends:
             last = max(given, end - SPARE - 1)
             decoder.give(content[given:last])
