@@ -62,7 +62,7 @@ def decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) -
         with warnings.catch_warnings(action="ignore"), _open(content) as image:
             upright = _upright(image)
             if (upright.height, upright.width) == size:
-                problem = damage(content, _decoded)
+                problem = damage(content)
                 if problem:
                     raise ValueError(problem)
                 return _pixels(upright)
@@ -97,11 +97,6 @@ def _open(content: bytes) -> Image.Image:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
-
-
-def _decoded(content: bytes) -> np.ndarray:
-    with _open(content) as image:
-        return _pixels(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:

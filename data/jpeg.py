@@ -1,187 +1,172 @@
 """Damage inside a JPEG file, which Pillow does not report (file format and Huffman codes: ITU-T T.81, 1992).
 
-The pixels of a JPEG are one long row of Huffman codes. Where some bytes were overwritten or lost, wrong codes are read.
-They soon fall into step with the right ones again, but by then the number of blocks is another one: at the end of the
-row some codes are left over, or they are missing and the last blocks stay grey. The decoder that Pillow uses warns of
-this, but Pillow does not pass the warning on. So the codes are read here once more, and their blocks counted.
+The pixels of a JPEG are long rows of Huffman codes, the scans. Where some bytes were overwritten or lost, wrong codes
+are read. They soon fall into step with the right ones again, but by then the number of blocks is another one: at the
+end of the row some codes are left over, or they are missing and the last blocks stay grey. The decoder that Pillow uses
+warns of this, but Pillow does not pass the warning on. So the codes are read once more (data/jpeg_codes.py). In large
+files this would take long: there, Pillow's decoder shows whether it needs all of them (data/jpeg_count.py).
 
-This cannot find damage that leaves the number of blocks as it was. A single wrong bit often does.
+The tables of quantization steps and of Huffman codes are checked, too. Some contents are impossible.
+
+This cannot find damage that leaves the number of blocks as it was, as a single wrong bit often does, nor wrong numbers
+in a table that could be right, nor that a progressive file was cut exactly behind one of its scans.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
+from data.jpeg_codes import NO_TABLE, NonZero, Scan, Table, has_zeros, read, table
+from data.jpeg_count import is_suspicious
 
-END, RESTART_INTERVAL, HUFFMAN, SCAN = 0xD9, 0xDD, 0xC4, 0xDA  # markers: the byte after FF
+END, RESTART_INTERVAL, QUANTIZATION, HUFFMAN, SCAN = 0xD9, 0xDD, 0xDB, 0xC4, 0xDA  # markers: the byte after FF
 ALONE = {0x01, 0xD8}  # markers without content
-SEQUENTIAL = {0xC0, 0xC1}  # the frames whose codes are read here
-OTHER_FRAMES = {0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # progressive ones above all
-MARKER, RESTART = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]"), re.compile(rb"\xff[\xd0-\xd7]")
-
-SPARE = 4  # bytes left over that are no damage: some cameras write them
-ZEROS = bytes(16)  # left by a copy that skipped a part; no image has so many, except where zero bits end a block
-BLOCK = 64  # coefficients
-NO_CODE = 255  # in a table: no code begins with these bits
-LONGEST = 4 * BLOCK  # bytes of a block: codes and values of at most 16 bits each
+SEQUENTIAL, PROGRESSIVE = {0xC0, 0xC1}, 0xC2  # the frames whose codes are read
+OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # Pillow's decoder knows arithmetic ones
+LARGE, LARGE_PROGRESSIVE = 20_000, 100_000  # bytes; to read so many codes takes 5 and 70 ms
+MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
-class Table(NamedTuple):
-    """A Huffman table. Its codes are numbered in the order of their length."""
+class Frame(NamedTuple):
+    """The pixels that the scans describe."""
 
-    first: np.ndarray  # uint8 (2^16,): for each value of the next 16 bits, the code that they begin with, or NO_CODE
-    bits: list[int]  # for each code, its length and that of the value behind it
-    coefficients: list[int]  # for each code, how many coefficients it stands for; BLOCK: all that are left
-
-
-class Scan(NamedTuple):
-    """One row of codes."""
-
-    start: int
-    end: int  # the codes are content[start:end]
-    blocks: tuple[tuple[str, str], ...]  # the names of the Huffman tables of each block of a unit; none: cannot be read
-    units: int  # how many units there are
-    interval: int  # units between two restart markers; 0: there are none
-    tables: dict[str, Table]
+    progressive: bool
+    height: int
+    width: int
+    sampling: dict[int, tuple[int, int]]  # how many blocks of each component a unit has, across and down
 
 
-def damage(content: bytes, decode: Callable[[bytes], np.ndarray]) -> str:
-    """What is wrong with the content of a JPEG file; empty if nothing is.
+class HuffmanTable(NamedTuple):
+    """A Huffman table as the file has it."""
 
-    Progressive files are judged by a trial alone, for which `decode` decodes the content of a file: codes that are
-    appended must not change any pixel. If they do, codes were missing.
-    """
+    counts: bytes
+    symbols: bytes
+
+
+def damage(content: bytes) -> str:
+    """What is wrong with the content of a JPEG file; empty if nothing is. Raises ValueError if a part is missing."""
     try:
         scans = list(_scans(content))
-        problems = [_read(content[scan.start : scan.end], scan) for scan in scans if scan.blocks]
+        if any(map(has_zeros, scans)):
+            return "a part of its pixels was overwritten with zeros"
+        large = LARGE_PROGRESSIVE if any(scan.progressive for scan in scans) else LARGE
+        if len(content) > large and not is_suspicious(content, scans):
+            return ""
+        nonzero: NonZero = {}
+        return next(filter(None, (read(scan, nonzero) for scan in scans)), "")
     except LookupError:  # a structure that is not understood here, as without Huffman tables
         return ""
-    for scan in scans:
-        if not scan.blocks:
-            longer = content[: scan.end] + b"\xff\x00" * BLOCK + content[scan.end :]
-            same = np.array_equal(decode(longer), decode(content))
-            problems.append("" if same else "a part of its pixels is missing")
-    return next(filter(None, problems), "")
 
 
 def _scans(content: bytes) -> Iterator[Scan]:
-    """The scans before the end-of-image marker. Raises ValueError if that is missing."""
-    tables: dict[str, Table] = {}
-    frame, interval, sequential, place = b"", 0, False, 2
+    """The scans before the end-of-image marker. Raises ValueError if that is missing, or if a table is impossible."""
+    tables: dict[str, HuffmanTable] = {}
+    frame, interval, place, sent = None, 0, 2, set[int]()
     while found := MARKER.search(content, place):
         marker, place = found[0][-1], found.end()
         if marker == END:
+            if frame and sent < frame.sampling.keys():
+                raise ValueError("a part of its pixels is missing")
             return
         if marker in ALONE:
             continue
         length = int.from_bytes(content[place : place + 2])
         segment, place = content[place + 2 : place + length], place + length
+        if place > len(content):
+            break
         if marker == HUFFMAN:
-            tables = tables | dict(_tables(segment))
+            tables = tables | dict(_huffman_tables(segment))
+            if any(map(_is_impossible, tables.values())):
+                raise ValueError("a table of its codes was overwritten")
+        elif marker == QUANTIZATION:
+            if _has_zero(segment):
+                raise ValueError("a quantization table was overwritten")
         elif marker == RESTART_INTERVAL:
             interval = int.from_bytes(segment[:2])
-        elif marker in SEQUENTIAL | OTHER_FRAMES:
-            frame, sequential = segment, marker in SEQUENTIAL
+        elif marker in SEQUENTIAL or marker == PROGRESSIVE:
+            frame = _frame(segment, marker == PROGRESSIVE)
+        elif marker in OTHER_FRAMES:
+            raise LookupError
         elif marker == SCAN:
+            if frame is None:
+                raise LookupError
             following = MARKER.search(content, place)
             start, place = place, following.start() if following else len(content)
-            blocks, units = _layout(frame, segment) if sequential else ((), 0)
-            yield Scan(start, place, blocks, units, interval, tables)
+            scan = _scan(start, content[start:place], segment, frame, tables, interval)
+            sent |= set(scan.components)
+            yield scan
     raise ValueError("its end is missing")
 
 
-def _layout(frame: bytes, scan: bytes) -> tuple[tuple[tuple[str, str], ...], int]:
-    """The blocks of one unit, and the number of units, from the segments that describe the frame and the scan."""
-    height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
-    sampling = {frame[i]: (frame[i + 1] >> 4, frame[i + 1] & 15) for i in range(6, 6 + 3 * frame[5], 3)}
-    across, down = (max(factors) for factors in zip(*sampling.values(), strict=True))
-    names = {scan[i]: (f"dc{scan[i + 1] >> 4}", f"ac{scan[i + 1] & 15}") for i in range(1, 1 + 2 * scan[0], 2)}
-    if len(names) > 1:
-        blocks = tuple(pair for component, pair in names.items() for _ in range(np.prod(sampling[component])))
-        return blocks, _ceil(width, 8 * across) * _ceil(height, 8 * down)
-    ((component, pair),) = names.items()
-    h, v = sampling[component]
-    return (pair,), _ceil(_ceil(width * h, across), 8) * _ceil(_ceil(height * v, down), 8)
+def _has_zero(segment: bytes) -> bool:
+    """Whether there is a zero among the quantization steps: all coefficients would be zero (T.81, B.2.4.1)."""
+    place = 0
+    while place < len(segment):
+        size = 2 if segment[place] >> 4 else 1  # bytes of a number
+        numbers = segment[place + 1 : place + 1 + 64 * size]
+        if any(not any(parts) for parts in zip(*(numbers[i::size] for i in range(size)), strict=False)):
+            return True
+        place += 1 + 64 * size
+    return False
 
 
-def _ceil(number: int, divisor: int) -> int:
-    return -(-number // divisor)
-
-
-def _tables(segment: bytes) -> Iterator[tuple[str, Table]]:
+def _huffman_tables(segment: bytes) -> Iterator[tuple[str, HuffmanTable]]:
     """The Huffman tables of a segment with their names, as in `ac1`."""
     place = 0
     while place < len(segment):
         kind, counts = segment[place], segment[place + 1 : place + 17]
         symbols = segment[place + 17 : place + 17 + sum(counts)]
-        yield f"{'ac' if kind >> 4 else 'dc'}{kind & 15}", _table(counts, symbols, kind < 16)
+        yield f"{'ac' if kind >> 4 else 'dc'}{kind & 15}", HuffmanTable(counts, symbols)
         place += 17 + sum(counts)
 
 
-@lru_cache(maxsize=16)  # most files have the same four
-def _table(counts: bytes, symbols: bytes, dc: bool) -> Table:
-    first, bits, coefficients = np.full(1 << 16, NO_CODE, np.uint8), [0] * 256, [2 * BLOCK] * 256
-    number = begin = 0
-    for length, count in enumerate(counts, start=1):
-        for symbol in symbols[number : number + count]:
-            zeros, size = (0, symbol) if dc else (symbol >> 4, symbol & 15)
-            first[begin : begin + (1 << 16 - length)] = number
-            bits[number] = length + size
-            coefficients[number] = BLOCK if symbol == 0 and not dc else zeros + 1
-            number, begin = number + 1, begin + (1 << 16 - length)
-    return Table(first, bits, coefficients)
+@lru_cache
+def _is_impossible(each: HuffmanTable) -> bool:
+    """Whether a table has a symbol twice, lacks some, or has more codes than there are."""
+    used = sum(count << 15 - i for i, count in enumerate(each.counts))
+    return used > 1 << 16 or len(set(each.symbols)) < sum(each.counts)
 
 
-def _read(codes: bytes, scan: Scan) -> str:
-    """What is wrong with the codes of a scan; empty if nothing is."""
-    if ZEROS in codes:
-        tables = (scan.tables[ac] for _, ac in scan.blocks)
-        if any(table.coefficients[table.first[0]] < BLOCK for table in tables):
-            return "a part of its pixels was overwritten with zeros"
-    parts, interval = RESTART.split(codes), scan.interval or scan.units
-    if len(parts) != _ceil(scan.units, interval):
-        return "a restart marker is missing, or there is one too many"
-    for i, part in enumerate(parts):
-        plain = part.replace(b"\xff\x00", b"\xff")  # FF among the codes is followed by 00
-        problem = _read_part(plain, min(interval, scan.units - i * interval), scan)
-        if problem:
-            return problem
-    return ""
+def _frame(segment: bytes, progressive: bool) -> Frame:
+    sampling = {segment[i]: (segment[i + 1] >> 4, segment[i + 1] & 15) for i in range(6, 6 + 3 * segment[5], 3)}
+    return Frame(progressive, int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5]), sampling)
 
 
-def _read_part(codes: bytes, units: int, scan: Scan) -> str:
-    """The same for the codes between two restart markers."""
-    following = _next_bits(codes)
-    tables = {name: scan.tables[name] for pair in scan.blocks for name in pair}
-    codes_at = {
-        name: table.first[following].tobytes() for name, table in tables.items()
-    }  # by the bit that they begin at
-    unit = [(codes_at[dc], tables[dc], codes_at[ac], tables[ac]) for dc, ac in scan.blocks]
-    place, end = 0, 8 * len(codes)
-    for dc_at, dc, ac_at, ac in unit * units:
-        if place >= end:
-            return "a part of its pixels is missing"
-        code = dc_at[place]
-        place, coefficients = place + dc.bits[code], dc.coefficients[code]
-        bits, steps, step = ac.bits, ac.coefficients, coefficients
-        while coefficients < BLOCK:
-            code = ac_at[place]
-            place += bits[code]
-            step = steps[code]
-            coefficients += step
-        if step > BLOCK or (coefficients > BLOCK and step < BLOCK):
-            return "a part of its pixels was overwritten"
-    if place > end:
-        return "a part of its pixels is missing"
-    return "it holds more than its pixels" if end - place >= 8 * (SPARE + 1) else ""
+def _scan(
+    start: int, codes: bytes, segment: bytes, frame: Frame, tables: dict[str, HuffmanTable], interval: int
+) -> Scan:
+    """The scan whose segment this is, with the codes that follow it."""
+    names = {segment[i]: segment[i + 1] for i in range(1, 1 + 2 * segment[0], 2)}
+    first, last, bits = segment[1 + 2 * segment[0] :][:3]
+    refines = frame.progressive and bits >> 4 > 0
+
+    def built(name: str, needed: bool) -> Table:
+        return table(*tables[name], name.startswith("dc"), frame.progressive) if needed else NO_TABLE
+
+    pairs = {
+        component: (
+            built(f"dc{each >> 4}", not frame.progressive or (first == 0 and not refines)),
+            built(f"ac{each & 15}", not frame.progressive or first > 0),
+        )
+        for component, each in names.items()
+    }
+    components, units = _layout(frame, list(names))
+    blocks = tuple(pairs[component] for component in components)
+    return Scan(start, codes, components, blocks, units, interval, frame.progressive, (first, last), refines)
 
 
-def _next_bits(codes: bytes) -> np.ndarray:
-    """The 16 bits that follow each bit, uint16 (bits + a block,); the last codes are followed by ones."""
-    ahead = np.frombuffer(codes + b"\xff" * (LONGEST + 2), np.uint8).astype(np.uint32)
-    three = ahead[:-2] << 16 | ahead[1:-1] << 8 | ahead[2:]
-    return (three[:, None] >> np.arange(8, 0, -1, dtype=np.uint32)).astype(np.uint16).ravel()
+def _layout(frame: Frame, components: list[int]) -> tuple[tuple[int, ...], int]:
+    """The component of each block of a unit, and the number of units, of a scan with these components."""
+    across, down = (max(factors) for factors in zip(*frame.sampling.values(), strict=True))
+    if len(components) > 1:
+        blocks = tuple(each for each in components for _ in range(frame.sampling[each][0] * frame.sampling[each][1]))
+        return blocks, _ceil(frame.width, 8 * across) * _ceil(frame.height, 8 * down)
+    h, v = frame.sampling[components[0]]
+    return tuple(components), _ceil(_ceil(frame.width * h, across), 8) * _ceil(_ceil(frame.height * v, down), 8)
+
+
+def _ceil(number: int, divisor: int) -> int:
+    return -(-number // divisor)

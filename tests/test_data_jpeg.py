@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from common.errors import DataError
+from data import jpeg
 from data.decode import decode, image_size
 from data.tiny_imagenet import load
 from tests.tiny_data import write_data_set
@@ -24,6 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "coarse": {"quality": 5, "subsampling": 1, "optimize": True},
     "restart markers": {"restart_marker_blocks": 3},
     "progressive": {"progressive": True},
+    "progressive restart markers": {"progressive": True, "restart_marker_blocks": 3, "quality": 95, "subsampling": 0},
 }
 
 
@@ -53,6 +56,14 @@ def decoded(content: bytes, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarr
     return decode(content, Path("x.JPEG"), size, "first.JPEG")
 
 
+def is_refused(content: bytes, size: tuple[int, int] = (HEIGHT, WIDTH)) -> bool:
+    try:
+        decoded(content, size)
+    except DataError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", MODES)
 def test_intact_files_of_all_kinds_are_accepted(mode: str, kind: str) -> None:
@@ -74,7 +85,7 @@ def test_bytes_left_over_by_a_camera_are_no_damage() -> None:
     decoded(content[:end] + b"\xff\xff\xff" + content[end:] + b"and more behind the end")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "progressive"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "progressive" not in kind])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_zeros_in_the_middle_of_the_pixels_are_found(mode: str, kind: str) -> None:
     for seed, many in itertools.product(range(4), (20, 100, 400)):
@@ -96,20 +107,95 @@ def test_a_cut_file_with_an_end_marker_is_found(kind: str) -> None:
             decoded(content[:cut].rstrip(b"\xff") + content[end:])
 
 
-@pytest.mark.parametrize("kind", ["plain", "optimized", "restart markers"])
+PROGRESSIVE = [kind for kind in KINDS if "progressive" in kind]
+
+
+@pytest.mark.parametrize("kind", ["plain", "optimized", "restart markers", *PROGRESSIVE])
 def test_most_lost_or_overwritten_parts_are_found(kind: str) -> None:
     """What is not found left as many blocks as there were: in a small picture that happens by chance."""
     found, rng = 0, np.random.default_rng(0)
     for seed in range(20):
         content = encoded(picture(seed, smooth=False), **KINDS[kind])
-        start, end = codes(content)
+        start, end = content.find(b"\xff\xda") + 14, codes(content)[1]
         place = int(rng.integers(start, end - 100))
         for part in (b"", bytes(rng.integers(0, 255, 100, dtype=np.uint8))):
-            try:
-                decoded(content[:place] + part + content[place + 100 :])
-            except DataError:
-                found += 1
+            found += is_refused(content[:place] + part + content[place + 100 :])
     assert found >= 34  # of 40
+
+
+@pytest.mark.parametrize("kind", ["plain", "optimized", "restart markers", *PROGRESSIVE])
+def test_lost_or_overwritten_sectors_of_large_files_are_found(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg, "LARGE", 0)
+    monkeypatch.setattr(jpeg, "LARGE_PROGRESSIVE", 0)
+    size, found, rng = (80, 112), 0, np.random.default_rng(0)
+    for seed in range(10):
+        content = encoded(picture(seed, size=size, smooth=False), **KINDS[kind])
+        start, end = content.find(b"\xff\xda") + 14, codes(content)[1]
+        place = int(rng.integers(start, end - 512))
+        for part in (b"", bytes(rng.integers(0, 255, 512, dtype=np.uint8))):
+            found += is_refused(content[:place] + part + content[place + 512 :], size)
+    assert found >= 16  # of 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", MODES)
+def test_intact_large_files_are_accepted_at_a_quick_look(mode: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg, "LARGE", 0)
+    monkeypatch.setattr(jpeg, "LARGE_PROGRESSIVE", 0)
+    monkeypatch.setattr(jpeg, "read", lambda *_: pytest.fail("the codes were read in Python, which takes long"))
+    for size, smooth in (((HEIGHT, WIDTH), True), ((HEIGHT, WIDTH), False), ((17, 33), True), ((50, 70), False)):
+        assert jpeg.damage(encoded(picture(1, mode, size, smooth), **KINDS[kind])) == ""
+
+
+def test_a_progressive_file_cut_exactly_behind_a_scan_is_a_coarser_image() -> None:
+    """The format allows it, so it cannot be told from damage."""
+    content = encoded(picture(0), progressive=True)
+    decoded(content[: content.rfind(b"\xff\xc4")] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("kind", ["plain", "optimized", "progressive"])
+def test_a_quantization_table_of_zeros_is_found(kind: str) -> None:
+    content = encoded(picture(0), **KINDS[kind])
+    for found in re.finditer(rb"\xff\xdb..", content):
+        for many in (1, 64):
+            damaged = content[: found.end() + 1] + bytes(many) + content[found.end() + 1 + many :]
+            with pytest.raises(DataError, match="a quantization table was overwritten"):
+                decoded(damaged)
+
+
+def test_a_zero_in_a_quantization_table_of_two_bytes_is_found_and_half_a_zero_is_none() -> None:
+    content = encoded(picture(0))
+    place = content.find(b"\xff\xdb")
+    rest = content[place + 2 + int.from_bytes(content[place + 2 : place + 4]) :]
+    for zero, intact in ((b"\x01\x00", True), (b"\x00\x00", False)):
+        table = b"\xff\xdb\x00\x83\x10" + b"\x00\x07" * 63 + zero
+        changed = content[:place] + table + rest
+        if intact:
+            decoded(changed)
+        else:
+            with pytest.raises(DataError, match="a quantization table was overwritten"):
+                decoded(changed)
+
+
+def test_a_huffman_table_with_a_symbol_twice_is_found() -> None:
+    content = encoded(picture(0), optimize=True)
+    for found in re.finditer(rb"\xff\xc4..", content):
+        symbols = found.end() + 17
+        damaged = content[:symbols] + content[symbols + 1 : symbols + 2] + content[symbols + 1 :]
+        with pytest.raises(DataError, match="a table of its codes was overwritten"):
+            decoded(damaged)
+
+
+def test_most_changes_of_a_byte_of_a_huffman_table_are_found() -> None:
+    found, rng = 0, np.random.default_rng(0)
+    for seed in range(40):
+        content = encoded(picture(seed), optimize=True)
+        tables = [match.start() for match in re.finditer(b"\xff\xc4", content)]
+        start = tables[seed % len(tables)] + 4
+        place = int(rng.integers(start, start - 2 + int.from_bytes(content[start - 2 : start])))
+        changed = bytes([content[place] ^ int(rng.integers(1, 256))])
+        found += is_refused(content[:place] + changed + content[place + 1 :])
+    assert found >= 36  # of 40
 
 
 def test_a_damaged_image_is_named_whatever_place_it_has(tmp_path: Path) -> None:
