@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from verify import CheckError, Plan, check
+from verify.differences import Estimates
+from verify.measure import _widen
 from verify.random_rounding import randomly_rounded, seeds
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -171,3 +173,11 @@ def test_an_empty_array_among_others_and_a_python_number_are_no_error() -> None:
 def test_float16_near_one_is_not_near_zero() -> None:
     result = check(jnp.sin, X.astype(np.float16), by_vjp(jnp.sin), plan=ANY)
     assert result.verdict != "wrong", str(result)
+
+
+def test_an_error_bar_reaches_all_of_an_estimate_that_contradicts_it() -> None:
+    """0 +- 1 and 10 +- 0.5: the derivative may be 10.5."""
+    pairs = ((0.0, 1.0), (10.0, 0.5))
+    found, other = (Estimates(*map(np.atleast_1d, (value, bar, 0.0, False, 0.0, 0.0))) for value, bar in pairs)
+    assert _widen(found, other).all()
+    assert found.bars == 10.5

@@ -200,10 +200,11 @@ def _differences(
 
 
 def _widen(found: Estimates, other: Estimates) -> np.ndarray:
-    """Let the error bars reach another estimate where it contradicts what was found; returns where it does, (m,)."""
+    """Let the error bars reach all of another estimate, to the end of its own bars, where it contradicts what was found.
+    Returns where it does, (m,)."""
     apart = np.abs(found.values - other.values)
     contradicts = apart > found.bars + other.bars  # not where either is unknown
-    found.bars[contradicts] = apart[contradicts]
+    found.bars[contradicts] = (apart + other.bars)[contradicts]
     return contradicts
 
 
