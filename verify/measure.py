@@ -200,7 +200,7 @@ def _differences(
 
 
 def _widen(found: Estimates, other: Estimates) -> np.ndarray:
-    """Let the error bars reach all of another estimate, to the end of its own bars, where it contradicts what was found.
+    """Where another estimate contradicts what was found, let the error bars reach it and the end of its own bars.
     Returns where it does, (m,)."""
     apart = np.abs(found.values - other.values)
     contradicts = apart > found.bars + other.bars  # not where either is unknown
