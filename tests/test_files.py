@@ -193,6 +193,7 @@ OTHERS = {
     "training/metrics.py",  # a line at the end of the file
     "benchmarks/gpu/runner.py",  # the output of a process, while it runs
     "benchmarks/contestants/__main__.py",  # a file of /proc
+    "benchmarks/faults/inputs.py", "benchmarks/faults/data_inputs.py", "benchmarks/faults/server.py",  # damage
 }  # fmt: skip
 LOGS = {"common/log.py", "vit_environment.py", "common/streams.py"}  # what is printed
 
