@@ -89,7 +89,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="RUN or section.key=value",
         help=f"folder of a run (default: the newest in runs/); options that may change: {', '.join(OVERRIDABLE)}",
     )
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where no epoch has ended yet")
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
     parser.add_argument(
         "--weights",
         choices=tuple(WEIGHTS),

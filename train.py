@@ -209,7 +209,8 @@ def check_memory(config: Config, device: jax.Device, dataset: Dataset | None = N
         images = max(microbatch, min(train.eval_batch_size, len(dataset.val.labels)))
         if not stays_on_device(config.data.placement, dataset.train, device):
             epoch = steps_per_epoch(train, dataset)
-            steps = min(train.steps_per_dispatch or default_steps(device.platform, epoch), epoch)
+            usual = default_steps(device.platform, epoch, train.checkpoint_every)
+            steps = min(train.steps_per_dispatch or usual, epoch)
             check_dispatch(steps, train.batch_size, dataset.train.images[0].nbytes, memory)
     check_size(dataclasses.asdict(config.model), copies, images, memory)
 

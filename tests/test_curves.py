@@ -63,7 +63,7 @@ def test_what_cannot_be_drawn(call: Call, finished: Path, sweep: Sweep, tmp_path
     for arguments, message in (
         (["nowhere"], "^error: /.*/nowhere: there is no such folder"),
         ([tmp_path], "not the folder of a run"),
-        ([waiting.path], "nothing to draw, as no epoch has ended yet"),
+        ([waiting.path], "nothing to draw, as the run has not been evaluated yet"),
         ([finished] * 29, "^error: 29 runs: at most 28 can be told apart"),
         ([finished, "--out", "curves.gif"], r"--out curves\.gif: .* choose from \.png, \.svg, \.pdf"),
         ([finished, "--out", "nowhere/a.png"], r"--out nowhere/a\.png: there is no folder nowhere; make it first"),

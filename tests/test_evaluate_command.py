@@ -192,7 +192,7 @@ def test_before_the_first_epoch_there_is_no_best(call: Call, copy: Path) -> None
     progress = meta["progress"] | {"loss_count": meta["progress"]["step"], "epoch_seconds": 1.0}
     checkpoint.save(copy / "last.npz", arrays, meta | {"progress": progress})
     ended = call(evaluate.main, copy, "--checkpoint", "best")
-    assert_refused(ended, r"best\.npz: no epoch of this run has ended yet, .*use --checkpoint last")
+    assert_refused(ended, r"best\.npz: this run has not been evaluated yet, .*use --checkpoint last")
     for options in ((), ("--checkpoint", "last")):
         ended = call(evaluate.main, copy, *options, "--device", "cpu")
         assert (ended.code, ended.err) == (0, "")

@@ -58,7 +58,9 @@ def test_auto_keeps_the_images_where_there_is_room(
 
 
 def test_a_cpu_has_nothing_to_wait_for() -> None:
-    assert default_steps("cpu", 390) == 1
-    assert default_steps("gpu", 390) == 30  # the largest divisor up to 32
-    assert default_steps("gpu", 781) == 11
-    assert default_steps("gpu", 787) == 32  # a prime
+    assert default_steps("cpu", 390, None) == 1
+    assert default_steps("gpu", 390, None) == 30  # the largest divisor up to 32
+    assert default_steps("gpu", 195, 390) == 15
+    assert default_steps("gpu", 781, None) == 11
+    assert default_steps("gpu", 787, None) == 32  # a prime
+    assert default_steps("gpu", 781, 250) == 32  # nothing divides both

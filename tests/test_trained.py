@@ -31,7 +31,7 @@ def params(value: float, dtype: Any = np.float32) -> Any:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run of which no epoch has ended, with a moving average."""
+    """A run that has not been evaluated, with a moving average."""
     run = RunFolder.create("baseline", tmp_path / "run")
     run.write_config(CONFIG)
     run.write_classes(CLASSES)
@@ -55,7 +55,7 @@ def assert_loaded(trained: Any, name: str, part: str) -> None:
 
 
 def test_the_default_is_the_average_in_the_best_checkpoint_or_in_the_last(run: RunFolder) -> None:
-    assert_loaded(load_trained(run), "last", "average")  # no epoch has ended
+    assert_loaded(load_trained(run), "last", "average")  # not evaluated
     save(run, "last", average=False)
     assert_loaded(load_trained(run), "last", "params")
     save(run, "best")
@@ -72,7 +72,7 @@ def test_what_is_asked_for_is_loaded(run: RunFolder, name: str, weights: Any, pa
 
 
 def test_what_is_not_there_is_refused(run: RunFolder) -> None:
-    with pytest.raises(UserError, match=r"best\.npz: no epoch of this run has ended yet, .*use --checkpoint last"):
+    with pytest.raises(UserError, match=r"best\.npz: this run has not been evaluated yet, .*use --checkpoint last"):
         load_trained(run, checkpoint_name="best")
     save(run, "last", average=False)
     with pytest.raises(UserError, match=r"last\.npz: no moving average in it, .*use --weights raw"):

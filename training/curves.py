@@ -93,7 +93,7 @@ def runs_in(path: Path) -> list[RunFolder]:
     runs = Sweep.open(path).runs() if is_sweep(path) else [RunFolder.open(path)]
     evaluated = [run for run in runs if run.read_metrics()]
     if not evaluated:
-        raise UserError(f"{path}: there is nothing to draw, as no epoch has ended yet")
+        raise UserError(f"{path}: there is nothing to draw, as the run has not been evaluated yet")
     return evaluated
 
 

@@ -4,6 +4,7 @@ Either way, a dispatch (one call of a compiled program) can make several steps, 
 Python. The result is the same: the same images in the same order.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,13 +84,14 @@ def stays_on_device(placement: Placement, split: Split, device: jax.Device) -> b
     return split.images.nbytes <= MEMORY_SHARE * limit
 
 
-def default_steps(platform: str, steps_per_epoch: int) -> int:
+def default_steps(platform: str, steps_per_epoch: int, checkpoint_every: int | None) -> int:
     """Steps per dispatch: one on a CPU, where a dispatch costs next to nothing. On other devices the largest number up
-    to MOST_STEPS that divides an epoch, so that no second program is compiled for what is left over; MOST_STEPS if all
-    such numbers are below FEW_STEPS."""
+    to MOST_STEPS that divides an epoch and the steps between two checkpoints, so that no second program is compiled for
+    what is left over; MOST_STEPS if all such numbers are below FEW_STEPS."""
     if platform == "cpu":
         return 1
-    largest = max(steps for steps in range(1, MOST_STEPS + 1) if steps_per_epoch % steps == 0)
+    unbroken = math.gcd(steps_per_epoch, checkpoint_every or steps_per_epoch)
+    largest = max(steps for steps in range(1, MOST_STEPS + 1) if unbroken % steps == 0)
     return largest if largest >= FEW_STEPS else MOST_STEPS
 
 

@@ -93,7 +93,7 @@ class Progress:
 
 
 def describe_epoch(row: MetricsRow, plan: Plan, num_classes: int) -> str:
-    """What is printed when an epoch ends: two lines of at most 80 columns."""
+    """What is printed after an evaluation: two lines of at most 80 columns."""
     steps_left = plan.total_steps - row.step
     head = f"epoch {row.epoch}/{plan.epochs}"
     found = [f"train loss {row.train_loss:.3f}", f"val loss {row.val_loss:.3f}", f"top-1 {row.val_top1:.2%}"]

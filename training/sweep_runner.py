@@ -118,7 +118,7 @@ def _same(began: Config, today: Config) -> bool:
 
 
 def _has_all_steps(run: RunFolder) -> bool:
-    """Whether the metrics have a row of the last step. There is one at the end of each epoch and of the run."""
+    """Whether the metrics have a row of the last step: the end of a run is always evaluated."""
     rows = run.read_metrics()
     if not rows:
         return False

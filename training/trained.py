@@ -1,6 +1,6 @@
 """A trained model: everything that a command needs of a finished run, loaded at once.
 
-All commands choose alike: the best checkpoint, or the last one where no epoch has ended yet, and in it the moving
+All commands choose alike: the best checkpoint, or the last one where there is no best yet, and in it the moving
 average of the parameters where one was kept. `Trained.description` says what was chosen.
 """
 
@@ -137,7 +137,7 @@ def _checkpoint_file(run: RunFolder, name: str | None) -> Path:
         return run.last
     if _was_evaluated(run):
         raise UserError(f"{run.best}: missing; use --checkpoint last")
-    raise UserError(f"{run.best}: no epoch of this run has ended yet, so there is no best one; use --checkpoint last")
+    raise UserError(f"{run.best}: this run has not been evaluated yet, so there is no best one; use --checkpoint last")
 
 
 def _choose_weights(path: Path, weights: Weights | None) -> Weights:

@@ -1,4 +1,4 @@
-"""The training loop: batches through the compiled step, an evaluation per epoch, checkpoints to resume from.
+"""The training loop: batches through the compiled step, evaluations, checkpoints to resume from.
 
 A run is a function of its configuration and its data. Every number that the loop carries from step to step is in the
 checkpoint. The order of the images is a function of (seed, epoch), and the random numbers of a step are a function of
@@ -56,12 +56,13 @@ class Trainer:
         self.run, self.config, self.dataset, self.device = run, config, dataset, device
         self.batch_size = config.train.batch_size
         epoch = steps_per_epoch(config.train, dataset)
+        steps = default_steps(device.platform, epoch, config.train.checkpoint_every)
         self.plan = Plan(
             total_steps=config.train.total_steps(epoch),
             steps_per_epoch=epoch,
             checkpoint_every=config.train.checkpoint_every,
             # More would never be made at once, and the program for them would still be compiled.
-            steps_per_dispatch=min(config.train.steps_per_dispatch or default_steps(device.platform, epoch), epoch),
+            steps_per_dispatch=min(config.train.steps_per_dispatch or steps, epoch),
             evaluate_every=config.train.evaluate_every,
         )
         self.step = build_step(config, dataset, self.plan.total_steps, device.platform)

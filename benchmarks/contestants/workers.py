@@ -118,7 +118,8 @@ def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int,
 
 
 def _prepare_all(workers: Sequence[WorkerHandle], problem: Problem, params: Path, warmup: int) -> None:
-    """One after another. On a GPU, where the cores of the host compile, the frameworks do so beside each other."""
+    """One after another. On a GPU, where the host compiles for a minute, JAX and PyTorch do so beside each
+    other. Kernels that they choose by timing are then chosen under load; the steps are timed when all are built."""
 
     def prepare(framework: str) -> None:
         for worker in workers:
@@ -174,8 +175,6 @@ def _started(names: Sequence[str], device: str) -> Iterator[list[WorkerHandle]]:
     environment = {**os.environ, **ENVIRONMENT}
     if device == "cpu":
         environment["JAX_PLATFORMS"] = "cpu"
-    elif "JAX_COMPILATION_CACHE_DIR" in os.environ:  # compiling takes minutes there: what is asked for is kept
-        del environment["JAX_ENABLE_COMPILATION_CACHE"]
     with ExitStack() as stack:
         workers = []
         for name in names:

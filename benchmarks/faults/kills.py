@@ -77,15 +77,15 @@ class Kills:
 
     def kill(self, process: subprocess.Popen[str], rng: random.Random) -> bool:
         """Kill it at a random moment; whether it was still running."""
-        number = rng.choice(SIGNALS)
+        number, running = rng.choice(SIGNALS), False
         try:
             process.wait(timeout=rng.uniform(0.05, 1.0) * self.seconds)
         except subprocess.TimeoutExpired:
+            running = True
             process.send_signal(number)
             self.count += 1
-        ended = process.poll() is not None
         self.end(process, 0, 128 + number, -number)
-        return not ended
+        return running
 
     def run(self, rng: random.Random) -> None:
         """A run that is killed up to MOST_KILLS times, and then ends."""

@@ -7,7 +7,7 @@ Each part is a process of its own with its own time limit. After each part
 DIR/results.json and DIR/results.md are written anew, so that a part that fails,
 or a machine that goes away, leaves the results of the others. DIR/<part>/ has
 the output of each. --rehearse runs the same parts at tiny sizes on the CPU.
-docs/gpu.md says what is expected.
+docs/gpu.md says what was measured, and what was expected.
 """
 
 import argparse
