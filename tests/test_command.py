@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import evaluate
+import gradcheck
+import train
+from benchmarks import step
+from benchmarks.faults import __main__ as faults
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import complex_step
 from common.command import run_command
 from common.errors import CheckpointError, ConfigError, DataError, UserError
 from common.text import counted
@@ -132,3 +139,19 @@ def test_a_reader_who_has_gone_is_no_error(lines: int, unbuffered: str) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    "main",
+    [train.main, evaluate.main, gradcheck.main, faults.main, gpu.main, complex_step.main, step.main],
+    ids=lambda main: main.__module__,
+)
+def test_help_fits_80_columns(
+    main: Callable[[Sequence[str]], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 5
+    assert max(map(len, lines)) <= 80, max(lines, key=len)

@@ -1,4 +1,4 @@
-"""A campaign of faults: damaged inputs, a server that misbehaves, runs that are killed.
+"""A campaign of faults: damaged inputs, a bad server, runs that are killed.
 
     python -m benchmarks.faults [--minutes N] [--seed S] [--kind KIND ...]
                                 [--out DIR]
@@ -34,11 +34,16 @@ REFUSED, ACCEPTED, FAULTS = "refused", "accepted", "faults"
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.faults",
+        description=__doc__,
+        epilog="\n".join(["kinds:", *(f"  {kind}" for kind in (*INPUTS, *PROCESSES))]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--minutes", metavar="N", type=float, default=5.0, help="(default: %(default)s)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of the first round (default: %(default)s)")
-    parser.add_argument("--kind", choices=(*INPUTS, *PROCESSES), action="append", help="only these")
+    parser.add_argument(
+        "--kind", metavar="KIND", choices=(*INPUTS, *PROCESSES), action="append", help="only these; may be repeated"
+    )
     parser.add_argument("--out", metavar="DIR", type=named_path, help="for the files (default: a temporary folder)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
