@@ -48,10 +48,9 @@ def main(argv: Sequence[str]) -> int:
     device = choose_device(args.device)
     keep_compiled_programs()
     trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
-    check_holdout(trained)
     config, classes = trained.config, trained.classes
-
-    dataset = load_dataset(config.data, draw=False)  # shapes that are drawn now would be other images
+    dataset = load_dataset(config, draw=False)  # shapes that are drawn now would be other images
+    check_holdout(trained, dataset.held_out)
     if dataset.class_ids != classes.class_ids:
         raise UserError(
             f"{config.data.folder}: its classes are not those of {run.path}; name the data it was trained on with "
@@ -60,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     check_fit(config.model, dataset, run.path)
     if dataset.fingerprint != classes.fingerprint:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
-    images = describe_validation(config.data, dataset)
+    images = describe_validation(dataset)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
     evaluation_step = EvaluationStep(trained.model, classes.mean, classes.std)
     evaluator = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)
@@ -72,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         "checkpoint": trained.checkpoint.name,
         "weights": trained.weights,
         "step": trained.step,
-        "holdout": config.data.holdout,
+        "holdout": dataset.held_out,
     }
     if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -107,9 +106,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def check_holdout(trained: Trained) -> None:
+def check_holdout(trained: Trained, chosen: float) -> None:
     """Raises UserError if the run was trained on images of the chosen slice."""
-    chosen, own = trained.config.data.holdout, trained.run.read_config().data.holdout
+    own = trained.run.read_config().data.holdout or 0.0
     if chosen not in (0, own):
         raise UserError(
             f"data.holdout={chosen:g}: {trained.run.path} was trained with data.holdout={own:g}, so it knows "

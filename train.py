@@ -23,11 +23,12 @@ import vit_environment  # noqa: F401  # first of all: it looks for the packages 
 import jax
 
 from common.command import run_command
-from common.errors import UserError
+from common.errors import ConfigError, UserError
 from common.interrupt import StopRequest, stop_at_end_of_input
 from common.paths import named_path
 from common.text import counted
 from data.dataset import Dataset
+from data.registry import SOURCES
 from model.layers.patch_embedding import height_width
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
@@ -38,7 +39,7 @@ from training.huge_pages import restart_with_huge_pages
 from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
 from training.resuming import require_same_data
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, check_padding, load_dataset, steps_per_epoch
+from training.setup import check_fit, check_padding, fit_to_data, load_dataset, steps_per_epoch
 from training.size import check_dispatch, check_size
 from training.step import default_accumulate
 from training.stops import DivergedError, Stopped
@@ -86,17 +87,20 @@ def begin_anew(args: argparse.Namespace) -> int:
 def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder | None, command: str) -> int:
     """Train with this configuration: `resumed`, which is locked, or a new run."""
     if args.summary:
+        require_known(config)
         print(format_summary(summarize(config.model)))
         return 0
     device = choose_device(args.device)
     keep_compiled_programs()
     check_memory(config, device)
-    check_padding(config.augment, *height_width(config.model.image_size))  # which is that of the data: see check_data
+    if "image_size" not in config.from_data:
+        check_padding(config.augment, *height_width(config.model.image_size))
     if resumed:
         resumed.require_checkpoint()
     else:
         RunFolder.require_new(args.run)
-    dataset = load_dataset(config.data, draw=resumed is None)
+    dataset = load_dataset(config, draw=resumed is None)
+    config = fit_to_data(config, dataset)
     check_data(config, dataset, resumed)
     check_memory(config, device, dataset)
     run = resumed or RunFolder.create(config.preset, args.run, files={CONFIG: config.to_yaml()})
@@ -222,9 +226,20 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
     elif resumed and resumed.read_classes() != describe_classes(dataset):
         raise UserError(f"{config.data.folder}: not the data of {resumed.path}; say where they are with data.root=DIR")
     check_fit(config.model, dataset)
+    check_padding(config.augment, *height_width(config.model.image_size))
     epoch = steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
     if config.train.minutes is None:
         config.train.total_steps(epoch)  # refuses more than can be counted
+
+
+def require_known(config: Config) -> None:
+    """Raises ConfigError where options of the model are those of data of which nothing is known without them."""
+    if config.from_data and SOURCES[config.data.name].known is None:
+        first = f"model.{config.from_data[-1]}"
+        raise ConfigError(
+            f"{first} is that of the data, which --summary does not open: say {first}=N, as in `python train.py "
+            f"{config.preset} {first}=10 --summary`"
+        )
 
 
 def describe_classes(dataset: Dataset) -> Classes:

@@ -53,9 +53,9 @@ def trained_point(folder: str, overrides: Sequence[str], seed: int, batch: int) 
     run = RunFolder.open(path)
     trained = load_trained(run, overrides, places, checkpoint_name=chosen_name, any_precision=True, other=other)
     config, classes = trained.config, trained.classes
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config)
     check_fit(config.model, dataset, trained.run.path)
-    described = describe_validation(config.data, dataset)
+    described = describe_validation(dataset)
     if batch > len(dataset.val.labels):
         raise UserError(f"--batch {batch}: there are {described}")
     chosen = np.sort(np.random.default_rng(seed).choice(len(dataset.val.labels), size=batch, replace=False))

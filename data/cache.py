@@ -7,16 +7,11 @@ flushed to the disk and renamed, so a folder with the final name is complete.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
-import math
-import os
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,50 +20,22 @@ from common.cores import available_cores
 from common.documents import read_json
 from common.errors import DamagedError, DataError
 from common.filesystems import UNSUPPORTED, warn_once
-from common.progress import progress_bar
-from data import workers
+from data.about import SPLITS, UNSEALED, About
 from data.arrays import map_npy, read_npy
+from data.build import Files, fill, refusal
 from data.dataset import Dataset, Listing, Split
-from data.decode import cannot_write_cache, image_size
+from data.decode import cannot_write_cache
+from data.form import Form
 
 FORMAT = 2  # increase when the meaning of a build's files changes
-CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
-SPLITS = ("train", "val")
-UNSEALED = "none"
-Colour = tuple[float, float, float]  # a number for each channel
-
-
-@dataclass(frozen=True)
-class About:
-    """What about.json holds."""
-
-    stamp: str
-    source: str  # the folder of the data set
-    fingerprint: str
-    wnids: tuple[str, ...]
-    names: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    seal: str = UNSEALED  # of the fields above and of the labels; builds of earlier versions have none
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for what no data set can have."""
-        if not 0 < len(set(self.wnids)) == len(self.wnids) == len(self.names):
-            raise ValueError("its classes have no names, or the same identifiers")
-        if not all(0 <= mean <= 1 for mean in self.mean) or not all(0 < std <= 1 for std in self.std):
-            raise ValueError("its mean or standard deviation is not that of pixels from 0 to 1")
-
-    def sealed(self, labels: Mapping[str, np.ndarray]) -> About:
-        """The same with a seal: a hash of everything but the pixels, which are too many to be read at each start."""
-        content = [dataclasses.asdict(dataclasses.replace(self, seal="")), *(labels[s].tolist() for s in SPLITS)]
-        return dataclasses.replace(self, seal=hashlib.sha256(json.dumps(content).encode()).hexdigest())
 
 
 class Build(NamedTuple):
     """A build opened for reading."""
 
-    images: dict[str, np.ndarray]  # split -> uint8 (n, H, W, 3), memory-mapped
+    images: dict[str, np.ndarray]  # split -> uint8 (n, H, W, C), memory-mapped
     labels: dict[str, np.ndarray]  # split -> int32 (n,)
+    hashes: dict[str, np.ndarray]  # split -> uint64 (n,), of the files; builds of earlier versions have none
     about: About
 
 
@@ -79,29 +46,49 @@ def cached_dataset(
     list_files: Callable[[], Listing],
     jobs: int | None = None,
     quiet: bool = False,
+    form: Form = Form(),  # noqa: B008 - it is frozen
+    jpeg: bool = False,
 ) -> Dataset:
     """The data set in the folder `root`, from the cache if it holds a build with this stamp, else decoded into it.
 
     cache: the cache folder; None: <root>/cache.  stamp: changes whenever a file of the data set changes.
-    list_files: called only when the images have to be decoded. All must be JPEG files of the same size.
+    list_files: called only when the images have to be decoded.
     jobs: number of decoding processes; None: one per core.  quiet: no progress bar.
+    form: what the images are brought to; builds of several forms lie beside each other.
+    jpeg: all must be JPEG files. Else they may have any format that Pillow reads.
 
     Raises DataError, from `list_files` too.
     """
     cache = root / "cache" if cache is None else cache
+    source = str(root.resolve())
+    if form.size is not None or form.channels is not None:
+        own = f"{form.size} {form.channels} {form.resize}"
+        stamp, source = hashlib.sha256(f"{stamp} {own}".encode()).hexdigest(), f"{source} {own}"
     build = open_build(build_folder(cache, stamp), stamp)
     if build is None:
-        build = write_build(root, cache, stamp, list_files(), jobs or available_cores(), quiet)
+        data = Files(root, list_files(), form, jpeg)
+        build = write_build(cache, stamp, source, data, jobs or available_cores(), quiet)
     about = build.about
+    if about.skipped and form.broken == "refuse":
+        raise refusal(root, list(about.skipped))
+    splits = {split: Split(build.images[split], build.labels[split], build.hashes.get(split)) for split in SPLITS}
     return Dataset(
-        train=Split(build.images["train"], build.labels["train"]),
-        val=Split(build.images["val"], build.labels["val"]),
+        train=splits["train"],
+        val=splits["val"],
         class_ids=about.wnids,
         class_names=about.names,
         mean=about.mean,
         std=about.std,
         fingerprint=about.fingerprint,
+        notes=(*about.notes, *_skipped(about)),
     )
+
+
+def _skipped(about: About) -> tuple[str, ...]:
+    if not about.skipped:
+        return ()
+    more = f", and {len(about.skipped) - 1:,} more" if len(about.skipped) > 1 else ""
+    return (f"broken, and left out (data.broken=skip): {about.skipped[0]}{more}",)
 
 
 def build_folder(cache: Path, stamp: str) -> Path:
@@ -119,6 +106,7 @@ def open_build(folder: Path, stamp: str) -> Build | None:
             return None
         images = {split: _mapped(folder / f"{split}_images.npy") for split in SPLITS}
         labels = {split: read_npy(folder / f"{split}_labels.npy") for split in SPLITS}
+        hashes = {s: read_npy(folder / f"{s}_hashes.npy") for s in SPLITS if (folder / f"{s}_hashes.npy").exists()}
     except PermissionError as error:
         raise DataError(
             f"{error.filename or folder}: the cache cannot be read: {files.reason(error)}. "
@@ -126,20 +114,24 @@ def open_build(folder: Path, stamp: str) -> Build | None:
         ) from error
     except (OSError, DamagedError):
         return None
-    build = Build(images, labels, about)
+    build = Build(images, labels, hashes, about)
     return build if _is_sound(build) else None
 
 
 def _is_sound(build: Build) -> bool:
     """Whether the arrays are images and their labels, and the seal is theirs."""
     about, classes = build.about, len(build.about.wnids)
+    shape = (*build.images["train"].shape[1:3], len(about.mean))
     for split in SPLITS:
         images, labels = build.images[split], build.labels[split]
-        are_images = images.dtype == np.uint8 and images.shape[1:] == (*build.images["train"].shape[1:3], 3)
+        are_images = images.dtype == np.uint8 and images.shape[1:] == shape
         are_labels = labels.dtype == np.int32 and labels.shape == images.shape[:1]
         if not are_images or not are_labels or not ((labels >= 0) & (labels < classes)).all():
             return False
-    return about.seal in (UNSEALED, about.sealed(build.labels).seal)
+    for split, hashes in build.hashes.items():
+        if hashes.dtype != np.uint64 or hashes.shape != build.labels[split].shape:
+            return False
+    return about.seal in (UNSEALED, about.sealed(build.labels, build.hashes).seal)
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -158,10 +150,11 @@ def _mapped(path: Path) -> np.ndarray:
     return mapped
 
 
-def write_build(root: Path, cache: Path, stamp: str, listing: Listing, jobs: int, quiet: bool) -> Build:
-    """Decode every image of `listing` into a new build. On failure the cache stays as it was.
+def write_build(cache: Path, stamp: str, source: str, data: Files, jobs: int, quiet: bool) -> Build:
+    """Decode every image into a new build. On failure the cache stays as it was. `source` says what it is made of: an
+    older build with the same one is removed.
 
-    Raises DataError where an image is damaged or the cache cannot be written.
+    Raises DataError where an image is broken or the cache cannot be written.
     """
     folder = build_folder(cache, stamp)
     try:
@@ -173,9 +166,9 @@ def write_build(root: Path, cache: Path, stamp: str, listing: Listing, jobs: int
             if held:
                 _remove_stale(cache)
             with files.partial_folder(folder) as partial:
-                _fill(partial, root, stamp, listing, jobs, quiet)
+                fill(partial, stamp, source, data, jobs, quiet)
                 _move_into_place(partial, folder)
-            _remove_older(cache, root, keep=folder)
+            _remove_older(cache, source, keep=folder)
     except OSError as error:
         raise cannot_write_cache(cache, error) from error
     ready = open_build(folder, stamp)
@@ -202,96 +195,13 @@ def _move_into_place(partial: Path, folder: Path) -> None:
     files.fsync_path(folder.parent)
 
 
-def _remove_older(cache: Path, root: Path, keep: Path) -> None:
-    """Remove earlier builds of the same data set; other data sets may share the cache folder."""
+def _remove_older(cache: Path, source: str, keep: Path) -> None:
+    """Remove earlier builds of the same data set in the same form; other data sets may share the cache folder."""
     for about in cache.glob("v*/about.json"):
         if about.parent != keep and files.PARTIAL not in about.parent.name:
             try:
                 found = read_json(about, Any)  # of any format
             except (OSError, DamagedError):
                 continue
-            if isinstance(found, dict) and found.get("source") == str(root.resolve()):
+            if isinstance(found, dict) and found.get("source") == source:
                 shutil.rmtree(about.parent, ignore_errors=True)
-
-
-def _fill(folder: Path, root: Path, stamp: str, listing: Listing, jobs: int, quiet: bool) -> None:
-    size = image_size(root / listing.train[0])
-    tasks = _allocate_split(folder, "train", listing.train, listing.train_labels, root, size, listing.train[0])
-    train_tasks = len(tasks)
-    tasks += _allocate_split(folder, "val", listing.val, listing.val_labels, root, size, listing.train[0])
-    with progress_bar(len(listing.train) + len(listing.val), "Decoding", " images", quiet) as bar:
-        results = workers.run(
-            "data.decode:decode_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
-        )
-    mean, std = _statistics(results[:train_tasks])
-    about = About(
-        stamp=stamp,
-        source=str(root.resolve()),
-        fingerprint=_fingerprint(listing, results),
-        wnids=tuple(listing.class_ids),
-        names=tuple(listing.class_names),
-        mean=mean,
-        std=std,
-    ).sealed({"train": np.asarray(listing.train_labels), "val": np.asarray(listing.val_labels)})
-    (folder / "about.json").write_text(json.dumps(dataclasses.asdict(about), indent=1), encoding="utf-8")
-    for path in (*folder.iterdir(), folder):
-        files.fsync_path(path)
-
-
-def _allocate_split(
-    folder: Path, split: str, paths: list[str], labels: list[int], root: Path, size: tuple[int, int], first_file: str
-) -> list[dict[str, Any]]:
-    """Write the labels, allocate the file for the pixels, and return the tasks of the workers that fill it."""
-    np.save(folder / f"{split}_labels.npy", np.asarray(labels, np.int32))
-    output = folder / f"{split}_images.npy"
-    start = _allocate(output, (len(paths), *size, 3))
-    common = {"root": str(root), "cache": str(folder.parent), "output": str(output)}
-    return [
-        {
-            **common,
-            "size": size,
-            "first_file": first_file,
-            "paths": paths[first : first + CHUNK],
-            "offset": start + first * math.prod(size) * 3,
-        }
-        for first in range(0, len(paths), CHUNK)
-    ]
-
-
-def _allocate(path: Path, shape: tuple[int, ...]) -> int:
-    """Write the .npy header and allocate the disk space; returns the offset of the first pixel.
-
-    A full disk is then noticed before the work, not in the middle of it.
-    """
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        file.flush()
-        start = file.tell()
-        file.truncate(start + math.prod(shape))
-        if hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(file.fileno(), 0, start + math.prod(shape))
-            except OSError as error:
-                if error.errno not in UNSUPPORTED:
-                    raise
-    return start
-
-
-def _statistics(results: list[dict[str, Any]]) -> tuple[Colour, Colour]:
-    """Mean and standard deviation per channel of pixels in 0..1, from exact integer sums."""
-    n = sum(result["pixels"] for result in results)
-    mean, std = [], []
-    for channel in range(3):
-        s = sum(result["sums"][channel] for result in results)
-        q = sum(result["squares"][channel] for result in results)
-        mean.append(s / (255 * n))
-        std.append(math.sqrt(n * q - s * s) / (255 * n) or 1.0)  # 1 for a constant channel: it is divided by
-    return cast(Colour, tuple(mean)), cast(Colour, tuple(std))
-
-
-def _fingerprint(listing: Listing, results: list[dict[str, Any]]) -> str:
-    """See Dataset.fingerprint: a hash of the listing without the class names, and of every file."""
-    digest = hashlib.sha256(json.dumps(listing._replace(class_names=())).encode())
-    for result in results:
-        digest.update(result["sha256"].encode())
-    return digest.hexdigest()

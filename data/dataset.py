@@ -1,6 +1,7 @@
 """The types that every data set shares: the files it consists of, and the arrays that training reads.
 
-Shapes: n images of H x W pixels with three channels; C classes. A label is the position of its class in `class_ids`.
+Shapes: n images of H x W pixels with 1 channel (grey) or 3 (RGB); C classes. A label is the position of its class in
+`class_ids`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
+from data.rows import Rows
 
 
 class Listing(NamedTuple):
@@ -24,8 +27,16 @@ class Listing(NamedTuple):
 class Split(NamedTuple):
     """The images of one split and their labels."""
 
-    images: np.ndarray  # uint8 (n, H, W, 3): RGB. A read-only memory map, or an array in memory for a selection
+    images: np.ndarray | Rows  # uint8 (n, H, W, 1 or 3): in memory, a read-only memory map, or some rows of one
     labels: np.ndarray  # int32 (n,), each in 0..C-1
+    hashes: np.ndarray | None = None  # uint64 (n,), of the files that the images are from, where that is known
+
+    def select(self, chosen: np.ndarray) -> Split:
+        """Some of the images, in the same order: `chosen` is bool (n,). Those of a memory map stay on the disk."""
+        rows = np.flatnonzero(chosen)
+        on_disk = isinstance(self.images, (np.memmap, Rows))
+        images = Rows(self.images, rows) if on_disk else self.images[rows]
+        return Split(images, self.labels[rows], None if self.hashes is None else self.hashes[rows])
 
 
 class Dataset(NamedTuple):
@@ -39,12 +50,16 @@ class Dataset(NamedTuple):
         fingerprint: SHA-256, in hexadecimal, of the class ids, the file names, their labels and the bytes of every
             image file; the same on every machine, whatever the modification times. Selecting classes or holding out
             training images leaves `mean`, `std` and `fingerprint` unchanged.
+        notes: what is odd about the data, each in a line.
+        held_out: the share of the training images that `val` consists of; 0: it has images of its own.
     """
 
     train: Split
     val: Split
     class_ids: tuple[str, ...]
     class_names: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    held_out: float = 0.0

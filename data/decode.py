@@ -1,41 +1,47 @@
-"""Decoding JPEG files into the arrays of the cache. Runs in worker processes (data/workers.py)."""
+"""Decoding image files into the arrays of the cache. Runs in worker processes (data/workers.py)."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common import files
 from common.errors import DataError
-from data.jpeg import damage
+from data.form import Target
+from data.pictures import FORMATS, JPEG, REDUCED, decoded, is_grey, opened, plain, reason, upright_size
+from data.resize import fit
 
 
 def decode_chunk(task: dict[str, Any]) -> dict[str, Any]:
     """Decode some images into their place in the .npy file of their split.
 
-    Task: `root`, the folder of the data set; `paths` of the images, relative to it; `size`, the height and width that
-    they must have, and `first_file`, the image that set it; `output`, the .npy file, and `offset`, the byte at which
-    the first image starts; `cache`, the cache folder, for messages.
+    Task: `root`, the folder of the data set; `paths` of the images, relative to it; `target`, the fields of a `Target`;
+    `output`, the .npy file, and `offset`, the byte at which the first image starts; `cache`, the cache folder, for
+    messages.
 
-    Returns the number of `pixels`, their `sums` and the sums of their `squares` per channel (exact integers), and the
-    `sha256` of the files.
+    Returns the number of `pixels`, their `sums` and the sums of their `squares` per channel (exact integers), the
+    `sha256` of all files and the `hashes` of each, and what is `broken`: the position of an image in `paths`, and why.
+    A broken image is black, and counts in no sum.
 
-    Raises DataError for a file that is not an intact JPEG of that size, and where the output cannot be written.
+    Raises DataError for a file that cannot be read or has another size, and where the output cannot be written.
     """
-    root, size = Path(task["root"]), tuple(task["size"])
-    pixels = np.empty((len(task["paths"]), *size, 3), np.uint8)
-    digest = hashlib.sha256()
-    for row, path in zip(pixels, task["paths"], strict=True):
-        content = _read(root / path)
+    root, target = Path(task["root"]), Target(**task["target"])
+    pixels = np.zeros((len(task["paths"]), *target.size, target.channels), np.uint8)
+    digest, hashes, broken, intact = hashlib.sha256(), [], [], np.ones(len(pixels), bool)
+    for number, path in enumerate(task["paths"]):
+        content = read(root / path)
         digest.update(len(content).to_bytes(8, "little") + content)
-        row[...] = decode(content, root / path, size, task["first_file"])
+        hashes.append(hashlib.sha256(content).hexdigest())
+        try:
+            pixels[number] = decode(content, root / path, target)
+        except BrokenImageError as error:
+            intact[number] = False
+            broken.append((number, error.reason))
     try:
         with open(task["output"], "r+b") as file:
             file.seek(task["offset"])
@@ -46,73 +52,83 @@ def decode_chunk(task: dict[str, Any]) -> dict[str, Any]:
     sums = pixels.sum(axis=0, dtype=np.uint32)
     squares = np.square(pixels, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
     return {
-        "pixels": pixels.size // 3,
-        "sums": sums.reshape(-1, 3).sum(axis=0, dtype=np.uint64).tolist(),
-        "squares": squares.reshape(-1, 3).sum(axis=0, dtype=np.uint64).tolist(),
+        "pixels": int(intact.sum()) * math.prod(target.size),
+        "sums": sums.reshape(-1, target.channels).sum(axis=0, dtype=np.uint64).tolist(),
+        "squares": squares.reshape(-1, target.channels).sum(axis=0, dtype=np.uint64).tolist(),
         "sha256": digest.hexdigest(),
+        "hashes": hashes,
+        "broken": broken,
     }
 
 
-def decode(content: bytes, path: Path, size: tuple[int, ...], first_file: str) -> np.ndarray:
-    """One image: the bytes of a file -> uint8 (H, W, 3), turned upright if EXIF says that the camera was not.
+class BrokenImageError(DataError):
+    """A file that is no intact image."""
 
-    Greyscale becomes three equal channels. Raises DataError for anything but an intact JPEG of `size` = (H, W).
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}. Replace it, or remove it from the data set.")
+        self.reason = why
+
+
+def decode(content: bytes, path: Path, target: Target) -> np.ndarray:
+    """One image: the bytes of a file -> uint8 (H, W, channels), upright if EXIF says that the camera was not.
+
+    Raises BrokenImageError for anything but an intact image, and DataError for one of another size than `same_as`.
     """
+    H, W = target.size
     try:
-        with warnings.catch_warnings(action="ignore"), _open(content) as image:
-            upright = _upright(image)
-            if (upright.height, upright.width) == size:
-                problem = damage(content)
-                if problem:
-                    raise ValueError(problem)
-                return _pixels(upright)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
+        with opened(content, JPEG if target.jpeg else FORMATS) as image:
+            if not target.same_as:
+                upright = decoded(image, content, _least(upright_size(image), target))
+                return _array(fit(plain(upright, target.channels), (H, W), target.resize))
+            upright = decoded(image, content)
+            if (upright.height, upright.width) == (H, W):
+                return _array(plain(upright, target.channels))
     except Exception as error:  # Pillow raises many types for damaged files, SyntaxError among them
-        raise DataError(
-            f"{path}: not an intact JPEG image ({_describe(error)}). Replace it, or remove it from the data set."
-        ) from error
+        raise BrokenImageError(path, reason(error, "JPEG image" if target.jpeg else "image")) from error
     raise DataError(
-        f"{path}: {upright.width}x{upright.height} pixels, while {first_file} has {size[1]}x{size[0]}; "
-        "all images must have the same size. Resize it, or remove it from the data set."
+        f"{path}: {upright.width}x{upright.height} pixels, while {target.same_as} has {W}x{H}; all images must have "
+        "the same size. Resize it, or remove it from the data set."
     )
+
+
+def _array(image: Any) -> np.ndarray:
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _least(size: tuple[int, int], target: Target) -> tuple[int, int]:
+    """The least height and width that a JPEG of `size` is decoded to before it is brought to the target."""
+    down, across = target.size[0] / size[0], target.size[1] / size[1]
+    if target.resize != "squash":
+        down = across = max(down, across) if target.resize == "crop" else min(down, across)
+    return math.ceil(REDUCED * down * size[0]), math.ceil(REDUCED * across * size[1])
+
+
+def look_chunk(task: dict[str, Any]) -> list[tuple[int, int, bool] | None]:
+    """Height, width and whether it is grey, of each image of a task (`root`, `paths`); None if it is no image.
+
+    Only the beginnings of the files are read. Raises DataError for a file that cannot be read.
+    """
+    found: list[tuple[int, int, bool] | None] = []
+    for path in task["paths"]:
+        content = read(Path(task["root"]) / path)
+        try:
+            with opened(content) as image:
+                found.append((*upright_size(image), is_grey(image)))
+        except Exception:  # as in `decode`, which says why
+            found.append(None)
+    return found
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Height and width of a JPEG file, upright. Raises DataError if it is none."""
-    content = _read(path)
+    content = read(path)
     try:
-        with warnings.catch_warnings(action="ignore"), _open(content) as image:
-            upright = _upright(image)
+        with opened(content, JPEG) as image:
+            upright = decoded(image, content)
             return upright.height, upright.width
-    except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
     except Exception as error:
-        raise DataError(f"{path}: not a JPEG image ({_describe(error)}). Replace it.") from error
-
-
-def _open(content: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(content), formats=("JPEG",))
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image as EXIF says that it is to be seen. Raises what Pillow raises if its pixels cannot be decoded."""
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block raises many types, and says nothing about the pixels
-        return image
-
-
-def _too_large(path: Path) -> DataError:
-    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-    return DataError(
-        f"{path}: more than {limit:,} pixels, which is too many. Resize the images, or remove it from the data set."
-    )
+        raise BrokenImageError(path, reason(error, "JPEG image")) from error
 
 
 def cannot_write_cache(cache: Path, error: OSError) -> DataError:
@@ -126,14 +142,9 @@ def cannot_write_cache(cache: Path, error: OSError) -> DataError:
     )
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Raises DataError if the file cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {files.reason(error)}. Fix the file or its permissions.") from error
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its text shows the address of a BytesIO
-        return "its content is not that of a JPEG"
-    return str(error)

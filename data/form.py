@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Resize = Literal["crop", "squash", "pad"]
+Broken = Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,22 @@ class Form:
     size: tuple[int, int] | None = None
     channels: Literal[1, 3] | None = None
     resize: Resize = "crop"
-    broken: Literal["refuse", "skip"] = "refuse"
+    broken: Broken = "refuse"
+
+
+class Target(NamedTuple):
+    """What each image is brought to, when no question is left.
+
+    Attributes:
+        size: height and width, in pixels.
+        channels: 1 or 3.
+        resize: see `Form`.
+        same_as: the image whose size all must have; "" where they are brought to it.
+        jpeg: all must be JPEG files, else they may have any format.
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    resize: Resize = "crop"
+    same_as: str = ""
+    jpeg: bool = False

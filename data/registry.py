@@ -1,13 +1,13 @@
 """The data sets that `data.name` can select. To add one, write a file and add a line to SOURCES.
 
-The file defines a `SOURCE` (see data/source.py): the default folder and a function `load`. A data set of JPEG files,
-all of one size, needs no decoding of its own. `load` lists the files and passes the list to the cache, which decodes
-them and computes the statistics and the fingerprint:
+The file defines a `SOURCE` (see data/source.py): the default folder and a function `load`. A data set of image files
+needs no decoding of its own. `load` lists the files and passes the list to the cache, which decodes them, brings them to
+the size of the model, and computes the statistics and the fingerprint:
 
-    def load(root, cache=None, workers=None, quiet=False):
+    def load(root, cache=None, workers=None, quiet=False, form=Form()):
         def list_files() -> Listing:
             return Listing(class_ids, class_names, train, train_labels, val, val_labels)
-        return cached_dataset(root, cache, stamp, list_files, workers, quiet)  # of data/cache.py
+        return cached_dataset(root, cache, stamp, list_files, workers, quiet, form)  # of data/cache.py
 
     SOURCE = Source(folder="datasets/flowers", load=load)
 
@@ -20,10 +20,11 @@ Everything after loading (class selection, holdout, loader, augmentation) works 
 
 from __future__ import annotations
 
-from data import shapes, tiny_imagenet
+from data import image_folder, shapes, tiny_imagenet
 from data.source import Source
 
 SOURCES: dict[str, Source] = {
     "tiny_imagenet": tiny_imagenet.SOURCE,
+    "image_folder": image_folder.SOURCE,
     "shapes": shapes.SOURCE,
 }

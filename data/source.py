@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from data.dataset import Dataset
+from data.form import Form
 
 
 class Load(Protocol):
     """Opens the data set in a folder.
 
     `cache` is the folder for decoded images (None: `<root>/cache`), `workers` the number of processes that decode
-    (None: one per core); `quiet` turns progress bars off. Raises DataError where the data set is missing, incomplete or
-    damaged; the message says how to get it.
+    (None: one per core); `quiet` turns progress bars off; `form` is what the images are brought to. Raises DataError
+    where the data set is missing, incomplete or damaged; the message says how to get it.
     """
 
-    def __call__(self, root: Path, cache: Path | None, workers: int | None, quiet: bool) -> Dataset: ...
+    def __call__(
+        self, root: Path, cache: Path | None, workers: int | None, quiet: bool, form: Form = ...
+    ) -> Dataset: ...
 
 
 class Generate(Protocol):
@@ -36,6 +39,14 @@ class Archive(NamedTuple):
     check: Callable[[Path], object]  # raises DataError if the unpacked folder is not a complete data set
 
 
+class Known(NamedTuple):
+    """What a complete data set has, for use before it is there."""
+
+    size: tuple[int, int]  # pixels, height and width
+    channels: int
+    classes: int
+
+
 class Source(NamedTuple):
     """A data set that `data.name` can select.
 
@@ -44,9 +55,14 @@ class Source(NamedTuple):
         load: opens it.
         generate: creates it, for a data set that needs no download. `python -m data.<name> --to DIR` does the same.
         archive: what `python -m data.download <name>` fetches, if anything.
+        split_by_content: images are held out by the content of their files, and where there are none for validation,
+            a tenth of them is (data/holdout.py).
+        known: what is known of the data before they are there.
     """
 
     folder: str
     load: Load
     generate: Generate | None = None
     archive: Archive | None = None
+    split_by_content: bool = False
+    known: Known | None = None

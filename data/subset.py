@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from common.errors import DataError
 from common.text import counted
-from data.dataset import Dataset, Split
+from data.dataset import Dataset
 
 
 def first_classes(dataset: Dataset, count: int | None) -> Dataset:
     """The data set reduced to its first `count` classes, in the order of `class_ids`; None: unchanged.
 
     Mean, standard deviation and fingerprint stay those of the full data set, so all of its images are decoded once,
-    even for a few classes. The selected images are copied to memory.
+    even for a few classes.
 
     Raises DataError where the data set has fewer classes.
     """
@@ -22,13 +22,8 @@ def first_classes(dataset: Dataset, count: int | None) -> Dataset:
         there = counted(classes, "class", "classes")
         raise DataError(f"data.classes={count}: there are only {there}; choose fewer, or null for all")
     return dataset._replace(
-        train=_with_labels_below(dataset.train, count),
-        val=_with_labels_below(dataset.val, count),
+        train=dataset.train.select(dataset.train.labels < count),
+        val=dataset.val.select(dataset.val.labels < count),
         class_ids=dataset.class_ids[:count],
         class_names=dataset.class_names[:count],
     )
-
-
-def _with_labels_below(split: Split, count: int) -> Split:
-    chosen = split.labels < count
-    return Split(split.images[chosen], split.labels[chosen])

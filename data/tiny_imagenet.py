@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from common.errors import DataError
 from data import layout
 from data.cache import cached_dataset
 from data.dataset import Dataset
-from data.scan import scan, stamp
-from data.source import Archive, Source
+from data.decode import image_size
+from data.form import Form
+from data.scan import Scan, scan, stamp
+from data.source import Archive, Known, Source
 
 
 def load(
-    root: str | PathLike[str], cache: str | PathLike[str] | None = None, workers: int | None = None, quiet: bool = False
+    root: str | PathLike[str],
+    cache: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    form: Form = Form(),  # noqa: B008 - it is frozen
 ) -> Dataset:
     """Open the data set in the folder `root`.
 
     The images are decoded into the folder `cache` (default: <root>/cache) at the first call, and again after an image
     or text file of the data set has changed. `workers` is the number of decoding processes (default: one per core);
-    `quiet` turns the progress bar off.
+    `quiet` turns the progress bar off. Images of another size than `form.size` are resized; without it, all must have
+    the same size.
 
     Raises DataError where the data set is missing, incomplete or damaged, or the cache cannot be written. The message
     says what to do.
@@ -33,7 +43,22 @@ def load(
         lambda: layout.listing(scanned),
         workers,
         quiet,
+        _own_form(scanned, form),
+        jpeg=True,
     )
+
+
+def _own_form(scanned: Scan, form: Form) -> Form:
+    """`form` without what the images have anyway, so that one build of the cache serves it with and without words."""
+    if form.channels == 3:
+        form = replace(form, channels=None)
+    wnid = next((wnid for wnid, files in scanned.train.items() if files), None)
+    if form.size and wnid:
+        first = scanned.root / scanned.train_folder(wnid) / scanned.train[wnid][0].name
+        with contextlib.suppress(DataError):  # a broken one is told of when all are decoded
+            if image_size(first) == form.size:
+                form = replace(form, size=None)
+    return form
 
 
 def check(root: Path) -> None:
@@ -51,4 +76,5 @@ SOURCE = Source(
         folder="tiny-imagenet-200",
         check=check,
     ),
+    known=Known((64, 64), 3, 200),
 )

@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import ConfigError
 from data.augment import Augmentation
+from data.registry import SOURCES
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training.aliases import ELSEWHERE, TARGETS, option_in
@@ -182,7 +183,7 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("data.root=", "some text or null"),
         ("model.norm=middle", "one of pre, post"),
         ("optim.name=adam", "one of adamw, muon; did you mean adamw?"),
-        ("data.name=tiny_imagnet", "one of tiny_imagenet, shapes; did you mean tiny_imagenet?"),
+        ("data.name=tiny_imagnet", f"one of {', '.join(SOURCES)}; did you mean tiny_imagenet?"),
     ],
 )
 def test_values_that_cannot_be_used(override: str, told: str) -> None:
@@ -329,7 +330,7 @@ def test_extends_applies_the_oldest_first(tmp_path: Path) -> None:
         ("a:\n  train: {epochs: 1:30}", "preset a: train.epochs=1:30: expected a whole number of at least 1"),
         ("a:\n  train: {epochs: !!int 0x10}", "preset a: train.epochs=0x10: expected a whole number of at least 1"),
         ("a:\n  model: {image_size: [0x40, 64]}", "preset a: model.image_size=[0x40, 64]: expected a whole number or"),
-        ("a:\n  model: {image_size: &x [*x, 64]}", "configs.yml, line 81: an alias makes it contain itself"),
+        ("a:\n  model: {image_size: &x [*x, 64]}", "configs.yml, line 83: an alias makes it contain itself"),
         ("a: " + 3000 * "[" + 3000 * "]", "configs.yml: nested too deeply"),
         ("a/b:", "a/b cannot name a preset"),
         ("3:", "3 cannot name a preset"),

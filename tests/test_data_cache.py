@@ -16,9 +16,11 @@ import pytest
 
 from common import files
 from common.errors import DataError
+from data import build as building
 from data import cache as caching
 from data.dataset import Dataset, Listing
 from data.decode import decode_chunk
+from data.form import Target
 from data.scan import File, Scan, stamp
 from data.tiny_imagenet import load
 from tests.tiny_data import jpeg, write_data_set
@@ -202,8 +204,7 @@ def test_a_disk_that_fills_up_while_decoding(root: Path) -> None:
         "root": str(root),
         "cache": str(root / "cache"),
         "output": "/dev/full",
-        "size": [8, 8],
-        "first_file": "train/n03/images/n03_0.JPEG",
+        "target": Target((8, 8))._asdict(),
         "paths": ["train/n03/images/n03_0.JPEG"],
         "offset": 0,
     }
@@ -237,7 +238,7 @@ class HeldBuild:
         # Tasks of two images, so that with two workers one of them has already written pixels.
         code = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
-            "from data import cache; from data.tiny_imagenet import load; cache.CHUNK = 2\n"
+            "from data import build; from data.tiny_imagenet import load; build.CHUNK = 2\n"
             f"load({str(root)!r}, workers={workers}, quiet=True); print('built')"
         )
         self.process = subprocess.Popen(
@@ -332,15 +333,15 @@ def test_a_second_build_waits_for_the_first_and_takes_its_result(root: Path, hel
 
 def test_without_locks_the_slower_of_two_builds_gives_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "fcntl", None)
-    fill = caching._fill
+    fill = caching.fill
 
     def overtaken(folder: Path, *rest: object) -> None:
         fill(folder, *rest)  # type: ignore[arg-type]
-        monkeypatch.setattr(caching, "_fill", fill)
+        monkeypatch.setattr(caching, "fill", fill)
         read(root)  # another process finishes first
         monkeypatch.setattr(shutil, "rmtree", lambda path, **_: None)  # and just after this one looked
 
-    monkeypatch.setattr(caching, "_fill", overtaken)
+    monkeypatch.setattr(caching, "fill", overtaken)
     data = read(root)
     monkeypatch.undo()
     np.testing.assert_array_equal(data.train.images, read(root, root / "elsewhere").train.images)
@@ -352,5 +353,5 @@ def test_caches_and_runs_of_before_are_recognised() -> None:
     scanned = Scan(Path("anywhere"), {"wnids.txt": b"n01\n"}, {"n01": files_of_class}, files_of_class[:1])
     assert stamp(scanned) == "4821e254c6374c62ef12f54cf20b3315ef94bbfa860c57b5cc94dd0a50c60de7"
     listing = Listing(("n01",), ("ant",), ["train/a.JPEG", "train/b.JPEG"], [0, 0], ["val/a.JPEG"], [0])
-    fingerprint = caching._fingerprint(listing, [{"sha256": "ab" * 32}, {"sha256": "cd" * 32}])
+    fingerprint = building._fingerprint(listing, [{"sha256": "ab" * 32}, {"sha256": "cd" * 32}])
     assert fingerprint == "22a04f2d951d7120f514cfb27130efc6028548e542a39a421cf6334972581468"

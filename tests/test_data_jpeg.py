@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from common.errors import DataError
 from data import jpeg
 from data.decode import decode, image_size
+from data.form import Target
 from data.tiny_imagenet import load
 from tests.tiny_data import write_data_set
 
@@ -53,7 +54,7 @@ def codes(content: bytes) -> tuple[int, int]:
 
 
 def decoded(content: bytes, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
-    return decode(content, Path("x.JPEG"), size, "first.JPEG")
+    return decode(content, Path("x.JPEG"), Target(size, same_as="first.JPEG", jpeg=True))
 
 
 def is_refused(content: bytes, size: tuple[int, int] = (HEIGHT, WIDTH)) -> bool:
@@ -240,7 +241,7 @@ def test_an_image_that_pillow_finds_too_large_is_named(
     path = root / "train/n03/images" / ("n03_0.JPEG" if place == "first" else "n03_2.JPEG")
     path.write_bytes(encoded(picture(0)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(DataError, match=rf"{path.name}: more than 2,000 pixels, which is too many.*Resize"):
+    with pytest.raises(DataError, match=rf"{path.name}: more than 2,000 pixels, which is too many .resize it"):
         load(root, workers=1, quiet=True)
 
 

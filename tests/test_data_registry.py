@@ -10,6 +10,7 @@ from common.errors import ConfigError, DataError
 from data import registry
 from data.cache import cached_dataset
 from data.dataset import Dataset, Listing
+from data.form import Form
 from data.registry import SOURCES
 from data.source import Source
 from tests.tiny_data import NAMES, WNIDS, write_data_set
@@ -36,7 +37,7 @@ def test_the_configuration_accepts_each_name(name: str) -> None:
 def test_missing_data_say_how_to_get_them(name: str, tmp_path: Path) -> None:
     config = load_config("baseline", options(name, tmp_path / "nowhere"))
     with pytest.raises(DataError, match=rf"nowhere: .*python -m data\.(download {name}|{name}) --to "):
-        load_dataset(config.data, draw=False, quiet=True)
+        load_dataset(config, draw=False, quiet=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -51,7 +52,7 @@ def test_generated_data_are_generated_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(registry.SOURCES, "shapes", source)
     config = load_config("baseline", options("shapes", tmp_path / "drawn"))
     for _ in range(2):
-        dataset = load_dataset(config.data, quiet=True)
+        dataset = load_dataset(config, quiet=True)
         assert (dataset.class_ids, dataset.class_names) == (WNIDS, NAMES)
     assert calls == [(tmp_path / "drawn", 1, True)]
 
@@ -70,25 +71,25 @@ def test_a_data_set_takes_one_file_and_one_line(tmp_path: Path, monkeypatch: pyt
     """The example of data/registry.py, in another layout: everything after the list of files is shared."""
     root = write_data_set(tmp_path / "flowers")
 
-    def load(root: Path, cache: Path | None = None, workers: int | None = None, quiet: bool = False) -> Dataset:
+    def load(root: Path, cache: Path | None, workers: int | None, quiet: bool, form: Form) -> Dataset:
         def list_files() -> Listing:
             paths = sorted(str(path.relative_to(root)) for path in root.glob("train/*/images/*.JPEG"))
             labels = [int(path.split("/")[1] == "n03") for path in paths]
             return Listing(("other", "n03"), ("others", "kites"), paths[1:], labels[1:], paths[:1], labels[:1])
 
-        return cached_dataset(root, cache, "the stamp", list_files, workers, quiet)
+        return cached_dataset(root, cache, "the stamp", list_files, workers, quiet, form)
 
     monkeypatch.setitem(registry.SOURCES, "flowers", Source(folder="datasets/flowers", load=load))
     assert load_config("baseline", ["data.name=flowers"]).data.folder == Path("datasets/flowers")
     config = load_config("baseline", options("flowers", root))
-    dataset = load_dataset(config.data, quiet=True)
+    dataset = load_dataset(config, quiet=True)
     assert dataset.train.images.shape == (11, 8, 8, 3)
     assert np.bincount(dataset.train.labels).tolist() == [7, 4]
     assert (dataset.class_ids, dataset.class_names) == (("other", "n03"), ("others", "kites"))
     assert re.fullmatch("[0-9a-f]{64}", dataset.fingerprint)
-    held = load_dataset(load_config("baseline", [*options("flowers", root), "data.holdout=0.25"]).data, quiet=True)
+    held = load_dataset(load_config("baseline", [*options("flowers", root), "data.holdout=0.25"]), quiet=True)
     assert np.bincount(held.val.labels).tolist() == [2, 1]
     assert held.fingerprint == dataset.fingerprint
     (root / "train" / "n01" / "images" / "n01_1.JPEG").unlink()
-    assert load_dataset(config.data, quiet=True).fingerprint == dataset.fingerprint  # same stamp: from the cache
+    assert load_dataset(config, quiet=True).fingerprint == dataset.fingerprint  # same stamp: from the cache
     assert configured_options.SOURCES is registry.SOURCES

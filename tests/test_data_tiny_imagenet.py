@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from common.errors import DataError
-from data import cache as caching
+from data import build as building
 from data.dataset import Dataset
 from data.decode import decode
+from data.form import Target
 from data.tiny_imagenet import load
 from tests.tiny_data import NAMES, WNIDS, jpeg, write_boxes, write_data_set
 
@@ -100,7 +101,7 @@ def test_hidden_files_are_no_images(root: Path) -> None:
 
 
 def test_the_number_of_workers_changes_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caching, "CHUNK", 3)  # several tasks, the last one of another size
+    monkeypatch.setattr(building, "CHUNK", 3)  # several tasks, the last one of another size
     one, two = (load(root, cache=tmp_path / f"cache{n}", workers=n, quiet=True) for n in (1, 2))
     np.testing.assert_array_equal(one.train.images, two.train.images)
     np.testing.assert_array_equal(one.val.images, two.val.images)
@@ -267,19 +268,19 @@ def test_damage_is_named(root: Path, case: str) -> None:
 
 
 def test_a_truncated_image_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
-    whole = jpeg(3, (16, 16))
+    whole, target = jpeg(3, (16, 16)), Target((16, 16), same_as="first.JPEG", jpeg=True)
     start = whole.rfind(b"\xff\xda")  # the compressed pixels follow; a cut before is covered by the corrupt images
     assert whole.endswith(b"\xff\xd9")
     for cut in range(start, len(whole) - 1):
         for damaged in (whole[:cut], whole[:cut] + bytes(len(whole) - cut)):  # a broken copy can end in zeros
             with pytest.raises(DataError, match=r"x\.JPEG: not an intact JPEG"):
-                decode(damaged, tmp_path / "x.JPEG", (16, 16), "first.JPEG")
+                decode(damaged, tmp_path / "x.JPEG", target)
     for accepted in (whole, whole + b"appended by a camera"):
-        assert decode(accepted, tmp_path / "x.JPEG", (16, 16), "first.JPEG").shape == (16, 16, 3)
+        assert decode(accepted, tmp_path / "x.JPEG", target).shape == (16, 16, 3)
 
 
 def test_damage_is_named_from_a_worker_process_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caching, "CHUNK", 3)
+    monkeypatch.setattr(building, "CHUNK", 3)
     (root / "val" / "images" / "val_2.JPEG").write_bytes(jpeg(1)[:-40])
     with pytest.raises(DataError, match=r"val_2\.JPEG: not an intact JPEG"):
         load(root, workers=2, quiet=True)

@@ -41,7 +41,8 @@ def test_each_image_is_on_one_side_with_its_label_and_each_class_has_its_share()
         assert [number % 3 for number in numbers(split)] == split.labels.tolist()
         assert np.bincount(split.labels).tolist() == [each] * 3
         assert numbers(split) == sorted(numbers(split))
-    assert parts._replace(train=whole.train, val=whole.val) == whole
+    assert parts._replace(train=whole.train, val=whole.val, held_out=0.0) == whole
+    assert parts.held_out == 0.25
 
 
 def test_without_a_share_nothing_is_touched() -> None:

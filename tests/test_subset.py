@@ -1,6 +1,5 @@
 """The first so many classes: their images, all of them, and no other."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,9 @@ def test_classes_without_validation_images(tmp_path: Path) -> None:
     for path in (root / "val/images").iterdir():
         if not any(path.name in line for line in lines if "n02" in line):
             path.unlink()
-    config = replace(load_config("tiny_imagenet").data, root=str(root), workers=1)
-    assert len(load_dataset(config, quiet=True).val.labels) == 1
+    options = [f"data.root={root}", "data.workers=1"]
+    assert len(load_dataset(load_config("tiny_imagenet", options), quiet=True).val.labels) == 1
     with pytest.raises(DataError, match=r"no validation images of the first 2 classes.*data\.holdout=0\.1$"):
-        load_dataset(replace(config, classes=2), quiet=True)
-    assert len(load_dataset(replace(config, classes=2, holdout=0.25), quiet=True).val.labels) == 2
+        load_dataset(load_config("tiny_imagenet", [*options, "data.classes=2"]), quiet=True)
+    held = load_config("tiny_imagenet", [*options, "data.classes=2", "data.holdout=0.25"])
+    assert len(load_dataset(held, quiet=True).val.labels) == 2

@@ -12,6 +12,8 @@ from typing import Any, get_type_hints
 
 from common.errors import ConfigError
 from data.augment import Augmentation
+from data.registry import SOURCES
+from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training import fields
@@ -38,10 +40,12 @@ class Config:
     data: DataConfig
     augment: Augmentation
     train: TrainConfig
+    from_data: tuple[str, ...] = ()  # the options of the model that are null: `model` has what is expected of the data
 
     def to_yaml(self) -> str:
         """Every option with its value; `from_yaml` reads it back to an equal configuration."""
         sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
+        sections["model"] |= dict.fromkeys(self.from_data)
         plain = {
             name: {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
             for name, section in sections.items()
@@ -49,7 +53,12 @@ class Config:
         return dump_yaml({"preset": self.preset, **plain})
 
 
-SECTIONS: dict[str, type] = {name: kind for name, kind in get_type_hints(Config).items() if name != "preset"}
+FROM_DATA = ("image_size", "channels", "num_classes")
+"""The options of the model that may be null: they are then taken from the data."""
+
+SECTIONS: dict[str, type] = {
+    name: kind for name, kind in get_type_hints(Config).items() if name not in ("preset", "from_data")
+}
 KINDS: dict[str, dict[str, Any]] = {
     section: {
         field.name: get_type_hints(cls, include_extras=True)[field.name]
@@ -58,6 +67,7 @@ KINDS: dict[str, dict[str, Any]] = {
     }
     for section, cls in SECTIONS.items()
 }
+KINDS["model"] |= {name: KINDS["model"][name] | None for name in FROM_DATA}
 OPTIONS = {f"{section}.{key}": kind for section, kinds in KINDS.items() for key, kind in kinds.items()}
 """Every option, `section.key`, and its type."""
 
@@ -192,6 +202,8 @@ def _merge(base: Values, over: Values) -> Values:
 
 
 def _build(preset: str, values: Values, source: str) -> Config:
+    from_data = tuple(name for name in FROM_DATA if values["model"][name] is None)
+    values["model"] |= {name: value for name, value in _expected(values).items() if name in from_data}
     check_size(values["model"])  # the layers of a model might be too many to be made
     sections = {}
     for name, cls in SECTIONS.items():
@@ -199,4 +211,16 @@ def _build(preset: str, values: Values, source: str) -> Config:
             sections[name] = cls(**values[name])
         except ValueError as error:
             raise ConfigError(f"{source}: {name}: {error}") from None
-    return Config(preset=preset, **sections)
+    return Config(preset=preset, **sections, from_data=from_data)
+
+
+def _expected(values: Values) -> dict[str, Any]:
+    """What the data will have as far as that is known without them, and else something that fits the model."""
+    data, known = values["data"], SOURCES[values["data"]["name"]].known
+    sides = known.size if known else tuple(8 * side for side in height_width(values["model"]["patch_size"]))
+    classes = known.classes if known else 2
+    return {
+        "image_size": sides[0] if sides[0] == sides[1] else sides,
+        "channels": known.channels if known else 3,
+        "num_classes": min(data["classes"] or classes, classes) if known else data["classes"] or classes,
+    }

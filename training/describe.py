@@ -3,6 +3,7 @@
 import jax
 
 from common.text import counted
+from data.dataset import Dataset
 from model.vit import ViT
 from training.device import describe_device
 from training.setup import describe_validation
@@ -17,8 +18,11 @@ def describe(trainer: Trainer, brief: bool) -> None:
     images, classes = counted(len(dataset.train.labels), "training image"), len(dataset.class_ids)
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
     print(f"data    {config.data.folder}")
+    height, width, channels = dataset.train.images.shape[1:]
     print(f"        {images} of {counted(classes, 'class', 'classes')}; chance: {1 / classes:.2%} top-1")
-    print(f"        evaluated on {describe_validation(config.data, dataset)}")
+    print(f"        {width}x{height} pixels with {counted(channels, 'channel')}")
+    print(f"        evaluated on {describe_validation(dataset)}")
+    print_notes(dataset)
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs")
     for line in advice(config.model):
         print(f"        {line}")
@@ -27,6 +31,12 @@ def describe(trainer: Trainer, brief: bool) -> None:
     print(f"run     {trainer.run.path}")
     steps = f"{counted(plan.total_steps, 'step')} of {counted(trainer.batch_size, 'image')}"
     print(f"        {steps}, {plan.steps_per_epoch:,} an epoch", flush=True)
+
+
+def print_notes(dataset: Dataset) -> None:
+    """Print what is odd about the data, each in a line."""
+    for note in dataset.notes:
+        print(f"note    {note}")
 
 
 def advice(model: ViT) -> list[str]:

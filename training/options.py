@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from common.errors import ConfigError
 from common.paths import named_path
+from data.form import Broken, Resize
 from data.registry import SOURCES
 from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Share, Workers, show
 
@@ -52,7 +53,9 @@ class DataConfig:
     cache: Name | None
     workers: Workers | None
     placement: Placement
-    holdout: Share
+    resize: Resize
+    broken: Broken
+    holdout: Share | None
     classes: Count | None
 
     @property

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     require_writable("--out", args.out)  # before the work, not after it
     config = load_config(args.preset, args.overrides, args.config)
     choose_device(args.device)
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config)
     check_padding(config.augment, *dataset.train.images.shape[1:3])
     count = args.rows * args.columns
     if count > len(dataset.train.labels):

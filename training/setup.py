@@ -1,12 +1,15 @@
 """From a configuration to what it configures: data set, optimizer, training step."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, cast
 
 from common.errors import ConfigError, DataError
 from common.text import counted
 from data.augment import Augmentation
 from data.dataset import Dataset
+from data.form import Form
 from data.holdout import hold_out
 from data.registry import SOURCES
 from data.subset import first_classes
@@ -19,12 +22,15 @@ from optim.muon import Muon
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config
 from training.objective import Classification
-from training.options import DataConfig, OptimConfig, TrainConfig
+from training.options import OptimConfig, TrainConfig
 from training.step import TrainingStep, default_accumulate, default_concurrency
 
+HELD_OUT = 0.1
+"""The share of the images that is validated on where a data set has none for that, and data.holdout is null."""
 
-def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> Dataset:
-    """The data set that the configuration selects.
+
+def load_dataset(config: Config, draw: bool = True, quiet: bool = False) -> Dataset:
+    """The data set that the configuration selects, its images brought to the size and channels of the model.
 
     With `draw`, a generated data set is generated first where its folder is missing or empty. `data.classes` keeps only
     the first classes. With `data.holdout`, `val` consists of training images, which `train` then lacks.
@@ -32,7 +38,8 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
     Raises:
         DataError: the data set is missing or damaged (the message says how to get it), or too small for these options.
     """
-    source, folder = SOURCES[config.name], config.folder
+    data, form = config.data, image_form(config)
+    source, folder = SOURCES[data.name], data.folder
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: a file, where the folder of a data set is expected; name that with data.root=DIR")
     if not folder.exists():
@@ -41,13 +48,16 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
         if not draw:
             raise DataError(
                 f"{folder}: there is no such folder; name it with data.root=DIR, or generate the data again with "
-                f"`python -m data.{config.name} --to {shlex.quote(str(folder))}`"
+                f"`python -m data.{data.name} --to {shlex.quote(str(folder))}`"
             )
-        source.generate(folder, workers=config.workers, quiet=quiet)
-    dataset = source.load(folder, config.cache_folder, config.workers, quiet)
-    chosen = hold_out(first_classes(dataset, config.classes), config.holdout)
+        source.generate(folder, workers=data.workers, quiet=quiet)
+    dataset = source.load(folder, data.cache_folder, data.workers, quiet, form)
+    share = data.holdout
+    if share is None:
+        share = HELD_OUT if source.split_by_content and not len(dataset.val.labels) else 0.0
+    chosen = hold_out(first_classes(dataset, data.classes), share, source.split_by_content)
     if not len(chosen.val.labels):
-        which = "" if config.classes is None else f" of the first {config.classes} classes (data.classes)"
+        which = "" if data.classes is None else f" of the first {data.classes} classes (data.classes)"
         raise DataError(
             f"{folder}: there are no validation images{which}; choose more classes, or validate on training images "
             "with data.holdout=0.1"
@@ -55,11 +65,48 @@ def load_dataset(config: DataConfig, draw: bool = True, quiet: bool = False) -> 
     return chosen
 
 
-def describe_validation(config: DataConfig, dataset: Dataset) -> str:
+def image_form(config: Config) -> Form:
+    """What the images are brought to: the size and channels of the model, as far as they are not taken from the data.
+
+    Raises:
+        ConfigError: the model wants channels that no image has.
+    """
+    model = config.model
+    if model.channels not in (1, 3):
+        raise ConfigError(f"model.channels={model.channels}: images have 1 (grey) or 3 (RGB)")
+    size = None if "image_size" in config.from_data else height_width(model.image_size)
+    channels = None if "channels" in config.from_data else cast(Literal[1, 3], model.channels)
+    return Form(size, channels, config.data.resize, config.data.broken)
+
+
+def fit_to_data(config: Config, dataset: Dataset) -> Config:
+    """The configuration with what was left to the data: of the model the options that are null, and data.holdout.
+
+    Raises:
+        ConfigError: the model cannot have the size of the images.
+    """
+    height, width, channels = dataset.train.images.shape[1:]
+    found: dict[str, Any] = {
+        "image_size": height if height == width else (height, width),
+        "channels": channels,
+        "num_classes": len(dataset.class_ids),
+    }
+    data = replace(config.data, holdout=dataset.held_out)
+    try:
+        model = replace(config.model, **{name: found[name] for name in config.from_data})
+    except ValueError as error:
+        raise ConfigError(
+            f"model: {error}. The images have {width}x{height} pixels; model.image_size=64, for example, has them "
+            "resized"
+        ) from None
+    return replace(config, model=model, data=data, from_data=())
+
+
+def describe_validation(dataset: Dataset) -> str:
     """The images of `dataset.val` in words, as in `10,000 validation images`."""
     count = len(dataset.val.labels)
-    held_out = f"{counted(count, 'training image')} held out (data.holdout={config.holdout:g})"
-    return held_out if config.holdout else counted(count, "validation image")
+    held_out = f"{counted(count, 'training image')} held out (data.holdout={dataset.held_out:g})"
+    return held_out if dataset.held_out else counted(count, "validation image")
 
 
 def check_fit(model: ViT, dataset: Dataset, run: Path | None = None) -> None:

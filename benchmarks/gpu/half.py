@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
 
     again = load_trained(to, any_precision=True)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), again.params)
-    dataset = load_dataset(again.config.data, draw=False, quiet=True)
+    dataset = load_dataset(again.config, draw=False, quiet=True)
     step = EvaluationStep(again.model, again.classes.mean, again.classes.std)
     result = Evaluator(step, dataset.val, again.config.train.eval_batch_size)(params, quiet=True)
     report = {

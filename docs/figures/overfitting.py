@@ -98,7 +98,7 @@ def write_logits(folder: Path) -> None:
             config = run.read_config()
             template = jax.eval_shape(config.model.init, jax.random.key(0))
             params, _ = checkpoint.restore(run.last, template, part="params")
-            dataset = load_dataset(config.data)
+            dataset = load_dataset(config)
             pixels = normalize(jnp.asarray(dataset.val.images), dataset.mean, dataset.std, jnp.float32)
             logits, _ = jax.jit(config.model.forward)(params, pixels)
             for label, row in zip(dataset.val.labels, np.asarray(logits), strict=True):

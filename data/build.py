@@ -1,0 +1,232 @@
+"""Filling a build of the cache: every image of a data set, decoded by worker processes into .npy files."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common import files
+from common.errors import DataError
+from common.filesystems import UNSUPPORTED
+from common.progress import progress_bar
+from common.text import counted
+from data import workers
+from data.about import SPLITS, About
+from data.arrays import map_npy
+from data.dataset import Listing
+from data.decode import BrokenImageError, image_size
+from data.form import Form, Target
+
+CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
+SHOWN = 3  # broken images that a message names
+
+
+class Files(NamedTuple):
+    """The image files of a data set, and what becomes of them."""
+
+    root: Path
+    listing: Listing
+    form: Form
+    jpeg: bool  # all must be JPEG files
+
+
+def fill(folder: Path, stamp: str, source: str, data: Files, jobs: int, quiet: bool) -> None:
+    """Decode all images into the .npy files of `folder`, and write its about.json.
+
+    Raises DataError where an image is broken and may not be skipped, and where a file cannot be read or written.
+    """
+    listing, (target, notes) = data.listing, settle(data, jobs, quiet)
+    tasks = {split: list(_tasks(folder, split, data, target)) for split in SPLITS}
+    flat = [task for split in SPLITS for task in tasks[split]]
+    with progress_bar(len(listing.train) + len(listing.val), "Decoding", " images", quiet) as bar:
+        found = workers.run("data.decode:decode_chunk", flat, jobs, lambda index: bar.update(len(flat[index]["paths"])))
+    results = {"train": found[: len(tasks["train"])], "val": found[len(tasks["train"]) :]}
+    broken = {split: list(_broken(tasks[split], results[split])) for split in SPLITS}
+    skipped = [told for split in SPLITS for _, told in broken[split]]
+    if skipped and data.form.broken == "refuse":
+        raise refusal(data.root, skipped)
+    labels, hashes = {}, {}
+    for split, all_labels in (("train", listing.train_labels), ("val", listing.val_labels)):
+        keep = np.ones(len(all_labels), bool)
+        keep[[number for number, _ in broken[split]]] = False
+        if not keep.all():
+            _drop_rows(folder / f"{split}_images.npy", keep)
+        labels[split] = np.asarray(all_labels, np.int32)[keep]
+        first = [int(digest[:16], 16) for result in results[split] for digest in result["hashes"]]
+        hashes[split] = np.asarray(first, np.uint64)[keep]
+        np.save(folder / f"{split}_labels.npy", labels[split])
+        np.save(folder / f"{split}_hashes.npy", hashes[split])
+    _require_images(data, labels["train"], skipped)
+    mean, std = statistics(results["train"])
+    about = About(
+        stamp=stamp,
+        source=source,
+        fingerprint=_fingerprint(listing, found),
+        wnids=tuple(listing.class_ids),
+        names=tuple(listing.class_names),
+        mean=mean,
+        std=std,
+        skipped=tuple(skipped),
+        notes=notes,
+    ).sealed(labels, hashes)
+    (folder / "about.json").write_text(json.dumps(dataclasses.asdict(about), indent=1), encoding="utf-8")
+    for path in (*folder.iterdir(), folder):
+        files.fsync_path(path)
+
+
+def settle(data: Files, jobs: int, quiet: bool) -> tuple[Target, tuple[str, ...]]:
+    """What all images are brought to, from the images where the form does not say; and what a user should know of it.
+
+    Raises DataError where they have several sizes, and nothing says what they are brought to.
+    """
+    form, paths = data.form, [*data.listing.train, *data.listing.val]
+    if data.jpeg:
+        size, same_as = (form.size, "") if form.size else _first_size(data)
+        return Target(size, form.channels or 3, form.resize, same_as, jpeg=True), ()
+    seen = {path: found for path, found in zip(paths, look(data.root, paths, jobs, quiet), strict=True) if found}
+    if not seen:
+        raise DataError(f"{data.root}: none of {counted(len(paths), 'image')} can be opened, such as {paths[0]}.")
+    grey = sum(is_grey for *_, is_grey in seen.values())
+    channels = form.channels or (1 if grey == len(seen) else 3)
+    notes: tuple[str, ...] = ()
+    if channels == 3 and grey:
+        notes = (f"{counted(grey, 'grey image')} of {len(paths):,}, read as three equal channels",)
+    elif channels == 1 and grey < len(seen):
+        notes = (f"{counted(len(seen) - grey, 'image')} in colour of {len(paths):,}, read as grey",)
+    same_as = "" if form.size else next(iter(seen))
+    height, width = form.size or seen[same_as][:2]
+    other = next((path for path, found in seen.items() if same_as and found[:2] != (height, width)), None)
+    if other is not None:
+        sizes, (H, W, _) = {found[:2] for found in seen.values()}, seen[other]
+        raise DataError(
+            f"{data.root}: images of {len(sizes):,} sizes ({same_as} has {width}x{height} pixels, {other} {W}x{H}): "
+            "say what they are brought to, for example with model.image_size=64."
+        )
+    return Target((height, width), channels, form.resize, same_as), notes
+
+
+def look(root: Path, paths: list[str], jobs: int, quiet: bool) -> list[tuple[int, int, bool] | None]:
+    """Height, width and whether it is grey, of each image; None if it is broken. Nothing is decoded."""
+    tasks = [{"root": str(root), "paths": paths[first : first + CHUNK]} for first in range(0, len(paths), CHUNK)]
+    with progress_bar(len(paths), "Looking at", " images", quiet) as bar:
+        found = workers.run("data.decode:look_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"])))
+    return [tuple(one) if one else None for chunk in found for one in chunk]
+
+
+def _first_size(data: Files) -> tuple[tuple[int, int], str]:
+    """The size of the first training image that has one, and its path."""
+    for path in data.listing.train:
+        try:
+            return image_size(data.root / path), path
+        except BrokenImageError:
+            if data.form.broken == "refuse":
+                raise
+    raise DataError(f"{data.root}: none of {counted(len(data.listing.train), 'training image')} is intact.")
+
+
+def _tasks(folder: Path, split: str, data: Files, target: Target) -> Iterator[dict[str, Any]]:
+    """Allocate the file for the pixels of a split, and give the tasks of the workers that fill it."""
+    paths = data.listing.train if split == "train" else data.listing.val
+    output = folder / f"{split}_images.npy"
+    start = _allocate(output, (len(paths), *target.size, target.channels))
+    for first in range(0, len(paths), CHUNK):
+        yield {
+            "root": str(data.root),
+            "cache": str(folder.parent),
+            "output": str(output),
+            "target": target._asdict(),
+            "paths": paths[first : first + CHUNK],
+            "offset": start + first * math.prod(target.size) * target.channels,
+        }
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> int:
+    """Write the .npy header and allocate the disk space; returns the offset of the first pixel.
+
+    A full disk is then noticed before the work, not in the middle of it.
+    """
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        file.flush()
+        start = file.tell()
+        size = math.prod(shape)
+        file.truncate(start + size)
+        if hasattr(os, "posix_fallocate") and size:
+            try:
+                os.posix_fallocate(file.fileno(), 0, start + size)
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
+    return start
+
+
+def _broken(tasks: list[dict[str, Any]], results: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+    """The broken images of a split: the position in it, and the path with the reason."""
+    for chunk, (task, result) in enumerate(zip(tasks, results, strict=True)):
+        for index, why in result["broken"]:
+            yield chunk * CHUNK + index, f"{task['paths'][index]}: {why}"
+
+
+def refusal(root: Path, broken: list[str]) -> DataError:
+    """The error for broken images, each with the reason."""
+    if len(broken) == 1:
+        return DataError(
+            f"{root / broken[0]}. Replace it, or remove it from the data set, or leave it out with data.broken=skip."
+        )
+    more = f", and {len(broken) - SHOWN:,} more" if len(broken) > SHOWN else ""
+    return DataError(
+        f"{root}: {len(broken):,} broken images: {'; '.join(broken[:SHOWN])}{more}. Replace them, or remove them from "
+        "the data set, or leave them out with data.broken=skip."
+    )
+
+
+def _drop_rows(path: Path, keep: np.ndarray) -> None:
+    """Keep only these images of a file of pixels."""
+    images, shorter = map_npy(path), path.with_suffix(".shorter")
+    start = _allocate(shorter, (int(keep.sum()), *images.shape[1:]))
+    with open(shorter, "r+b") as file:
+        file.seek(start)
+        for first in range(0, len(keep), CHUNK):
+            part = slice(first, first + CHUNK)
+            file.write(images[part][keep[part]].tobytes())
+    shorter.replace(path)
+
+
+def _require_images(data: Files, train_labels: np.ndarray, skipped: list[str]) -> None:
+    """Raises DataError if a class has lost all of its training images."""
+    left = Counter(train_labels.tolist())
+    for label, class_id in enumerate(data.listing.class_ids):
+        if not left[label]:
+            raise DataError(
+                f"{data.root}: all training images of class {class_id} are broken, {counted(len(skipped), 'image')} in "
+                "all. Replace them, or move the folder of the class away."
+            )
+
+
+def statistics(results: list[dict[str, Any]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of pixels in 0..1, from exact integer sums."""
+    n = sum(result["pixels"] for result in results)
+    mean, std = [], []
+    for channel in range(len(results[0]["sums"])):
+        s = sum(result["sums"][channel] for result in results)
+        q = sum(result["squares"][channel] for result in results)
+        mean.append(s / (255 * n))
+        std.append(math.sqrt(n * q - s * s) / (255 * n) or 1.0)  # 1 for a constant channel: it is divided by
+    return tuple(mean), tuple(std)
+
+
+def _fingerprint(listing: Listing, results: list[dict[str, Any]]) -> str:
+    """See Dataset.fingerprint: a hash of the listing without the class names, and of every file."""
+    digest = hashlib.sha256(json.dumps(listing._replace(class_names=())).encode())
+    for result in results:
+        digest.update(result["sha256"].encode())
+    return digest.hexdigest()

@@ -1,0 +1,116 @@
+"""Opening the picture in a file: any format, upright, without transparency, grey or RGB, in eight bits a channel."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from common.errors import DataError
+from data.jpeg import damage
+
+JPEG = ("JPEG",)
+# Pillow's other formats are no pictures (of weather, of X-rays), or are drawn by another program (EPS).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "MPO", "JPEG2000", "AVIF", "PPM", "TGA", "ICO", "PCX")
+UNREAD = frozenset({".heic", ".heif", ".cr2", ".nef", ".arw", ".dng", ".svg", ".psd"})  # pictures that are not opened
+GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})  # Pillow's modes of one channel
+DEEP = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})  # those of 16 bits
+SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations in which height and width are exchanged
+ORIENTATION = 0x0112  # its tag in EXIF
+REDUCED = 2  # a large JPEG is decoded to at least this many times the size that it is then scaled to
+
+
+def suffixes() -> frozenset[str]:
+    """The ends of the names of files that are opened, in lower case."""
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+
+@contextmanager
+def opened(content: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+    """The picture in a file of this content. Nothing is decoded yet. Raises what Pillow raises, of many types."""
+    known = formats if formats == JPEG else _available(formats)
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=known) as image:
+        yield image
+
+
+@cache
+def _available(formats: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the formats that this Pillow has."""
+    Image.init()
+    return tuple(name for name in formats if name in Image.OPEN)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of a picture that is not decoded yet, as EXIF says that it is to be seen."""
+    sideways = _orientation(image) in SIDEWAYS
+    return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the pixels to look for it behind them
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a damaged EXIF block raises many types, and says nothing about the pixels
+        return 1
+
+
+def decoded(image: Image.Image, content: bytes, reduce_to: tuple[int, int] | None = None) -> Image.Image:
+    """The opened picture, decoded and upright. A JPEG that is damaged inside raises ValueError, too.
+
+    `reduce_to` is a height and width: a JPEG that is at least twice as large is decoded at a half, a quarter or an
+    eighth of its size, but not below this.
+    """
+    if reduce_to is not None:
+        height, width = reversed(reduce_to) if _orientation(image) in SIDEWAYS else reduce_to
+        image.draft(None, (width, height))  # of no effect on other formats
+    image.load()
+    problem = damage(content) if image.format in ("JPEG", "MPO") else ""
+    if problem:
+        raise ValueError(problem)
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as in _orientation
+        return image
+
+
+def plain(image: Image.Image, channels: int) -> Image.Image:
+    """A decoded picture with 1 channel (mode L) or 3 (mode RGB), what is transparent on white.
+
+    Raises ValueError for pixels that are floating-point numbers, whose range is not known.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, of which it is not known what is white")
+    if image.mode in DEEP:
+        deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))  # 65535 is 255
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether an opened picture has one channel, apart from transparency."""
+    return image.mode in GREY
+
+
+def explained(path: Path, error: Exception, kind: str) -> DataError:
+    """The error for a file that is not an intact image; `kind` is what is expected, such as `JPEG image`."""
+    return DataError(f"{path}: {reason(error, kind)}. Replace it, or remove it from the data set.")
+
+
+def reason(error: Exception, kind: str) -> str:
+    """Why a file is no image, in words, behind its name."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, which is too many (resize it)"
+    told = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # its text shows the address of a BytesIO
+        told = "its content is not that of a JPEG" if kind == "JPEG image" else "its content is not that of an image"
+    return f"not an intact {kind} ({told})"
