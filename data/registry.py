@@ -1,8 +1,8 @@
 """The data sets that `data.name` can select. To add one, write a file and add a line to SOURCES.
 
 The file defines a `SOURCE` (see data/source.py): the default folder and a function `load`. A data set of image files
-needs no decoding of its own. `load` lists the files and passes the list to the cache, which decodes them, brings them to
-the size of the model, and computes the statistics and the fingerprint:
+needs no decoding of its own. `load` lists the files and passes the list to the cache, which decodes them, brings them
+to the size of the model, and computes the statistics and the fingerprint:
 
     def load(root, cache=None, workers=None, quiet=False, form=Form()):
         def list_files() -> Listing:
