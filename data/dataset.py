@@ -45,6 +45,6 @@ class Dataset(NamedTuple):
     val: Split
     class_ids: tuple[str, ...]
     class_names: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     fingerprint: str

@@ -3,6 +3,7 @@
 import jax
 
 from common.text import counted
+from data.augment import Augmentation
 from model.vit import ViT
 from training.device import describe_device
 from training.setup import describe_validation
@@ -22,11 +23,20 @@ def describe(trainer: Trainer, brief: bool) -> None:
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs")
     for line in advice(config.model):
         print(f"        {line}")
+    for line in left_out(config.augment, dataset.train.images.shape[-1]):
+        print(f"augment {line}")
     if not brief:
         print(f"\n{format_summary(rows[1:])}\n")
     print(f"run     {trainer.run.path}")
     steps = f"{counted(plan.total_steps, 'step')} of {counted(trainer.batch_size, 'image')}"
     print(f"        {steps}, {plan.steps_per_epoch:,} an epoch", flush=True)
+
+
+def left_out(augment: Augmentation, channels: int) -> list[str]:
+    """What images with so many channels are not given of an augmentation, in a line of a terminal if there is any."""
+    names = augment.left_out(channels)
+    verb = "are" if len(names) > 1 else "is"
+    return [f"the images have one channel, so {' and '.join(names)} {verb} left out"] if names else []
 
 
 def advice(model: ViT) -> list[str]:
