@@ -19,6 +19,8 @@ def describe(trainer: Trainer, brief: bool) -> None:
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
     print(f"data    {config.data.folder}")
     print(f"        {images} of {counted(classes, 'class', 'classes')}; chance: {1 / classes:.2%} top-1")
+    if config.data.sampling == "balanced":
+        print("        drawn equally often from each class (data.sampling=balanced)")
     print(f"        evaluated on {describe_validation(config.data, dataset)}")
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs")
     for line in advice(config.model):

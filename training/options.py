@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from common.errors import ConfigError
 from common.paths import named_path
+from data.loader import Sampling
 from data.registry import SOURCES
 from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Share, Workers, show
 
@@ -54,6 +55,7 @@ class DataConfig:
     placement: Placement
     holdout: Share
     classes: Count | None
+    sampling: Sampling
 
     @property
     def folder(self) -> Path:

@@ -93,7 +93,7 @@ Cell = tuple[np.ndarray, str]  # an image, uint8 (H, W, 1 or 3), and its label
 
 def make_cells(config: Config, dataset: Dataset, count: int, seed: int, originals: bool) -> list[list[Cell]]:
     """The cells of each of `count` images: the augmented image, with `originals` after the original."""
-    rows = epoch_rows(len(dataset.train.labels), count, seed, epoch=0)[0]
+    rows = epoch_rows(dataset.train.labels, count, seed, epoch=0, sampling=config.data.sampling)[0]
     images, classes = dataset.train.images[rows], dataset.train.labels[rows]
     names = [name.partition(",")[0] for name in dataset.class_names]  # the first of several synonyms
     augmented = jax.jit(config.augment, static_argnums=(3, 4, 5, 6))
