@@ -148,6 +148,7 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
         "images": result.images,
         "loss": result.loss,
         "top1": result.top1,
+        "balanced_accuracy": result.balanced_accuracy,
         "top5": result.top5,
         "chance": 1 / count,
         "per_class": per_class,
@@ -161,6 +162,8 @@ def format_report(report: dict[str, Any]) -> str:
         f"loss    {report['loss']:.4f}",
         f"top-1   {report['top1']:.2%}   (chance {report['chance']:.2%})",
     ]
+    if len({c["images"] for c in report["per_class"] if c["images"]}) > 1:
+        lines.append(f"balanced accuracy {report['balanced_accuracy']:.2%}   (mean of the classes' accuracies)")
     if shows_top5(len(report["per_class"])):
         lines.append(f"top-5   {report['top5']:.2%}")
     names = short_names(report["per_class"])

@@ -95,7 +95,8 @@ def step_of(config: Config, platform: str) -> TrainingStep:
     """The step that `train.py` builds, without its data set."""
     images, labels = random_batch(config)
     empty = Split(images[:0], labels[:0])
-    dataset = Dataset(empty, empty, (), (), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "")
+    channels = images.shape[-1]
+    dataset = Dataset(empty, empty, (), (), (0.5,) * channels, (0.25,) * channels, "")
     return build_step(config, dataset, STEPS, platform)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from common.errors import DataError
 from data.dataset import Split
 
 Item = TypeVar("Item")
+Sampling = Literal["shuffle", "balanced"]
+"""Which images an epoch consists of: each once, in random order; or as many of each class (`balanced_order`)."""
 
 
 class Batch(NamedTuple):
-    images: np.ndarray  # uint8 (B, H, W, 3)
+    images: np.ndarray  # uint8 (B, H, W, C)
     labels: np.ndarray  # int32 (B,)
     count: int  # type: ignore[assignment]  # hides tuple.count; the first `count` rows are images, the others padding
 
@@ -27,22 +29,62 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     It uses the raw stream of PCG64, which NumPy guarantees never to change; for Generator.permutation there is no such
     guarantee.
     """
-    raw = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(n)
-    return np.argsort(raw, kind="stable")
+    return _permutations([seed, epoch], n, 0, 1)[0]
 
 
-def epoch_rows(n: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """The images of each batch of an epoch: int (n // batch_size, batch_size), positions in a split of n images.
+def balanced_order(labels: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:
+    """Draws first..first + count - 1 of an endless sequence with equally many images of each class: int (count,).
+
+    labels: int (n,); the result has positions in it. The sequence is a function of the labels and the seed.
+
+    It consists of rounds. A round has one image of each class that has any, in random order, so that at any time the
+    numbers of draws of two classes differ by at most one. The images of a class come in random order, each once, then
+    again in another order, and so on: a small class is repeated while a large one is gone through once.
+
+    Image j of a class, counted from 0, is therefore the one of round j. So any part of the sequence is computed without
+    what comes before it.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    C = len(classes)
+    images = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])  # of each class, positions in labels
+    begin, end = first // C, -(-(first + count) // C)  # rounds
+    of_class = []  # for each class its image in each of these rounds
+    for label, own in zip(classes.tolist(), images, strict=True):
+        n, skipped = len(own), begin % len(own)
+        passes = _permutations([seed, 1 + label], n, begin // n, -(-end // n))
+        of_class.append(own[passes.ravel()[skipped : skipped + end - begin]])
+    rounds = np.take_along_axis(np.stack(of_class, axis=1), _permutations([seed, 0], C, begin, end), axis=1)
+    return rounds.ravel()[first - begin * C :][:count]
+
+
+def _permutations(key: list[int], n: int, first: int, end: int) -> np.ndarray:
+    """Permutations first..end - 1 of range(n), in an endless sequence that `key` names: int (end - first, n)."""
+    stream = np.random.PCG64(np.random.SeedSequence(key))
+    if first:
+        stream.advance(first * n)
+    return np.argsort(stream.random_raw((end - first) * n).reshape(-1, n), axis=1, kind="stable")
+
+
+def epoch_rows(
+    labels: np.ndarray, batch_size: int, seed: int, epoch: int, sampling: Sampling = "shuffle"
+) -> np.ndarray:
+    """The images of each batch of an epoch: int (n // batch_size, batch_size), positions in a split with n labels.
 
     An incomplete last batch is dropped. All batches then have the same shape, so the step is compiled once, and every
-    image of a step has the same weight. The order changes from epoch to epoch, and so do the images left out.
+    image of a step has the same weight. The order changes from epoch to epoch, and so do the images left out. With
+    `balanced` sampling an epoch has as many batches, and goes on in `balanced_order` where the last one ended.
 
     Raises DataError where there are fewer than `batch_size` images.
     """
+    n = len(labels)
     if n < batch_size:
         raise DataError(f"batch_size is {batch_size}, but there are only {n} training images; choose a smaller one.")
-    batches = n // batch_size
-    return epoch_order(n, seed, epoch)[: batches * batch_size].reshape(batches, batch_size)
+    count = n // batch_size * batch_size
+    if sampling == "balanced":
+        order = balanced_order(labels, seed, epoch * count, count)
+    else:
+        order = epoch_order(n, seed, epoch)[:count]
+    return order.reshape(-1, batch_size)
 
 
 def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:

@@ -32,13 +32,21 @@ def varied_images() -> np.ndarray:
     return np.stack(images).astype(np.uint8)
 
 
+def grey_images() -> np.ndarray:
+    """One of the channels of each of `varied_images`: uint8 (8, HEIGHT, WIDTH, 1)."""
+    return np.stack([image[..., [i % 3]] for i, image in enumerate(varied_images())])
+
+
 def pillow(images: np.ndarray) -> list[Image.Image]:
-    return [Image.fromarray(image) for image in images]
+    """As Pillow has them: RGB for three channels, mode L for one."""
+    return [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in images]
 
 
 def levels_apart(ours: object, theirs: list[Image.Image]) -> np.ndarray:
     """How far each value is from Pillow's."""
     found, expected = np.asarray(ours), np.stack([np.asarray(image) for image in theirs])
+    if theirs[0].mode == "L":
+        expected = expected[..., None]
     assert found.dtype == np.uint8
     assert found.shape == expected.shape
     return np.abs(found.astype(int) - expected)

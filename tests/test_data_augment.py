@@ -85,6 +85,42 @@ def test_everything_at_once_from_a_key(policy: str) -> None:
     assert (np.asarray(pixels) != np.asarray(other[0])).any()
 
 
+GREY_OPTIONS = [
+    {"flip": True}, {"crop_padding": 2}, {"resized_crop": 0.3}, {"erasing": 0.9}, {"mixup": 0.8}, {"cutmix": 1.0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [*GREY_OPTIONS, {"color_jitter": 0.4}, {"policy": "trivial_augment"}], ids=str)
+def test_one_channel_stays_one_channel(options: dict) -> None:
+    """What changes no colours does to one channel what it does to three equal ones, but for the noise of erasing."""
+    images, key = images_of(6, 16, 12)[..., :1], jax.random.key(1)
+    run = jax.jit(Augmentation(**options), static_argnums=(3, 4, 5, 6))
+    pixels, labels = run(key, images, LABELS, MEAN[:1], STD[:1], CLASSES, jnp.float32)
+    assert pixels.shape == images.shape
+    assert (np.asarray(pixels) != np.asarray(normalize(jnp.asarray(images), MEAN[:1], STD[:1], jnp.float32))).any()
+    three, same = run(key, images.repeat(3, axis=-1), LABELS, MEAN[:1] * 3, STD[:1] * 3, CLASSES, jnp.float32)
+    if "policy" not in options:
+        np.testing.assert_array_equal(labels, same)
+        changed = ~np.isclose(pixels, three[..., :1], atol=1e-6)
+        assert not changed.any() or "erasing" in options
+
+
+def test_what_one_channel_does_without_is_told() -> None:
+    assert FULL.left_out(1) == replace(FULL, policy="rand_augment").left_out(1) == ("saturation", "color")
+    assert Augmentation(color_jitter=0.1).left_out(1) == ("saturation",)
+    assert Augmentation(policy="rand_augment").left_out(1) == ("color",)
+    assert replace(FULL, color_jitter=0.0, policy="none").left_out(1) == FULL.left_out(3) == ()
+
+
+def test_statistics_of_another_number_of_channels_are_refused() -> None:
+    """NumPy's rules would make three channels of one."""
+    images = jnp.asarray(images_of(6))
+    with pytest.raises(ValueError, match="mean and std have 3 and 3 numbers, but the images have 1 channel"):
+        apply(Augmentation(), images[..., :1])
+    with pytest.raises(ValueError, match="mean and std have 3 and 1 numbers, but the images have 3 channels"):
+        normalize(images, MEAN, STD[:1], jnp.float32)
+
+
 def test_the_order_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     order, keys = [], set()
 

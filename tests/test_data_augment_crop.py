@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.augment.boxes import random_boxes
 from data.augment.crop import crop_and_resize, random_crop, random_flip, random_resized_crop, triangle_weights
-from tests.augment_images import HEIGHT, WIDTH, images_of, levels_apart, pillow, varied_images
+from tests.augment_images import HEIGHT, WIDTH, grey_images, images_of, levels_apart, pillow, varied_images
 
 
 def test_flip_mirrors_about_half_of_the_images_left_to_right() -> None:
@@ -89,16 +89,16 @@ def test_a_box_that_can_hardly_fit_is_cut_to_the_image() -> None:
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (9, 31), (7, 8), (40, 41)], ids=str)
 def test_resize_is_that_of_pillow(size: tuple[int, int]) -> None:
     """Larger and smaller; Pillow rounds to whole levels between its two passes."""
-    images = varied_images()
     boxes = np.array([[0, 0, HEIGHT, WIDTH], [3, 2, 11, 17], [9, 0, 9, 23], [0, 16, 5, 7]] * 2)
-    ours = crop_and_resize(jnp.asarray(images), jnp.asarray(boxes), size)
-    theirs = [
-        image.resize(size[::-1], Image.Resampling.BILINEAR, (left, top, left + width, top + height))
-        for image, (top, left, height, width) in zip(pillow(images), boxes, strict=True)
-    ]
-    apart = levels_apart(ours, theirs)
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.25
+    for images in (varied_images(), grey_images()):
+        ours = crop_and_resize(jnp.asarray(images), jnp.asarray(boxes), size)
+        theirs = [
+            image.resize(size[::-1], Image.Resampling.BILINEAR, (left, top, left + width, top + height))
+            for image, (top, left, height, width) in zip(pillow(images), boxes, strict=True)
+        ]
+        apart = levels_apart(ours, theirs)
+        assert apart.max() <= 1
+        assert (apart > 0).mean() < 0.25
 
 
 def test_a_box_of_the_whole_image_changes_nothing() -> None:

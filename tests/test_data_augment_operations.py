@@ -13,9 +13,11 @@ from data.augment import tables
 from data.augment.blend import blend, grey, mean_grey, saturation, sharpness, smooth
 from data.augment.jitter import color_jitter
 from data.augment.materialize import materialize
-from tests.augment_images import HEIGHT, WIDTH, images_of, levels_apart, pillow, varied_images
+from tests.augment_images import HEIGHT, WIDTH, grey_images, images_of, levels_apart, pillow, varied_images
 
 IMAGES = varied_images()
+GREY = grey_images()
+colour_and_grey = pytest.mark.parametrize("images", [IMAGES, GREY], ids=["colour", "grey"])
 FACTORS = np.array([0.01, 0.5, 0.9, 1.0, 1.1, 1.37, 1.99, 0.0], np.float32)
 
 
@@ -73,41 +75,45 @@ def test_no_map_is_no_change_and_small_shifts_are_what_they_say() -> None:
 # Tables.
 
 
-def per_channel(table: Callable[[np.ndarray], jax.Array]) -> jax.Array:
-    return tables.look_up(jnp.asarray(IMAGES), table(jnp.asarray(IMAGES)))
+def per_channel(table: Callable[[np.ndarray], jax.Array], images: np.ndarray) -> jax.Array:
+    return tables.look_up(jnp.asarray(images), table(jnp.asarray(images)))
 
 
+@colour_and_grey
 @pytest.mark.parametrize("bits", [1, 2, 5, 8])
-def test_posterize_is_exactly_that_of_pillow(bits: int) -> None:
-    ours = tables.look_up(jnp.asarray(IMAGES), tables.posterize(jnp.full(len(IMAGES), bits)))
-    assert not levels_apart(ours, [ImageOps.posterize(image, bits) for image in pillow(IMAGES)]).any()
+def test_posterize_is_exactly_that_of_pillow(bits: int, images: np.ndarray) -> None:
+    ours = tables.look_up(jnp.asarray(images), tables.posterize(jnp.full(len(images), bits)))
+    assert not levels_apart(ours, [ImageOps.posterize(image, bits) for image in pillow(images)]).any()
 
 
+@colour_and_grey
 @pytest.mark.parametrize("threshold", [0, 1, 100, 255, 256])
-def test_solarize_is_exactly_that_of_pillow(threshold: int) -> None:
-    ours = tables.look_up(jnp.asarray(IMAGES), tables.solarize(jnp.full(len(IMAGES), threshold)))
-    assert not levels_apart(ours, [ImageOps.solarize(image, threshold) for image in pillow(IMAGES)]).any()
+def test_solarize_is_exactly_that_of_pillow(threshold: int, images: np.ndarray) -> None:
+    ours = tables.look_up(jnp.asarray(images), tables.solarize(jnp.full(len(images), threshold)))
+    assert not levels_apart(ours, [ImageOps.solarize(image, threshold) for image in pillow(images)]).any()
 
 
 def test_equalize_is_exactly_that_of_pillow() -> None:
-    apart = levels_apart(per_channel(tables.equalize), [ImageOps.equalize(image) for image in pillow(IMAGES)])
-    assert not apart.any()
+    for images in (IMAGES, GREY):
+        theirs = [ImageOps.equalize(image) for image in pillow(images)]
+        assert not levels_apart(per_channel(tables.equalize, images), theirs).any()
     large = images_of(2, 64, 64, seed=4) // 3 + 20
     ours = tables.look_up(jnp.asarray(large), tables.equalize(jnp.asarray(large)))
     assert not levels_apart(ours, [ImageOps.equalize(image) for image in pillow(large)]).any()
     assert (np.asarray(ours) != large).mean() > 0.9
 
 
-def test_autocontrast_is_that_of_pillow_but_for_its_rounding() -> None:
-    theirs = [ImageOps.autocontrast(image) for image in pillow(IMAGES)]
-    ours = np.asarray(per_channel(tables.autocontrast)).astype(int)
+@colour_and_grey
+def test_autocontrast_is_that_of_pillow_but_for_its_rounding(images: np.ndarray) -> None:
+    theirs = [ImageOps.autocontrast(image) for image in pillow(images)]
+    ours = np.asarray(per_channel(tables.autocontrast, images)).astype(int)
     assert levels_apart(ours.astype(np.uint8), theirs).max() <= 1
     # The exact quotient is a whole number wherever Pillow, in floating point, has found one less.
-    low, high = (extreme(IMAGES.astype(int), axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
-    numerator, spread = 255 * (IMAGES.astype(int) - low), np.maximum(high - low, 1)
-    differs = ours != np.stack([np.asarray(image) for image in theirs])
+    low, high = (extreme(images.astype(int), axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
+    numerator, spread = 255 * (images.astype(int) - low), np.maximum(high - low, 1)
+    differs = ours != np.stack([np.asarray(image) for image in theirs]).reshape(ours.shape)
     assert (numerator % spread == 0)[differs].all()
-    np.testing.assert_array_equal(ours, np.where(high > low, numerator // spread, IMAGES))
+    np.testing.assert_array_equal(ours, np.where(high > low, numerator // spread, images))
 
 
 @pytest.mark.parametrize(
@@ -124,23 +130,26 @@ def test_autocontrast_is_that_of_pillow_but_for_its_rounding() -> None:
 def test_enhancements_are_those_of_pillow(enhancer: type, ours: Callable, shift: int) -> None:
     """All but a handful of values to the bit: a product fused into a sum is rounded once where Pillow rounds twice."""
     factors = np.roll(FACTORS, shift)
-    theirs = [enhancer(image).enhance(float(f)) for image, f in zip(pillow(IMAGES), factors, strict=True)]
-    apart = levels_apart(ours(jnp.asarray(IMAGES), jnp.asarray(factors)), theirs)
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 1e-3
+    for images in (IMAGES, GREY):
+        theirs = [enhancer(image).enhance(float(f)) for image, f in zip(pillow(images), factors, strict=True)]
+        apart = levels_apart(ours(jnp.asarray(images), jnp.asarray(factors)), theirs)
+        assert apart.max() <= 1
+        assert (apart > 0).mean() < 1e-3
 
 
-def test_grey_and_smooth_are_exactly_those_of_pillow() -> None:
-    grey_ones = np.asarray(grey(jnp.asarray(IMAGES)))[..., 0]
-    np.testing.assert_array_equal(grey_ones, [np.asarray(image.convert("L")) for image in pillow(IMAGES)])
-    smoothed = [image.filter(ImageFilter.SMOOTH) for image in pillow(IMAGES)]
-    assert not levels_apart(smooth(jnp.asarray(IMAGES)), smoothed).any()
-    means = [int(np.asarray(image.convert("L")).mean() + 0.5) for image in pillow(IMAGES)]
-    np.testing.assert_array_equal(np.asarray(mean_grey(jnp.asarray(IMAGES))).ravel(), means)
+@colour_and_grey
+def test_grey_and_smooth_are_exactly_those_of_pillow(images: np.ndarray) -> None:
+    grey_ones = np.asarray(grey(jnp.asarray(images)))[..., 0]
+    np.testing.assert_array_equal(grey_ones, [np.asarray(image.convert("L")) for image in pillow(images)])
+    smoothed = [image.filter(ImageFilter.SMOOTH) for image in pillow(images)]
+    assert not levels_apart(smooth(jnp.asarray(images)), smoothed).any()
+    means = [int(np.asarray(image.convert("L")).mean() + 0.5) for image in pillow(images)]
+    np.testing.assert_array_equal(np.asarray(mean_grey(jnp.asarray(images))).ravel(), means)
 
 
 def test_histogram_counts_every_pixel_in_its_channel() -> None:
     counts = np.asarray(tables.histogram(jnp.asarray(IMAGES)))
+    np.testing.assert_array_equal(tables.histogram(jnp.asarray(IMAGES[..., 1:2])), counts[:, 1:2])
     for image, found in zip(IMAGES, counts, strict=True):
         for channel in range(3):
             np.testing.assert_array_equal(found[channel], np.bincount(image[..., channel].ravel(), minlength=256))
@@ -168,6 +177,15 @@ def test_color_jitter_is_three_blends_with_factors_within_its_strength() -> None
     strong = np.asarray(color_jitter(jax.random.key(1), jnp.asarray(images_of(200)), 5.0))
     assert strong.min() == 0
     assert strong.max() == 255
+
+
+def test_color_jitter_of_grey_images_is_that_of_colour_images_without_saturation() -> None:
+    """Of a picture in three equal channels, saturation changes nothing."""
+    one = jnp.asarray(GREY)
+    jittered = np.asarray(color_jitter(jax.random.key(0), one, 0.4))
+    assert (jittered.shape, jittered.dtype) == (GREY.shape, np.uint8)
+    np.testing.assert_array_equal(jittered, color_jitter(jax.random.key(0), jnp.repeat(one, 3, axis=-1), 0.4)[..., :1])
+    assert (jittered != GREY).any(axis=(1, 2, 3)).sum() >= 7  # one is black and white, which may be cut off again
 
 
 def test_color_jitter_draws_three_factors() -> None:

@@ -10,9 +10,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from data.augment import policy
 from data.augment.policy import OPERATIONS, Ranges, operate, rand_augment, trivial_augment
-from tests.augment_images import levels_apart, pillow, varied_images
+from tests.augment_images import grey_images, levels_apart, pillow, varied_images
 
-IMAGES = varied_images()[:, :, :18]
+IMAGES, GREY = varied_images()[:, :, :18], grey_images()[:, :, :18]
 RANGES = Ranges(shear=0.9, translate=(9.0, 5.0), rotate=120.0, factor=0.75, bits=6)
 STRENGTHS = np.array([0, 1, 2, 3, 4, 6, 7, 8]) / 8  # all products are exact, so both sides have the same factors
 
@@ -49,14 +49,15 @@ compiled_operate = jax.jit(operate, static_argnums=4)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_that_of_pillow(name: str, sign: int) -> None:
     operation = jnp.full(len(IMAGES), OPERATIONS.index(name))
-    ours = compiled_operate(IMAGES, operation, jnp.asarray(STRENGTHS), jnp.full(len(IMAGES), float(sign)), RANGES)
-    theirs = [expected(name, s, sign)(image) for s, image in zip(STRENGTHS, pillow(IMAGES), strict=True)]
-    apart = levels_apart(ours, theirs)
-    if name in ("shear_x", "shear_y", "rotate"):  # a place on the border of two pixels may go either way
-        assert apart.any(axis=-1).mean() < 0.01
-    else:
-        assert apart.max() <= 1
-        assert (apart > 0).mean() < (0.02 if name == "autocontrast" else 1e-3)
+    for images in (IMAGES, GREY):
+        ours = compiled_operate(images, operation, jnp.asarray(STRENGTHS), jnp.full(len(images), float(sign)), RANGES)
+        theirs = [expected(name, s, sign)(image) for s, image in zip(STRENGTHS, pillow(images), strict=True)]
+        apart = levels_apart(ours, theirs)
+        if name in ("shear_x", "shear_y", "rotate"):  # a place on the border of two pixels may go either way
+            assert apart.any(axis=-1).mean() < 0.01
+        else:
+            assert apart.max() <= 1
+            assert (apart > 0).mean() < (0.02 if name == "autocontrast" else 1e-3)
 
 
 def test_each_image_has_its_own_operation() -> None:
@@ -99,6 +100,29 @@ def test_trivial_augment_draws_uniformly(drawn: list[tuple]) -> None:
     assert set(np.unique(sign)) == {-1, 1}
     assert np.abs(np.corrcoef([operation, strength, sign]) - np.eye(3)).max() < 0.04
     assert ranges == Ranges(shear=0.99, translate=(32, 32), rotate=135, factor=0.99, bits=6)  # table 1 of the paper
+
+
+@pytest.mark.parametrize(
+    "augment", [trivial_augment, lambda key, images: rand_augment(key, images, 2, 5.0)], ids=["trivial", "rand"]
+)
+def test_grey_images_get_all_operations_but_color_equally_often(drawn: list[tuple], augment: Callable) -> None:
+    """Another operation is drawn in place of `color`, and not nothing: the augmentation is as strong."""
+    augment(jax.random.key(0), jnp.zeros((20_000, 2, 2, 1), jnp.uint8))
+    color = OPERATIONS.index("color")
+    for operation, *_ in drawn:
+        chosen = np.asarray(operation)
+        assert not (chosen == color).any()
+        assert_uniform(chosen - (chosen > color), 13)
+
+
+def test_what_is_drawn_for_colour_images_stays_what_it_was(drawn: list[tuple]) -> None:
+    """A run that is published, or resumed, is augmented as it was."""
+    key, images = jax.random.key(3), jnp.zeros((50, 2, 2, 3), jnp.uint8)
+    trivial_augment(key, images)
+    rand_augment(key, images, 2, 5.0)
+    keys = [jax.random.split(key, 3)[0], *(jax.random.split(of_round)[0] for of_round in jax.random.split(key, 2))]
+    for (operation, *_), own in zip(drawn, keys, strict=True):
+        np.testing.assert_array_equal(operation, jax.random.randint(own, (50,), 0, 14))
 
 
 def test_rand_augment_draws_as_many_as_asked_for_at_one_strength(drawn: list[tuple]) -> None:

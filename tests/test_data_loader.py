@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import DataError
 from data.dataset import Split
-from data.loader import epoch_order, epoch_rows, evaluation_batches, prefetch
+from data.loader import balanced_order, epoch_order, epoch_rows, evaluation_batches, prefetch
 
 
 def split_of(n: int) -> Split:
@@ -46,18 +46,73 @@ def test_every_place_is_as_likely() -> None:
 
 
 def test_batches_follow_the_order_and_drop_the_remainder() -> None:
-    np.testing.assert_array_equal(epoch_rows(23, 5, seed=1, epoch=2), epoch_order(23, 1, 2)[:20].reshape(4, 5))
+    np.testing.assert_array_equal(
+        epoch_rows(np.zeros(23), 5, seed=1, epoch=2), epoch_order(23, 1, 2)[:20].reshape(4, 5)
+    )
 
 
 def test_the_images_left_out_differ_from_epoch_to_epoch() -> None:
-    left_out = {frozenset(range(23)) - set(epoch_rows(23, 5, 0, epoch).ravel().tolist()) for epoch in range(5)}
+    left_out = {
+        frozenset(range(23)) - set(epoch_rows(np.zeros(23), 5, 0, epoch).ravel().tolist()) for epoch in range(5)
+    }
     assert len(left_out) == 5
 
 
 def test_a_batch_larger_than_the_data_set_is_refused() -> None:
     with pytest.raises(DataError, match="batch_size is 64, but there are only 23 training images"):
-        epoch_rows(23, 64, 0, 0)
-    assert epoch_rows(23, 23, 0, 0).shape == (1, 23)
+        epoch_rows(np.zeros(23), 64, 0, 0)
+    assert epoch_rows(np.zeros(23), 23, 0, 0).shape == (1, 23)
+
+
+# Classes drawn evenly.
+
+# 1, 3, 10 and 30 images of the classes 0, 2, 3 and 5, mixed; of the classes 1 and 4 there are none.
+UNEQUAL = np.random.default_rng(0).permutation(np.repeat([0, 2, 3, 5], [1, 3, 10, 30])).astype(np.int32)
+
+
+def test_balanced_sampling_draws_each_class_equally_often_at_any_time() -> None:
+    drawn = UNEQUAL[balanced_order(UNEQUAL, seed=3, first=0, count=403)]
+    for end in range(1, 404):
+        counts = np.bincount(drawn[:end], minlength=6)[[0, 2, 3, 5]]
+        assert counts.max() - counts.min() <= 1
+    assert sorted(set(drawn.tolist())) == [0, 2, 3, 5]
+
+
+def test_balanced_sampling_repeats_no_image_before_all_of_its_class_were_drawn() -> None:
+    order = balanced_order(UNEQUAL, seed=3, first=0, count=4 * 60)
+    for label, size in ((0, 1), (2, 3), (3, 10), (5, 30)):
+        passes = order[UNEQUAL[order] == label].reshape(-1, size)
+        assert (np.sort(passes, axis=1) == np.flatnonzero(label == UNEQUAL)).all()
+        assert size == 1 or len({tuple(images) for images in passes.tolist()}) > 1  # each pass in an order of its own
+
+
+def test_a_part_of_the_balanced_sequence_does_not_depend_on_what_was_drawn_before() -> None:
+    """A resumed run sees what it would have seen. Every epoch goes on where the last one ended, in full batches."""
+    whole = balanced_order(UNEQUAL, seed=3, first=0, count=400)
+    for first, count in ((0, 1), (1, 7), (44, 44), (87, 313), (399, 1)):
+        np.testing.assert_array_equal(balanced_order(UNEQUAL, 3, first, count), whole[first : first + count])
+    epochs = [epoch_rows(UNEQUAL, 5, 3, epoch, "balanced") for epoch in range(4)]
+    assert {rows.shape for rows in epochs} == {epoch_rows(UNEQUAL, 5, 3, 0).shape} == {(8, 5)}
+    np.testing.assert_array_equal(np.concatenate(epochs).ravel(), whole[:160])
+
+
+def test_the_balanced_sequence_is_a_function_of_labels_and_seed_that_never_changes_between_versions() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    assert balanced_order(labels, seed=0, first=0, count=12).tolist() == [4, 1, 5, 2, 0, 5, 3, 4, 3, 4, 5, 0]
+    assert balanced_order(labels, seed=1, first=0, count=12).tolist() == [3, 5, 0, 4, 2, 5, 4, 1, 5, 1, 4, 2]
+
+
+def test_balanced_sampling_is_uniform() -> None:
+    """The class of a draw, and which image of it: 2,000 seeds, give or take 5 standard deviations."""
+    draws = np.bincount([balanced_order(np.array([0, 0, 0, 1]), seed, 4, 1)[0] for seed in range(2000)], minlength=4)
+    assert abs(draws[3] - 1000) < 5 * np.sqrt(500)
+    assert abs(draws[:3] - 1000 / 3).max() < 5 * np.sqrt(2000 / 6 * 5 / 6)
+
+
+def test_of_equally_many_images_a_balanced_epoch_has_each_once() -> None:
+    labels = np.arange(40) % 4
+    for epoch in range(3):
+        assert sorted(epoch_rows(labels, 8, 0, epoch, "balanced").ravel().tolist()) == list(range(40))
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (3, 5), (1, 1)])

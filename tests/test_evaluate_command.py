@@ -79,6 +79,7 @@ def test_the_figures_are_those_of_the_training(call: Call, finished: Path, tmp_p
     assert f"{finished}/{which}.npz (step {row.step}, raw parameters)\non 36 validation images, cpu" in ended.out
     assert re.search(rf"^loss +{report['loss']:.4f}$", ended.out, re.MULTILINE)
     assert re.search(rf"^top-1 +{report['top1']:.2%} +\(chance 8.33%\)$", ended.out, re.MULTILINE)
+    assert "balanced" not in ended.out
     assert re.search(rf"^top-5 +{report['top5']:.2%}$", ended.out, re.MULTILINE)
 
 
@@ -90,6 +91,7 @@ def test_classes_and_confusions_add_up_to_the_overall_figures(call: Call, finish
     assert [entry["name"] for entry in per_class] == list(classes.class_names)
     assert sum(entry["images"] for entry in per_class) == 36
     assert sum(entry["accuracy"] * entry["images"] for entry in per_class) / 36 == pytest.approx(report["top1"])
+    assert report["balanced_accuracy"] == pytest.approx(report["top1"])  # of classes with 3 images each
     assert sum(pair["images"] for pair in confused) == round(36 * (1 - report["top1"]))
     for entry in per_class:
         wrong = sum(pair["images"] for pair in confused if pair["label"] == entry["name"])
@@ -118,9 +120,11 @@ def test_a_report_by_hand() -> None:
         ("bee", "ant", 2), ("ant", "bee", 1), ("ant", "cat", 1),
     ]  # fmt: skip
     assert report["chance"] == pytest.approx(1 / 3)
+    assert report["balanced_accuracy"] == 0.25
     assert evaluate.format_report(report).splitlines() == [
         "loss    1.5000",
         "top-1   33.33%   (chance 33.33%)",  # and no top-5, which is 100% of three classes
+        "balanced accuracy 25.00%   (mean of the classes' accuracies)",  # of the two that have images
         "",
         "classes, the best first",  # none of them twice
         "   50.00%  ant",

@@ -91,6 +91,22 @@ def test_a_model_that_knows_nothing_has_the_accuracy_of_chance() -> None:
     assert (result.top1, result.top5) == (pytest.approx(1 / 9), pytest.approx(5 / 9))
 
 
+def test_balanced_accuracy_counts_every_class_alike_and_only_those_with_images() -> None:
+    labels = np.repeat([0, 3, 4], [90, 9, 1])  # of the classes 1 and 2 there are no images
+
+    def balanced(predicted: np.ndarray) -> float:
+        return Evaluation(100, 0.0, 0.0, 0.0, labels, predicted).balanced_accuracy
+
+    assert balanced(labels) == 1
+    assert balanced(np.zeros(100, int)) == pytest.approx(1 / 3)  # 90% right, and knows nothing
+    assert balanced(np.ones(100, int)) == 0
+    assert balanced(np.where(np.arange(100) % 3, labels, 2)) == pytest.approx((60 / 90 + 6 / 9 + 0) / 3)
+    split = make_split(36, classes=9)
+    split.labels[:] = np.arange(36) % 9
+    result = evaluate(split, 9, batch_size=8)
+    assert 0 < result.top1 == pytest.approx(result.balanced_accuracy)
+
+
 @pytest.mark.parametrize("classes", [1, 2, 4, 5])
 def test_with_up_to_five_classes_the_label_is_always_among_the_first_five(classes: int) -> None:
     result = evaluate(make_split(10, classes), classes, batch_size=4)

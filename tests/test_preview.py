@@ -24,7 +24,7 @@ NAMES = ["class 0", "class 1", "class 2"]
 def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
     config = load_config("baseline", ["augment.flip=true", "augment.crop_padding=2", "augment.cutmix=1"])
     cells = preview.make_cells(config, DATASET, 6, seed=3, originals=True)
-    [rows, *_] = epoch_rows(len(DATASET.train.labels), 6, 3, 0)
+    [rows, *_] = epoch_rows(DATASET.train.labels, 6, 3, 0)
     pixels, labels = config.augment(
         jax.random.key(3),
         jnp.asarray(DATASET.train.images[rows]),
@@ -46,7 +46,7 @@ def test_pictures_and_labels_are_those_of_the_augmentation() -> None:
 def test_without_augmentation_the_pictures_are_the_images() -> None:
     for [(image, label)], other in zip(
         preview.make_cells(load_config("baseline"), DATASET, 5, seed=0, originals=False),
-        DATASET.train.images[epoch_rows(len(DATASET.train.labels), 5, 0, 0)[0]],
+        DATASET.train.images[epoch_rows(DATASET.train.labels, 5, 0, 0)[0]],
         strict=True,
     ):
         np.testing.assert_array_equal(image, other)
@@ -92,6 +92,25 @@ def test_the_grid_shows_each_picture_in_its_place() -> None:
             assert (below < 128).any()  # text
             found += 1
     assert found == 10
+
+
+@pytest.mark.parametrize("policy", ["none", "trivial_augment"])
+def test_one_channel_is_shown_in_grey(policy: str) -> None:
+    train, [mean, *_], [std, *_] = DATASET.train, DATASET.mean, DATASET.std
+    dataset = DATASET._replace(train=train._replace(images=train.images[..., :1]), mean=(mean,), std=(std,))
+    config = load_config("baseline", [f"augment.policy={policy}", "augment.color_jitter=0.4"])
+    cells = preview.make_cells(config, dataset, 4, seed=3, originals=True)
+    assert {image.shape for stack in cells for image, _ in stack} == {(8, 8, 1)}
+    grid = np.asarray(preview.draw_grid(cells, columns=4))
+    top, left, size = preview.MARGIN, preview.MARGIN, 8 * preview.SCALE
+    shown = grid[top : top + size, left : left + size][:: preview.SCALE, :: preview.SCALE]
+    np.testing.assert_array_equal(shown, cells[0][0][0].repeat(3, axis=-1))
+
+
+def test_the_pictures_are_drawn_as_the_training_draws_them() -> None:
+    config = load_config("baseline", ["data.sampling=balanced"])
+    cells = preview.make_cells(config, DATASET, 6, seed=0, originals=False)
+    assert sorted(label for [(_, label)] in cells) == sorted(2 * NAMES)  # two of each class
 
 
 # The command.

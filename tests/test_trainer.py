@@ -18,6 +18,7 @@ from data.dataset import Dataset
 from tests.tiny_runs import assert_same_outcome, random_dataset
 from training import checkpoint
 from training.config import load_config
+from training.describe import describe
 from training.evaluation import Evaluator
 from training.metrics import MetricsRow
 from training.plan import Plan
@@ -240,7 +241,41 @@ def test_each_epoch_has_an_order_of_its_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again[0], expected)
 
 
+def test_classes_are_drawn_evenly_if_asked_for_and_a_resumed_run_goes_on_so(tmp_path: Path) -> None:
+    dataset = random_dataset()
+    labels = np.repeat(np.arange(5), [1, 2, 3, 4, 16]).astype(np.int32)
+    dataset = dataset._replace(train=dataset.train._replace(labels=labels))
+    trainer = make_trainer(tmp_path, "train.steps=10", "data.sampling=balanced", dataset=dataset)
+    batches = [np.asarray(labels)[0] for _, (_, labels) in trainer._dispatches()]
+    assert np.bincount(np.concatenate(batches)).tolist() == [12] * 5  # 60 images of 5 classes
+    trainer.progress.step = 6
+    for (_, (_, again)), expected in zip(trainer._dispatches(), batches[6:], strict=True):
+        np.testing.assert_array_equal(again[0], expected)
+    assert trainer.identity != make_trainer(tmp_path, "train.steps=10", dataset=dataset).identity
+
+
 # What the loop reports.
+
+
+def test_what_one_channel_does_without_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, grey = random_dataset(), ("model.channels=1", "data.sampling=balanced")
+    splits = [split._replace(images=split.images[..., :1]) for split in (dataset.train, dataset.val)]
+    dataset = dataset._replace(train=splits[0], val=splits[1], mean=(0.5,), std=(0.2,))
+    for policy, jitter, told in (
+        ("trivial_augment", 0.4, ["augment the images have one channel, so saturation and color are left out"]),
+        ("rand_augment", 0, ["augment the images have one channel, so color is left out"]),
+        ("none", 0, []),
+    ):
+        options = (*grey, f"augment.policy={policy}", f"augment.color_jitter={jitter}")
+        describe(make_trainer(tmp_path, *options, dataset=dataset), brief=True)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if line.startswith("augment")] == told
+        assert "        drawn equally often from each class (data.sampling=balanced)" in lines
+        assert max(map(len, lines[1:2] + lines[3:])) <= 80
+    describe(make_trainer(tmp_path, "augment.policy=trivial_augment"), brief=True)
+    out = capsys.readouterr().out
+    assert "left out" not in out
+    assert "sampling" not in out
 
 
 @pytest.mark.usefixtures("compile_once")

@@ -51,6 +51,10 @@ ELSEWHERE: Mapping[str, str] = {
     "dataloader_num_workers n_workers",
     "data.cache": "cache_dir",
     "data.holdout": "val_split validation_split val_fraction valid_size holdout_fraction val_size",
+    "data.sampling": "sampler shuffle sampling_strategy train_sampler",
+    "data.sampling=balanced": "weighted_sampler weighted_random_sampler use_weighted_sampler balanced_sampler "
+    "balanced_sampling balanced_batch_sampler class_balanced class_balanced_sampling balance_classes class_balance "
+    "balanced balance class_weight class_weights oversample oversampling imbalanced_sampler",
     "augment.flip": "hflip horizontal_flip random_flip fliplr hflip_prob",
     "augment.crop_padding": "random_crop crop padding",
     "augment.resized_crop": "scale random_resized_crop",

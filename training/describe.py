@@ -3,6 +3,7 @@
 import jax
 
 from common.text import counted
+from data.augment import Augmentation
 from data.dataset import Dataset
 from model.vit import ViT
 from training.device import describe_device
@@ -21,11 +22,15 @@ def describe(trainer: Trainer, brief: bool) -> None:
     height, width, channels = dataset.train.images.shape[1:]
     print(f"        {images} of {counted(classes, 'class', 'classes')}; chance: {1 / classes:.2%} top-1")
     print(f"        {width}x{height} pixels with {counted(channels, 'channel')}")
+    if config.data.sampling == "balanced":
+        print("        drawn equally often from each class (data.sampling=balanced)")
     print(f"        evaluated on {describe_validation(dataset)}")
     print_notes(dataset)
     print(f"model   {rows[0].parameters:,} parameters; forward pass of one image: {rows[0].flops / 1e9:.2f} GFLOPs")
     for line in advice(config.model):
         print(f"        {line}")
+    for line in left_out(config.augment, dataset.train.images.shape[-1]):
+        print(f"augment {line}")
     if not brief:
         print(f"\n{format_summary(rows[1:])}\n")
     print(f"run     {trainer.run.path}")
@@ -37,6 +42,13 @@ def print_notes(dataset: Dataset) -> None:
     """Print what is odd about the data, each in a line."""
     for note in dataset.notes:
         print(f"note    {note}")
+
+
+def left_out(augment: Augmentation, channels: int) -> list[str]:
+    """What images with so many channels are not given of an augmentation, in a line of a terminal if there is any."""
+    names = augment.left_out(channels)
+    verb = "are" if len(names) > 1 else "is"
+    return [f"the images have one channel, so {' and '.join(names)} {verb} left out"] if names else []
 
 
 def advice(model: ViT) -> list[str]:

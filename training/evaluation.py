@@ -27,6 +27,16 @@ class Evaluation(NamedTuple):
     labels: np.ndarray  # (n,)
     predicted: np.ndarray  # (n,), the first guess
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean over the classes that have images of their recall: of its images, the fraction guessed right first.
+
+        Equal to `top1` where these classes have equally many images. Where they do not, every class counts alike
+        nevertheless: a model that always guesses the largest of K classes has only 1 / K.
+        """
+        _, own = np.unique(self.labels, return_inverse=True)  # numbers only the classes that have images
+        return float((np.bincount(own, weights=self.predicted == self.labels) / np.bincount(own)).mean())
+
 
 @dataclass(frozen=True)
 class EvaluationStep:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from common.errors import ConfigError
 from common.paths import named_path
 from data.form import Broken, Resize
+from data.loader import Sampling
 from data.registry import SOURCES
 from training.fields import Check, Count, Name, NotNegative, Positive, Seed, Share, Workers, show
 
@@ -57,6 +58,7 @@ class DataConfig:
     broken: Broken
     holdout: Share | None
     classes: Count | None
+    sampling: Sampling
 
     @property
     def folder(self) -> Path:

@@ -88,12 +88,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-Cell = tuple[np.ndarray, str]  # an image, uint8 (H, W, 3), and its label
+Cell = tuple[np.ndarray, str]  # an image, uint8 (H, W, 1 or 3), and its label
 
 
 def make_cells(config: Config, dataset: Dataset, count: int, seed: int, originals: bool) -> list[list[Cell]]:
     """The cells of each of `count` images: the augmented image, with `originals` after the original."""
-    rows = epoch_rows(len(dataset.train.labels), count, seed, epoch=0)[0]
+    rows = epoch_rows(dataset.train.labels, count, seed, epoch=0, sampling=config.data.sampling)[0]
     images, classes = dataset.train.images[rows], dataset.train.labels[rows]
     names = [name.partition(",")[0] for name in dataset.class_names]  # the first of several synonyms
     augmented = jax.jit(config.augment, static_argnums=(3, 4, 5, 6))
@@ -109,7 +109,7 @@ def make_cells(config: Config, dataset: Dataset, count: int, seed: int, original
 
 
 def denormalize(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Undo the normalization: (B, H, W, 3) -> uint8 (B, H, W, 3), clipped to 0..255."""
+    """Undo the normalization: (B, H, W, C) -> uint8 (B, H, W, C), clipped to 0..255."""
     colours = 255 * (pixels * np.array(dataset.std) + np.array(dataset.mean))
     return colours.round().clip(0, 255).astype(np.uint8)
 
@@ -136,7 +136,8 @@ def draw_grid(cells: Sequence[Sequence[Cell]], columns: int) -> Image.Image:
         row, column = divmod(index, columns)
         for level, (image, label) in enumerate(stack):
             x, y = column * cell_width + MARGIN, (row * stacked + level) * cell_height + MARGIN
-            picture = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+            pixels = image[..., 0] if image.shape[-1] == 1 else image  # Pillow's grey images have no axis of channels
+            picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
             grid.paste(picture, (x, y))
             for number, line in enumerate(wrap(label, width, font)):
                 draw.text((x, y + height + 1 + number * line_height), line, fill="black", font=font)

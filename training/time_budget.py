@@ -114,7 +114,8 @@ def _seconds_per_step(trainer: Trainer, seconds: float, stop: StopRequest) -> fl
     """The mean over full dispatches, each with its wait for data, as in training."""
     steps = trainer.plan.dispatch_steps(0)
     program = stop.compiling(lambda: trainer.compile_dispatch(steps))
-    rows = epoch_rows(len(trainer.dataset.train.labels), trainer.batch_size, trainer.config.train.seed, 0)
+    config = trainer.config
+    rows = epoch_rows(trainer.dataset.train.labels, trainer.batch_size, config.train.seed, 0, config.data.sampling)
     dispatches = (np.take(rows, range(first, first + steps), axis=0, mode="wrap") for first in count(0, steps))
     with closing(prefetch(dispatches, transform=trainer.feed.inputs)) as inputs:
         for done in count(1 - WARM):

@@ -79,7 +79,8 @@ class Trainer:
     def identity(self) -> str:
         """A hash of the step, its order of images and its data: equal ones train alike."""
         data = self.config.data
-        parts = (self.step, self.batch_size, self.dataset.fingerprint, data.holdout, data.classes, self.device.platform)
+        order = (self.batch_size, data.holdout, data.classes, data.sampling)
+        parts = (self.step, order, self.dataset.fingerprint, self.device.platform)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def start(self) -> None:
@@ -283,4 +284,5 @@ class Trainer:
 
     def _order(self, epoch: int) -> np.ndarray:
         """The images of each step of an epoch, (steps, B)."""
-        return epoch_rows(len(self.dataset.train.labels), self.batch_size, self.config.train.seed, epoch)
+        seed, sampling = self.config.train.seed, self.config.data.sampling
+        return epoch_rows(self.dataset.train.labels, self.batch_size, seed, epoch, sampling)

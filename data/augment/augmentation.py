@@ -15,7 +15,7 @@ from data.augment.erasing import random_erasing
 from data.augment.jitter import color_jitter
 from data.augment.mix import mix, one_hot, random_weights
 from data.augment.normalize import normalize
-from data.augment.policy import MAX_MAGNITUDE, rand_augment, trivial_augment
+from data.augment.policy import COLOUR_OPERATIONS, MAX_MAGNITUDE, rand_augment, trivial_augment
 
 MAX_OPERATIONS = 100
 
@@ -24,7 +24,8 @@ MAX_OPERATIONS = 100
 class Augmentation:
     """`images, labels = augmentation(key, images, labels, mean, std, num_classes, dtype)`; see `__call__`.
 
-    By default everything but the normalization is off.
+    By default everything but the normalization is off. Images with one channel stay so: what changes only colours is
+    left out for them (see `left_out`).
 
     Attributes:
         flip: mirror half of the images left to right.
@@ -69,6 +70,13 @@ class Augmentation:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, from 0 to 1, got {getattr(self, name)}")
 
+    def left_out(self, channels: int) -> tuple[str, ...]:
+        """The operations of these options that images with so many channels are not given, as they have no colour."""
+        if channels > 1:
+            return ()
+        of_policy = () if self.policy == "none" else COLOUR_OPERATIONS
+        return (("saturation",) if self.color_jitter else ()) + of_policy
+
     def __call__(
         self,
         key: jax.Array,
@@ -81,11 +89,14 @@ class Augmentation:
     ) -> tuple[jax.Array, jax.Array]:
         """Augment and normalize a batch.
 
-        key: PRNG key of all random choices.  images: uint8 (B, H, W, 3).  labels: int (B,).
+        key: PRNG key of all random choices.  images: uint8 (B, H, W, 1 or 3).  labels: int (B,).
         mean, std: per channel, of pixels in 0..1.
 
-        Returns images of `dtype` (B, H, W, 3), normalized; labels unchanged, or with MixUp or CutMix as probabilities
-        (B, C).
+        Returns images of `dtype` in the same shape, normalized; labels unchanged, or with MixUp or CutMix as
+        probabilities (B, C).
+
+        Raises:
+            ValueError: `mean` or `std` has not one number per channel.
         """
         flip_key, crop_key, resize_key, jitter_key, policy_key, erase_key, mix_key = jax.random.split(key, 7)
         if self.resized_crop is not None:

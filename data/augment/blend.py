@@ -19,13 +19,18 @@ def blend(degenerate: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Ar
 
 
 def grey(images: jax.Array) -> jax.Array:
-    """Luma by ITU-R 601-2: uint8 (B, H, W, 3) -> uint8 (B, H, W, 1). Exactly Pillow's `convert("L")`."""
+    """Luma by ITU-R 601-2: uint8 (B, H, W, 3) -> uint8 (B, H, W, 1). Exactly Pillow's `convert("L")`.
+
+    Images with one channel, (B, H, W, 1), are grey already and returned unchanged.
+    """
+    if images.shape[-1] == 1:
+        return images
     weights = jnp.array([19595, 38470, 7471])  # 0.299, 0.587 and 0.114 in units of 1 / 65536
     return ((images.astype(int) * weights).sum(axis=-1, keepdims=True) + 32768 >> 16).astype(jnp.uint8)
 
 
 def mean_grey(images: jax.Array) -> jax.Array:
-    """The mean of `grey` over an image, rounded: uint8 (B, H, W, 3) -> int (B, 1, 1, 1)."""
+    """The mean of `grey` over an image, rounded: uint8 (B, H, W, C) -> int (B, 1, 1, 1), C = 1 or 3."""
     _, H, W, _ = images.shape
     total = grey(images).sum(axis=(1, 2, 3), keepdims=True, dtype=int)
     return (2 * total + H * W) // (2 * H * W)

@@ -7,6 +7,9 @@ parameters of the other two are those of the identity:
 1. an affine map of the coordinates: shear, translate, rotate
 2. a lookup table for the values: autocontrast, equalize, posterize, solarize, brightness, contrast
 3. a blend with a degenerate image (Pillow's term: grey or smoothed): color, sharpness
+
+Images have C = 1 or 3 channels. With one channel there is no colour to change: `color` is never drawn, and the other
+thirteen operations are equally likely.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "autocontrast", "equalize", "posterize",
     "solarize", "color", "contrast", "brightness", "sharpness",
 )  # fmt: skip
+COLOUR_OPERATIONS = ("color",)  # left out with one channel
 LEVELS = 30  # TrivialAugment draws a strength k / LEVELS, k = 0..LEVELS
 MAX_MAGNITUDE = 10.0  # of RandAugment
 
@@ -41,14 +45,14 @@ class Ranges(NamedTuple):
 
 
 def trivial_augment(key: jax.Array, images: jax.Array) -> jax.Array:
-    """One of fourteen operations at one of 31 strengths, all equally likely: uint8 (B, H, W, 3) -> uint8 (B, H, W, 3).
+    """One of fourteen operations at one of 31 strengths, all equally likely: uint8 (B, H, W, C) -> uint8 (B, H, W, C).
 
     With the wide ranges of Müller and Hutter 2021, arXiv:2103.10158, table 1; translation is up to 32 pixels whatever
     the image size.
     """
     ranges = Ranges(shear=0.99, translate=(32.0, 32.0), rotate=135.0, factor=0.99, bits=6)
     operation_key, strength_key, sign_key = jax.random.split(key, 3)
-    operation = jax.random.randint(operation_key, (len(images),), 0, len(OPERATIONS))
+    operation = _random_operation(operation_key, images)
     strength = jax.random.randint(strength_key, (len(images),), 0, LEVELS + 1) / LEVELS
     return operate(images, operation, strength, _random_sign(sign_key, len(images)), ranges)
 
@@ -56,7 +60,7 @@ def trivial_augment(key: jax.Array, images: jax.Array) -> jax.Array:
 def rand_augment(key: jax.Array, images: jax.Array, count: int, magnitude: float) -> jax.Array:
     """`count` operations in sequence, drawn with replacement, all with the same magnitude, 0..10.
 
-    uint8 (B, H, W, 3) -> uint8 (B, H, W, 3). Cubuk et al. 2019, arXiv:1909.13719, with the ranges of AutoAugment,
+    uint8 (B, H, W, C) -> uint8 (B, H, W, C). Cubuk et al. 2019, arXiv:1909.13719, with the ranges of AutoAugment,
     arXiv:1805.09501, table 6; its translation of 150 pixels of 331 is scaled to the image size. As in other
     implementations, factors lie on either side of 1, and posterize and solarize get stronger with the magnitude.
     """
@@ -66,9 +70,21 @@ def rand_augment(key: jax.Array, images: jax.Array, count: int, magnitude: float
     strength = jnp.full(len(images), magnitude / MAX_MAGNITUDE)
     for round_key in jax.random.split(key, count):
         operation_key, sign_key = jax.random.split(round_key)
-        operation = jax.random.randint(operation_key, (len(images),), 0, len(OPERATIONS))
+        operation = _random_operation(operation_key, images)
         images = operate(images, operation, strength, _random_sign(sign_key, len(images)), ranges)
     return images
+
+
+def operations_of(channels: int) -> tuple[str, ...]:
+    """The operations for images with so many channels."""
+    return OPERATIONS if channels > 1 else tuple(name for name in OPERATIONS if name not in COLOUR_OPERATIONS)
+
+
+def _random_operation(key: jax.Array, images: jax.Array) -> jax.Array:
+    """A position in OPERATIONS for each image: int (B,). Those of `operations_of` are equally likely."""
+    names = operations_of(images.shape[-1])
+    drawn = jax.random.randint(key, (len(images),), 0, len(names))
+    return drawn if names == OPERATIONS else jnp.array([OPERATIONS.index(name) for name in names])[drawn]
 
 
 def _random_sign(key: jax.Array, count: int) -> jax.Array:
@@ -76,7 +92,7 @@ def _random_sign(key: jax.Array, count: int) -> jax.Array:
 
 
 def operate(images: jax.Array, operation: jax.Array, strength: jax.Array, sign: jax.Array, ranges: Ranges) -> jax.Array:
-    """Apply one operation to each image: uint8 (B, H, W, 3) -> uint8 (B, H, W, 3).
+    """Apply one operation to each image: uint8 (B, H, W, C) -> uint8 (B, H, W, C).
 
     operation: int (B,), positions in OPERATIONS.  strength: (B,), 0..1.  sign: (B,), 1 or -1: the direction of affine
     maps and factors.

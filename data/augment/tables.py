@@ -50,7 +50,7 @@ def brightness(factor: jax.Array) -> jax.Array:
 
 
 def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
-    """Factor 0 gives uniform grey of the image's mean brightness, 1 the original: (B, H, W, 3), (B,) -> (B, 1, 256)."""
+    """Factor 0 gives uniform grey of the image's mean brightness, 1 the original: (B, H, W, C), (B,) -> (B, 1, 256)."""
     return blend(mean_grey(images)[:, :, 0], identity(), factor[:, None, None])
 
 

@@ -152,7 +152,7 @@ def losses(dataset: Dataset, options: list[str]) -> np.ndarray:
     compiled = jax.jit(lambda *arguments: step(*arguments))  # its own: none is traced with the mistake of another
     state, found = step.init(), []
     for epoch in range(STEPS):
-        for rows in epoch_rows(len(dataset.train.labels), config.train.batch_size, config.train.seed, epoch):
+        for rows in epoch_rows(dataset.train.labels, config.train.batch_size, config.train.seed, epoch):
             state, metrics = compiled(state, dataset.train.images[rows], dataset.train.labels[rows])
             found.append(float(metrics.loss))
             if len(found) == STEPS:
