@@ -116,10 +116,19 @@ def settle(data: Files, jobs: int, quiet: bool) -> tuple[Target, tuple[str, ...]
 
 def look(root: Path, paths: list[str], jobs: int, quiet: bool) -> list[tuple[int, int, bool] | None]:
     """Height, width and whether it is grey, of each image; None if it is broken. Nothing is decoded."""
+    return [
+        tuple(found) if found else None for found in in_chunks("look_chunk", "Looking at", root, paths, jobs, quiet)
+    ]
+
+
+def in_chunks(function: str, what: str, root: Path, paths: list[str], jobs: int, quiet: bool) -> list[Any]:
+    """What a function of data/decode.py that takes `root` and `paths` returns for each image, by worker processes."""
     tasks = [{"root": str(root), "paths": paths[first : first + CHUNK]} for first in range(0, len(paths), CHUNK)]
-    with progress_bar(len(paths), "Looking at", " images", quiet) as bar:
-        found = workers.run("data.decode:look_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"])))
-    return [tuple(one) if one else None for chunk in found for one in chunk]
+    with progress_bar(len(paths), what, " images", quiet) as bar:
+        found = workers.run(
+            f"data.decode:{function}", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
+        )
+    return [one for chunk in found for one in chunk]
 
 
 def _first_size(data: Files) -> tuple[tuple[int, int], str]:

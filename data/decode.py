@@ -6,7 +6,7 @@ import hashlib
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -111,12 +111,37 @@ def look_chunk(task: dict[str, Any]) -> list[tuple[int, int, bool] | None]:
     """
     found: list[tuple[int, int, bool] | None] = []
     for path in task["paths"]:
+        try:
+            with open(Path(task["root"]) / path, "rb") as file:
+                found.append(_look(file))
+        except OSError as error:
+            raise _cannot_read(Path(task["root"]) / path, error) from error
+    return found
+
+
+def _look(file: BinaryIO) -> tuple[int, int, bool] | None:
+    try:
+        with opened(file) as image:
+            return (*upright_size(image), is_grey(image))
+    except Exception:  # as in `decode`, which says why
+        return None
+
+
+def inspect_chunk(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """What there is to know of each image of a task (`root`, `paths`): `height`, `width`, `format`, `grey`, `hash` (of
+    the file), and `problem`: why it is broken, or ""."""
+    found = []
+    for path in task["paths"]:
         content = read(Path(task["root"]) / path)
+        about = {"height": 0, "width": 0, "format": "", "grey": False, "problem": ""}
         try:
             with opened(content) as image:
-                found.append((*upright_size(image), is_grey(image)))
-        except Exception:  # as in `decode`, which says why
-            found.append(None)
+                height, width = upright_size(image)
+                about |= {"height": height, "width": width, "format": image.format, "grey": is_grey(image)}
+                plain(decoded(image, content, (1, 1)), 3)
+        except Exception as error:  # as in `decode`
+            about["problem"] = reason(error, "image")
+        found.append(about | {"hash": hashlib.sha256(content).hexdigest()})
     return found
 
 
@@ -147,4 +172,8 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {files.reason(error)}. Fix the file or its permissions.") from error
+        raise _cannot_read(path, error) from error
+
+
+def _cannot_read(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be read: {files.reason(error)}. Fix the file or its permissions.")

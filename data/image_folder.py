@@ -210,4 +210,10 @@ def _unequal_notes(dataset: Dataset) -> list[str]:
     return [f"classes of very unequal size: {counts[few]:,} ({names[few]}) to {counts[many]:,} ({names[many]}) images"]
 
 
-SOURCE = Source(folder="datasets/images", load=load, split_by_content=True)
+def list_files(root: Path) -> Listing:
+    """The images with their labels. Raises DataError where they make no data set."""
+    require_folder(root)
+    return listing(scan_folder(root))
+
+
+SOURCE = Source(folder="datasets/images", load=load, split_by_content=True, list_files=list_files)

@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from common.errors import DataError
 from data.jpeg import damage
 
 JPEG = ("JPEG",)
@@ -26,16 +25,18 @@ ORIENTATION = 0x0112  # its tag in EXIF
 REDUCED = 2  # a large JPEG is decoded to at least this many times the size that it is then scaled to
 
 
+@cache
 def suffixes() -> frozenset[str]:
     """The ends of the names of files that are opened, in lower case."""
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
 @contextmanager
-def opened(content: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
-    """The picture in a file of this content. Nothing is decoded yet. Raises what Pillow raises, of many types."""
+def opened(content: bytes | BinaryIO, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+    """The picture in a file, or of its content. Nothing is decoded yet. Raises what Pillow raises, of many types."""
     known = formats if formats == JPEG else _available(formats)
-    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=known) as image:
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    with warnings.catch_warnings(action="ignore"), Image.open(file, formats=known) as image:
         yield image
 
 
@@ -99,11 +100,6 @@ def plain(image: Image.Image, channels: int) -> Image.Image:
 def is_grey(image: Image.Image) -> bool:
     """Whether an opened picture has one channel, apart from transparency."""
     return image.mode in GREY
-
-
-def explained(path: Path, error: Exception, kind: str) -> DataError:
-    """The error for a file that is not an intact image; `kind` is what is expected, such as `JPEG image`."""
-    return DataError(f"{path}: {reason(error, kind)}. Replace it, or remove it from the data set.")
 
 
 def reason(error: Exception, kind: str) -> str:

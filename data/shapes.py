@@ -160,7 +160,11 @@ def _cannot_write(path: Path, error: OSError) -> DataError:
 
 
 SOURCE = Source(
-    folder="datasets/shapes", load=tiny_imagenet.load, generate=generate, known=Known((64, 64), 3, len(CLASSES))
+    folder="datasets/shapes",
+    load=tiny_imagenet.load,
+    generate=generate,
+    known=Known((64, 64), 3, len(CLASSES)),
+    list_files=tiny_imagenet.list_files,
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from data.dataset import Dataset
+from data.dataset import Dataset, Listing
 from data.form import Form
 
 
@@ -58,6 +58,7 @@ class Source(NamedTuple):
         split_by_content: images are held out by the content of their files, and where there are none for validation,
             a tenth of them is (data/holdout.py).
         known: what is known of the data before they are there.
+        list_files: of data that are files of images: these, with their labels. Raises DataError, as `load` does.
     """
 
     folder: str
@@ -66,3 +67,4 @@ class Source(NamedTuple):
     archive: Archive | None = None
     split_by_content: bool = False
     known: Known | None = None
+    list_files: Callable[[Path], Listing] | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from common.errors import DataError
 from data import layout
 from data.cache import cached_dataset
-from data.dataset import Dataset
+from data.dataset import Dataset, Listing
 from data.decode import image_size
 from data.form import Form
 from data.scan import Scan, scan, stamp
@@ -61,9 +61,9 @@ def _own_form(scanned: Scan, form: Form) -> Form:
     return form
 
 
-def check(root: Path) -> None:
-    """Raises DataError unless `root` holds a complete data set. No image is decoded."""
-    layout.listing(scan(root))
+def list_files(root: Path) -> Listing:
+    """The images with their labels. Raises DataError unless `root` holds a complete data set. No image is decoded."""
+    return layout.listing(scan(root))
 
 
 SOURCE = Source(
@@ -74,7 +74,8 @@ SOURCE = Source(
         size=248_100_043,
         md5="90528d7ca1a48142e341f4ef8d21d0de",
         folder="tiny-imagenet-200",
-        check=check,
+        check=list_files,
     ),
     known=Known((64, 64), 3, 200),
+    list_files=list_files,
 )
