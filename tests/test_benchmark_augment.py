@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+import jax
 import pytest
 
 from benchmarks import augment as command
+from benchmarks.eager import random_batch, step_of
 from data.augment import Augmentation
+from training.config import load_config
 
 TINY = (
     "baseline", "model.image_size=8", "model.d_model=4", "model.heads=1", "model.layers=1", "model.mlp_dim=4",
@@ -37,6 +40,13 @@ def test_a_line_for_each(call: Callable[..., Any], monkeypatch: pytest.MonkeyPat
         median, fastest, slowest = map(float, line[32:].split()[:3])
         assert 0 <= fastest <= median <= slowest
     assert lines[-2].endswith("100.0%")
+
+
+def test_images_with_one_channel_are_timed_as_such() -> None:
+    config = load_config("baseline", ["model.channels=1", "augment.policy=trivial_augment"])
+    images, labels = random_batch(config)
+    step = step_of(config, "cpu")
+    assert jax.eval_shape(step.augment, jax.random.key(0), images, labels)[0].shape == images.shape == (64, 64, 64, 1)
 
 
 def test_bad_rounds(call: Callable[..., Any]) -> None:
