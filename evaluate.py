@@ -5,6 +5,7 @@ python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.jso
 python evaluate.py --weights raw                the parameters themselves, not their moving average
 python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
 python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
+python evaluate.py RUN data.val_folder=test     another folder of an image folder
 """
 
 import argparse
@@ -32,8 +33,8 @@ from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, describe_validation, load_dataset
 from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
 
-# The first four do not change the result. The last one chooses between two sets that the run was not trained on.
-OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout")
+# The first four do not change the result. The others choose between sets that the run was not trained on.
+OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout", "data.val_folder")
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
 NAME_WIDTH = 29

@@ -48,6 +48,7 @@ def cached_dataset(
     quiet: bool = False,
     form: Form = Form(),  # noqa: B008 - it is frozen
     jpeg: bool = False,
+    variant: str = "",
 ) -> Dataset:
     """The data set in the folder `root`, from the cache if it holds a build with this stamp, else decoded into it.
 
@@ -56,6 +57,7 @@ def cached_dataset(
     jobs: number of decoding processes; None: one per core.  quiet: no progress bar.
     form: what the images are brought to; builds of several forms lie beside each other.
     jpeg: all must be JPEG files. Else they may have any format that Pillow reads.
+    variant: builds of several variants lie beside each other, too.
 
     Raises DataError, from `list_files` too.
     """
@@ -64,6 +66,7 @@ def cached_dataset(
     if form.size is not None or form.channels is not None:
         own = f"{form.size} {form.channels} {form.resize}"
         stamp, source = hashlib.sha256(f"{stamp} {own}".encode()).hexdigest(), f"{source} {own}"
+    source += f" {variant}" if variant else ""
     build = open_build(build_folder(cache, stamp), stamp)
     if build is None:
         data = Files(root, list_files(), form, jpeg)

@@ -51,13 +51,25 @@ class FolderScan(NamedTuple):
         return digest.hexdigest()
 
 
-def scan_folder(root: Path) -> FolderScan:
-    """List the images of all class folders, with sizes and times. Raises DataError where a folder cannot be read."""
+def scan_folder(root: Path, val_folder: str | None = None) -> FolderScan:
+    """List the images of all class folders, with sizes and times.
+
+    `val_folder` is the folder beside train/ that is validated on; None: the first of VAL that is there.
+
+    Raises DataError where a folder cannot be read, or there is no `val_folder`.
+    """
     try:
         folders = _folders(root)
         splits = {folder.casefold(): folder for folder in folders}
         train = next((splits[name] for name in TRAIN if name in splits and _folders(root / splits[name])), "")
         others = [splits[name] for name in VAL if name in splits] if train else []
+        if val_folder is not None:
+            if not train or val_folder not in folders or val_folder == train:
+                raise DataError(
+                    f"{root / val_folder}: no such folder beside train/; data.val_folder names one with a folder for "
+                    "each class, or is null."
+                )
+            others = [val_folder]
         left_alone: Counter[str] = Counter()
         loose = [*_files(root, root, left_alone), *(_files(root, root / train, left_alone) if train else ())]
         parts = []

@@ -11,6 +11,7 @@ gives their order, too. Other files are left alone.
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from shlex import quote
@@ -45,15 +46,16 @@ def load(
     workers: int | None = None,
     quiet: bool = False,
     form: Form = Form(),  # noqa: B008 - it is frozen
+    val_folder: str | None = None,
 ) -> Dataset:
-    """Open the data set in the folder `root`; see data/source.py.
+    """Open the data set in the folder `root`; see data/source.py. `val_folder` names that of the validation images.
 
     `val` has no images where there is no folder for them. Raises DataError where there are no classes, where one has no
     images, and where an image is broken or the cache cannot be written.
     """
     folder = Path(root)
     require_folder(folder)
-    scanned = scan_folder(folder)
+    scanned = scan_folder(folder, val_folder)
     files = listing(scanned)
     dataset = cached_dataset(
         folder,
@@ -63,6 +65,7 @@ def load(
         workers,
         quiet,
         form,
+        variant=val_folder or "",
     )
     notes = (*left_alone_notes(scanned), *dataset.notes, *copies_notes(dataset), *_unequal_notes(dataset))
     return dataset._replace(notes=notes)
@@ -216,4 +219,10 @@ def list_files(root: Path) -> Listing:
     return listing(scan_folder(root))
 
 
-SOURCE = Source(folder="datasets/images", load=load, split_by_content=True, list_files=list_files)
+SOURCE = Source(
+    folder="datasets/images",
+    load=load,
+    split_by_content=True,
+    validated_on=lambda name: partial(load, val_folder=name),
+    list_files=list_files,
+)

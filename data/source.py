@@ -58,6 +58,7 @@ class Source(NamedTuple):
         split_by_content: images are held out by the content of their files, and where there are none for validation,
             a tenth of them is (data/holdout.py).
         known: what is known of the data before they are there.
+        validated_on: of data with several folders to validate on: `load` for one of them, by its name.
         list_files: of data that are files of images: these, with their labels. Raises DataError, as `load` does.
     """
 
@@ -67,4 +68,5 @@ class Source(NamedTuple):
     archive: Archive | None = None
     split_by_content: bool = False
     known: Known | None = None
+    validated_on: Callable[[str], Load] | None = None
     list_files: Callable[[Path], Listing] | None = None

@@ -2,9 +2,9 @@
 
     python -m data.split photos photos-split --val 0.1 --test 0.1
 
-SRC/<class>/** becomes DST/train/<class>/**, DST/val/... and DST/test/..., as links to the files in SRC, or with --copy as
-copies. The content of a file decides where it goes, by its hash, in each class alike (data/holdout.py): the result is the
-same tomorrow, an image stays where it is when others are added, and copies of an image are never on two sides.
+SRC/<class>/** becomes DST/train/<class>/**, DST/val/... and DST/test/..., as links to the files in SRC, or with --copy
+as copies. The content of a file decides where it goes, by its hash, in each class alike (data/holdout.py): the result
+is the same tomorrow, an image stays where it is when others are added, and copies of an image are never on two sides.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _share(text: str) -> float:
 
 
 def require_new(source: Path, target: Path) -> None:
-    """Raises DataError unless `target` is missing or empty, and does not lie in `source`, whose classes it would join."""
+    """Raises DataError unless `target` is missing or empty, and lies outside `source`, whose classes it would join."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise DataError(f"{target}: there already; name a new folder")
     if source.resolve() in (target.resolve(), *target.resolve().parents):

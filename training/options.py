@@ -56,6 +56,7 @@ class DataConfig:
     placement: Placement
     resize: Resize
     broken: Broken
+    val_folder: Name | None
     holdout: Share | None
     classes: Count | None
     sampling: Sampling

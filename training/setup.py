@@ -51,7 +51,14 @@ def load_dataset(config: Config, draw: bool = True, quiet: bool = False) -> Data
                 f"`python -m data.{data.name} --to {shlex.quote(str(folder))}`"
             )
         source.generate(folder, workers=data.workers, quiet=quiet)
-    dataset = source.load(folder, data.cache_folder, data.workers, quiet, form)
+    load = source.load
+    if data.val_folder is not None:
+        if source.validated_on is None:
+            raise ConfigError(
+                f"data.val_folder={data.val_folder}: data.name={data.name} has no such folders; leave it out"
+            )
+        load = source.validated_on(data.val_folder)
+    dataset = load(folder, data.cache_folder, data.workers, quiet, form)
     share = data.holdout
     if share is None:
         share = HELD_OUT if source.split_by_content and not len(dataset.val.labels) else 0.0
