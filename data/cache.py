@@ -30,6 +30,7 @@ from data import workers
 from data.arrays import map_npy, read_npy
 from data.dataset import Dataset, Listing, Split
 from data.decode import cannot_write_cache, image_size
+from data.statistics import mean_and_std
 
 FORMAT = 2  # increase when the meaning of a build's files changes
 CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
@@ -223,15 +224,20 @@ def _fill(folder: Path, root: Path, stamp: str, listing: Listing, jobs: int, qui
         results = workers.run(
             "data.decode:decode_chunk", tasks, jobs, lambda index: bar.update(len(tasks[index]["paths"]))
         )
-    mean, std = _statistics(results[:train_tasks])
+    train = results[:train_tasks]
+    mean, std = mean_and_std(
+        sum(result["pixels"] for result in train),
+        [sum(channel) for channel in zip(*(result["sums"] for result in train), strict=True)],
+        [sum(channel) for channel in zip(*(result["squares"] for result in train), strict=True)],
+    )
     about = About(
         stamp=stamp,
         source=str(root.resolve()),
         fingerprint=_fingerprint(listing, results),
         wnids=tuple(listing.class_ids),
         names=tuple(listing.class_names),
-        mean=mean,
-        std=std,
+        mean=cast(Colour, mean),
+        std=cast(Colour, std),
     ).sealed({"train": np.asarray(listing.train_labels), "val": np.asarray(listing.val_labels)})
     (folder / "about.json").write_text(json.dumps(dataclasses.asdict(about), indent=1), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
@@ -275,18 +281,6 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> int:
                 if error.errno not in UNSUPPORTED:
                     raise
     return start
-
-
-def _statistics(results: list[dict[str, Any]]) -> tuple[Colour, Colour]:
-    """Mean and standard deviation per channel of pixels in 0..1, from exact integer sums."""
-    n = sum(result["pixels"] for result in results)
-    mean, std = [], []
-    for channel in range(3):
-        s = sum(result["sums"][channel] for result in results)
-        q = sum(result["squares"][channel] for result in results)
-        mean.append(s / (255 * n))
-        std.append(math.sqrt(n * q - s * s) / (255 * n) or 1.0)  # 1 for a constant channel: it is divided by
-    return cast(Colour, tuple(mean)), cast(Colour, tuple(std))
 
 
 def _fingerprint(listing: Listing, results: list[dict[str, Any]]) -> str:

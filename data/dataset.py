@@ -1,6 +1,6 @@
 """The types that every data set shares: the files it consists of, and the arrays that training reads.
 
-Shapes: n images of H x W pixels with three channels; C classes. A label is the position of its class in `class_ids`.
+Shapes: n images of H x W pixels; C classes. A label is the position of its class in `class_ids`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Listing(NamedTuple):
 class Split(NamedTuple):
     """The images of one split and their labels."""
 
-    images: np.ndarray  # uint8 (n, H, W, 3): RGB. A read-only memory map, or an array in memory for a selection
+    images: np.ndarray  # uint8 (n, H, W, 3), RGB, or (n, H, W, 1), grey. A read-only memory map, or in memory
     labels: np.ndarray  # int32 (n,), each in 0..C-1
 
 
@@ -32,19 +32,20 @@ class Dataset(NamedTuple):
     """A loaded data set.
 
     Attributes:
-        train, val: the images to train on and to evaluate on; H and W are the same in both.
+        train, val: the images to train on and to evaluate on; all of the same size and channels.
         class_ids: C unique identifiers, such as the WordNet ids of Tiny ImageNet or the names of class folders.
         class_names: C names for people, in the order of `class_ids`.
         mean, std: per channel, of all training pixels scaled to 0..1. `std` is 1 for a constant channel.
         fingerprint: SHA-256, in hexadecimal, of the class ids, the file names, their labels and the bytes of every
-            image file; the same on every machine, whatever the modification times. Selecting classes or holding out
-            training images leaves `mean`, `std` and `fingerprint` unchanged.
+            image file, or the unpacked bytes where one file holds all images; the same on every machine, whatever the
+            modification times. Selecting classes or holding out training images leaves `mean`, `std` and `fingerprint`
+            unchanged.
     """
 
     train: Split
     val: Split
     class_ids: tuple[str, ...]
     class_names: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     fingerprint: str
