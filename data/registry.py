@@ -4,7 +4,7 @@ The file defines a `SOURCE` (see data/source.py): the default folder and a funct
 all of one size, needs no decoding of its own. `load` lists the files and passes the list to the cache, which decodes
 them and computes the statistics and the fingerprint:
 
-    def load(root, cache=None, workers=None, quiet=False):
+    def load(root, cache=None, workers=None, quiet=False, form=Form()):
         def list_files() -> Listing:
             return Listing(class_ids, class_names, train, train_labels, val, val_labels)
         return cached_dataset(root, cache, stamp, list_files, workers, quiet)  # of data/cache.py
@@ -20,10 +20,19 @@ Everything after loading (class selection, holdout, loader, augmentation) works 
 
 from __future__ import annotations
 
-from data import shapes, tiny_imagenet
-from data.source import Source
+from data import cifar10, cifar100, fashion_mnist, imagenette, mnist, shapes, tiny_imagenet
+from data.source import Archive, Source
 
 SOURCES: dict[str, Source] = {
     "tiny_imagenet": tiny_imagenet.SOURCE,
+    "cifar10": cifar10.SOURCE,
+    "cifar100": cifar100.SOURCE,
+    "mnist": mnist.SOURCE,
+    "fashion_mnist": fashion_mnist.SOURCE,
     "shapes": shapes.SOURCE,
+}
+
+# Image folders to download. They are no names for `data.name`: image_folder reads them.
+FOLDERS: dict[str, Archive] = {
+    "imagenette": imagenette.ARCHIVE,
 }

@@ -28,7 +28,7 @@ from common.paths import named_path
 from common.progress import progress_bar
 from data import tiny_imagenet
 from data.shape_drawing import CLASSES, Box, draw
-from data.source import Source
+from data.source import Known, Source
 from data.workers import run
 
 VERSION = 1  # increase when the same seed gives other files
@@ -159,7 +159,12 @@ def _cannot_write(path: Path, error: OSError) -> DataError:
     )
 
 
-SOURCE = Source(folder="datasets/shapes", load=tiny_imagenet.load, generate=generate)
+SOURCE = Source(
+    folder="datasets/shapes",
+    load=tiny_imagenet.load,
+    generate=generate,
+    known=Known(size=(64, 64), channels=3, classes=len(CLASSES)),
+)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from data.dataset import Dataset
+from data.form import Form
 
 
 class Load(Protocol):
     """Opens the data set in a folder.
 
     `cache` is the folder for decoded images (None: `<root>/cache`), `workers` the number of processes that decode
-    (None: one per core); `quiet` turns progress bars off. Raises DataError where the data set is missing, incomplete or
-    damaged; the message says how to get it.
+    (None: one per core); `quiet` turns progress bars off; `form` is what the images are brought to. Raises DataError
+    where the data set is missing, incomplete or damaged; the message says how to get it.
     """
 
-    def __call__(self, root: Path, cache: Path | None, workers: int | None, quiet: bool) -> Dataset: ...
+    def __call__(
+        self, root: Path, cache: Path | None, workers: int | None, quiet: bool, form: Form = Form()
+    ) -> Dataset: ...
 
 
 class Generate(Protocol):
@@ -26,14 +29,37 @@ class Generate(Protocol):
     def __call__(self, root: Path, *, workers: int | None, quiet: bool) -> None: ...
 
 
-class Archive(NamedTuple):
-    """A zip file to download."""
+class WebFile(NamedTuple):
+    """A file to download."""
 
-    url: str
+    name: str  # on the disk
+    urls: tuple[str, ...]  # addresses of the same file, tried in this order
     size: int  # bytes
     md5: str
+
+
+class Archive(NamedTuple):
+    """A data set that is downloaded as an archive and unpacked."""
+
+    file: WebFile  # .zip or .tar.gz
     folder: str  # the only folder at its top level; also the name of the data set's folder
     check: Callable[[Path], object]  # raises DataError if the unpacked folder is not a complete data set
+
+
+class Files(NamedTuple):
+    """A data set that is downloaded as several files, which stay as they are."""
+
+    files: tuple[WebFile, ...]
+    folder: str  # for them
+    check: Callable[[Path], object]  # raises DataError if the folder is not a complete data set
+
+
+class Known(NamedTuple):
+    """What a complete data set has, for use before it is there."""
+
+    size: tuple[int, int]  # height and width of its images, in pixels
+    channels: int
+    classes: int
 
 
 class Source(NamedTuple):
@@ -43,10 +69,12 @@ class Source(NamedTuple):
         folder: where the data set lies unless `data.root` says otherwise, relative to the current folder.
         load: opens it.
         generate: creates it, for a data set that needs no download. `python -m data.<name> --to DIR` does the same.
-        archive: what `python -m data.download <name>` fetches, if anything.
+        download: what `python -m data.download <name>` fetches, if anything.
+        known: its images and classes, where these are always the same.
     """
 
     folder: str
     load: Load
     generate: Generate | None = None
-    archive: Archive | None = None
+    download: Archive | Files | None = None
+    known: Known | None = None

@@ -8,12 +8,17 @@ from pathlib import Path
 from data import layout
 from data.cache import cached_dataset
 from data.dataset import Dataset
+from data.form import Form
 from data.scan import scan, stamp
-from data.source import Archive, Source
+from data.source import Archive, Known, Source, WebFile
 
 
 def load(
-    root: str | PathLike[str], cache: str | PathLike[str] | None = None, workers: int | None = None, quiet: bool = False
+    root: str | PathLike[str],
+    cache: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    form: Form = Form(),
 ) -> Dataset:
     """Open the data set in the folder `root`.
 
@@ -44,11 +49,15 @@ def check(root: Path) -> None:
 SOURCE = Source(
     folder="datasets/tiny-imagenet-200",
     load=load,
-    archive=Archive(
-        url="https://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        size=248_100_043,
-        md5="90528d7ca1a48142e341f4ef8d21d0de",
+    download=Archive(
+        file=WebFile(
+            name="tiny-imagenet-200.zip",
+            urls=("https://cs231n.stanford.edu/tiny-imagenet-200.zip",),
+            size=248_100_043,
+            md5="90528d7ca1a48142e341f4ef8d21d0de",
+        ),
         folder="tiny-imagenet-200",
         check=check,
     ),
+    known=Known(size=(64, 64), channels=3, classes=200),
 )
