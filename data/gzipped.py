@@ -97,7 +97,7 @@ class TarMember:
         assert file is not None, "not a file"
         self._file = file
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         with damage(self._source):
             return self._file.read(size)
 

@@ -40,7 +40,7 @@ class Idx(NamedTuple):
 def load_idx(root: Path, place: Place, class_names: tuple[str, ...], form: Form, quiet: bool) -> Dataset:
     """The data set of the four files in the folder `root`. Class ids are the labels: "0", "1", ...
 
-    Raises DataError where a file is missing or damaged, a label is none of the classes, or files do not belong together.
+    Raises DataError where a file is missing or damaged, a label is out of range, or files do not match.
     """
     place.require(root)
     try:
@@ -76,7 +76,7 @@ def _read_split(root: Path, begin: str, place: Place, classes: int) -> tuple[Idx
     labels = _read(root, f"{begin}-labels-idx1-ubyte", 2049)
     if len(images.values) != len(labels.values):
         raise DamagedError(
-            f"{labels.path}: {len(labels.values):,} labels, while {images.path.name} has {len(images.values):,} images: "
+            f"{labels.path}: {len(labels.values):,} labels for {len(images.values):,} images of {images.path.name}: "
             "they do not belong together"
         )
     wrong = np.flatnonzero(labels.values >= classes)

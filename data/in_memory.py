@@ -45,10 +45,17 @@ def dataset_in_memory(
     for name, unpacked in contents:
         digest.update(f"{name}\n{len(unpacked)}\n".encode())
         digest.update(unpacked)
-    train, val = (Split(images, split.labels) for images, split in zip(_formed(train, val, form, quiet), (train, val), strict=True))  # fmt: skip
-    pixels = train.images.size // train.images.shape[-1]
-    mean, std = mean_and_std(pixels, *sums_of(train.images))
-    return Dataset(train, val, tuple(class_ids), tuple(class_names), mean, std, digest.hexdigest())
+    images, val_images = _formed(train, val, form, quiet)
+    mean, std = mean_and_std(images.size // images.shape[-1], *sums_of(images))
+    return Dataset(
+        train=Split(images, train.labels),
+        val=Split(val_images, val.labels),
+        class_ids=tuple(class_ids),
+        class_names=tuple(class_names),
+        mean=mean,
+        std=std,
+        fingerprint=digest.hexdigest(),
+    )
 
 
 def _formed(train: Split, val: Split, form: Form, quiet: bool) -> list[np.ndarray]:

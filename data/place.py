@@ -34,10 +34,8 @@ class Place(NamedTuple):
             return
         if root.exists() and not root.is_dir():
             raise DataError(f"{root}: a file, where the folder of a data set is expected.")
-        deeper = sorted(
-            (file.parent for level in ("*", "*/*") for file in root.glob(f"{level}/{self.file}*") if self._is_at(file.parent)),
-            key=lambda folder: (folder.name != self.folder, str(folder)),
-        )  # fmt: skip
+        found = {file.parent for level in ("*", "*/*") for file in root.glob(f"{level}/{self.file}*")}
+        deeper = sorted(filter(self._is_at, found), key=lambda folder: (folder.name != self.folder, str(folder)))
         if deeper:
             raise DataError(f"{root}: the data set is deeper in this folder; use {deeper[0]}.")
         problem = f"no {self.file} here, so this is not {self.title}" if root.is_dir() else "no such folder"

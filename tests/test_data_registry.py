@@ -10,6 +10,7 @@ from common.errors import ConfigError, DataError
 from data import registry
 from data.cache import cached_dataset
 from data.dataset import Dataset, Listing
+from data.form import Form
 from data.registry import SOURCES
 from data.source import Source
 from tests.tiny_data import NAMES, WNIDS, write_data_set
@@ -32,7 +33,7 @@ def test_the_configuration_accepts_each_name(name: str) -> None:
     assert name in option.comment
 
 
-@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.archive or source.generate])
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.download or source.generate])
 def test_missing_data_say_how_to_get_them(name: str, tmp_path: Path) -> None:
     config = load_config("baseline", options(name, tmp_path / "nowhere"))
     with pytest.raises(DataError, match=rf"nowhere: .*python -m data\.(download {name}|{name}) --to "):
@@ -70,7 +71,9 @@ def test_a_data_set_takes_one_file_and_one_line(tmp_path: Path, monkeypatch: pyt
     """The example of data/registry.py, in another layout: everything after the list of files is shared."""
     root = write_data_set(tmp_path / "flowers")
 
-    def load(root: Path, cache: Path | None = None, workers: int | None = None, quiet: bool = False) -> Dataset:
+    def load(
+        root: Path, cache: Path | None = None, workers: int | None = None, quiet: bool = False, form: Form = Form()
+    ) -> Dataset:
         def list_files() -> Listing:
             paths = sorted(str(path.relative_to(root)) for path in root.glob("train/*/images/*.JPEG"))
             labels = [int(path.split("/")[1] == "n03") for path in paths]
