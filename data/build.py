@@ -25,6 +25,7 @@ from data.arrays import map_npy
 from data.dataset import Listing
 from data.decode import BrokenImageError, image_size
 from data.form import Form, Target
+from data.statistics import mean_and_std
 
 CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on the number of workers
 SHOWN = 3  # broken images that a message names
@@ -66,7 +67,11 @@ def fill(folder: Path, stamp: str, source: str, data: Files, jobs: int, quiet: b
         np.save(folder / f"{split}_labels.npy", labels[split])
         np.save(folder / f"{split}_hashes.npy", hashes[split])
     _require_images(data, labels["train"], skipped)
-    mean, std = statistics(results["train"])
+    mean, std = mean_and_std(
+        sum(result["pixels"] for result in results["train"]),
+        [sum(channel) for channel in zip(*(result["sums"] for result in results["train"]), strict=True)],
+        [sum(channel) for channel in zip(*(result["squares"] for result in results["train"]), strict=True)],
+    )
     about = About(
         stamp=stamp,
         source=source,
@@ -219,18 +224,6 @@ def _require_images(data: Files, train_labels: np.ndarray, skipped: list[str]) -
                 f"{data.root}: all training images of class {class_id} are broken, {counted(len(skipped), 'image')} in "
                 "all. Replace them, or move the folder of the class away."
             )
-
-
-def statistics(results: list[dict[str, Any]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of pixels in 0..1, from exact integer sums."""
-    n = sum(result["pixels"] for result in results)
-    mean, std = [], []
-    for channel in range(len(results[0]["sums"])):
-        s = sum(result["sums"][channel] for result in results)
-        q = sum(result["squares"][channel] for result in results)
-        mean.append(s / (255 * n))
-        std.append(math.sqrt(n * q - s * s) / (255 * n) or 1.0)  # 1 for a constant channel: it is divided by
-    return tuple(mean), tuple(std)
 
 
 def _fingerprint(listing: Listing, results: list[dict[str, Any]]) -> str:

@@ -46,7 +46,7 @@ def cached_dataset(
     list_files: Callable[[], Listing],
     jobs: int | None = None,
     quiet: bool = False,
-    form: Form = Form(),  # noqa: B008 - it is frozen
+    form: Form = Form(),
     jpeg: bool = False,
     variant: str = "",
 ) -> Dataset:

@@ -43,15 +43,14 @@ class Dataset(NamedTuple):
     """A loaded data set.
 
     Attributes:
-        train, val: the images to train on and to evaluate on; H and W are the same in both.
+        train, val: the images to train on and to evaluate on; all of the same size and channels.
         class_ids: C unique identifiers, such as the WordNet ids of Tiny ImageNet or the names of class folders.
         class_names: C names for people, in the order of `class_ids`.
         mean, std: per channel, of all training pixels scaled to 0..1. `std` is 1 for a constant channel.
         fingerprint: SHA-256, in hexadecimal, of the class ids, the file names, their labels and the bytes of every
-            image file; the same on every machine, whatever the modification times. Selecting classes or holding out
-            training images leaves `mean`, `std` and `fingerprint` unchanged.
-        notes: what is odd about the data, each in a line.
-        held_out: the share of the training images that `val` consists of; 0: it has images of its own.
+            image file, or the unpacked bytes where one file holds all images; the same on every machine, whatever the
+            modification times. Selecting classes or holding out training images leaves `mean`, `std` and `fingerprint`
+            unchanged.
     """
 
     train: Split

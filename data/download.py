@@ -1,18 +1,19 @@
-"""Download a data set of the registry: fetch the archive, or the rest of it, check it and unpack it.
+"""Download a data set of the registry: fetch its files, or the rest of them, check them and unpack them.
 
     python -m data.download tiny_imagenet            -> datasets/tiny-imagenet-200
+    python -m data.download mnist                    -> datasets/mnist
 
-The archive is written to <folder>.zip.part. A broken connection or Ctrl-C leaves that file in place, and the next run
-continues from there. It is unpacked into a temporary folder, which is then renamed: a folder with the final name is
-complete.
+A file is written to <name>.part. A broken connection or Ctrl-C leaves that in place, and the next run continues from
+there. An archive is unpacked into a temporary folder, which is then renamed: a folder with the final name is complete.
+The files of MNIST stay as they are, and each gets its name when it is complete; the next run fetches those that miss.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import hashlib
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,38 +23,69 @@ from common import files
 from common.command import run_command
 from common.errors import DataError
 from common.paths import named_path
-from data.fetch import PAUSE, fetch
-from data.registry import SOURCES
-from data.source import Archive
+from data.fetch import PAUSE
+from data.mirrors import fetch_verified, verify
+from data.registry import FOLDERS, SOURCES
+from data.source import Archive, Files, WebFile
 from data.unpack import unpack
 
 
-def download(archive: Archive, to: Path, quiet: bool = False, pause: float = PAUSE) -> Path:
-    """Download the data set to the folder `to`/<archive.folder>, unless it is there already; returns that path.
+def download(wanted: Archive | Files, to: Path, quiet: bool = False, pause: float = PAUSE) -> Path:
+    """Download the data set to the folder `to`/<wanted.folder>, unless it is there already; returns that path.
 
-    A file `to`/<archive.folder>.zip, put there by the user, is used instead of downloading. `pause` is the time before
-    the second connection, in seconds. Raises DataError.
+    Files that the user has put there are used instead of downloading: an archive under its published name in `to`,
+    other files in the folder of the data set. `pause` is the time before the second connection, in seconds.
+
+    Raises DataError.
     """
-    target = to / archive.folder
-    provided, part = to / f"{archive.folder}.zip", to / f"{archive.folder}.zip.part"
+    target = to / wanted.folder
     try:
-        if _is_complete(target, archive):
-            return target
-        to.mkdir(parents=True, exist_ok=True)
-        with files.locked(to / f".{archive.folder}.lock", f"{target}: waiting for another download of it"):
-            if not _is_complete(target, archive):  # another process may have finished it meanwhile
-                source = provided if provided.exists() else part
-                if source == part:
-                    fetch(archive, part, quiet, pause)
-                _verify(archive, source, downloaded=source == part)
-                _unpack_into_place(archive, source, target, quiet)
-                part.unlink(missing_ok=True)
+        if isinstance(wanted, Archive):
+            if not _is_complete(target, wanted):
+                _download_archive(wanted, target, quiet, pause)
+        else:
+            if _missing(wanted, target):
+                _download_files(wanted, target, quiet, pause)
+            wanted.check(target)
     except OSError as error:
         raise DataError(
             f"{error.filename or target}: cannot be written: {files.reason(error)}. "
             "Free some space, or name another folder with --to; what is already downloaded is kept."
         ) from error
     return target
+
+
+def _download_archive(wanted: Archive, target: Path, quiet: bool, pause: float) -> None:
+    to = target.parent
+    provided, part = to / wanted.file.name, to / f"{wanted.file.name}.part"
+    to.mkdir(parents=True, exist_ok=True)
+    with files.locked(to / f".{wanted.folder}.lock", f"{target}: waiting for another download of it"):
+        if not _is_complete(target, wanted):  # another process may have finished it meanwhile
+            if provided.exists():
+                verify(wanted.file, provided)
+            else:
+                fetch_verified(wanted.file, part, quiet, pause)
+            _unpack_into_place(wanted, provided if provided.exists() else part, target, quiet)
+            part.unlink(missing_ok=True)
+
+
+def _download_files(wanted: Files, target: Path, quiet: bool, pause: float) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    with files.locked(target.parent / f".{wanted.folder}.lock", f"{target}: waiting for another download of it"):
+        for file in _missing(wanted, target):
+            part = target / f"{file.name}.part"
+            fetch_verified(file, part, quiet, pause)
+            part.rename(target / file.name)
+            files.fsync_path(target)
+
+
+def _missing(wanted: Files, target: Path) -> list[WebFile]:
+    """The files that are not there, not even unpacked."""
+    return [
+        file
+        for file in wanted.files
+        if not any((target / name).exists() for name in (file.name, file.name.removesuffix(".gz")))
+    ]
 
 
 def _is_complete(target: Path, archive: Archive) -> bool:
@@ -80,49 +112,49 @@ def _unpack_into_place(archive: Archive, source: Path, target: Path, quiet: bool
     files.fsync_path(target.parent)
 
 
-def _verify(archive: Archive, path: Path, downloaded: bool) -> None:
-    """Raises DataError unless the file is the archive. A wrong file is removed if this program downloaded it."""
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    size = path.stat().st_size
-    if (found, size) == (archive.md5, archive.size):
-        return
-    if downloaded:
-        path.unlink()
-    advice = (
-        "It has been removed: run the command again to download it. If that fails in the same way, the file on the "
-        f"server has changed: get the original elsewhere and put it at {path.with_suffix('')}, or use --url."
-        if downloaded
-        else "Remove the file, then run the command again to download it."
-    )
-    raise DataError(
-        f"{path}: not the expected archive: md5 {found} and {size} bytes, "
-        f"instead of {archive.md5} and {archive.size}. {advice}"
-    )
+def _at(wanted: Archive | Files, url: str) -> Archive | Files:
+    """The same data set at another address: that of the archive, or of the folder that has the files."""
+    if isinstance(wanted, Archive):
+        return wanted._replace(file=wanted.file._replace(urls=(url,)))
+    base = url if url.endswith("/") else f"{url}/"
+    return wanted._replace(files=tuple(file._replace(urls=(base + file.name,)) for file in wanted.files))
 
 
-def _no_archive(name: str, archives: Mapping[str, Archive]) -> NoReturn:
+def _is_there(wanted: Archive | Files, target: Path) -> bool:
+    if not os.path.exists(target):  # unlike Path.exists, no error for a name that cannot be
+        return False
+    return isinstance(wanted, Archive) or not _missing(wanted, target)
+
+
+def _none_of_this_name(name: str, downloads: Mapping[str, Archive | Files]) -> NoReturn:
     if name in SOURCES:
-        raise DataError(f"{name}: nothing to download: `python train.py data.name={name}` makes it")
-    near = difflib.get_close_matches(name, archives, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(archives))}"
+        own = "name your own folder with data.root=DIR"
+        made = f"`python train.py data.name={name}` makes it"
+        raise DataError(f"{name}: nothing to download: {made if SOURCES[name].generate else own}")
+    near = difflib.get_close_matches(name, downloads, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(downloads))}"
     raise DataError(f"{name}: no data set of this name can be downloaded; {hint}")
 
 
 def main(argv: Sequence[str]) -> int:
-    archives = {name: source.archive for name, source in SOURCES.items() if source.archive is not None}
+    downloads: dict[str, Archive | Files] = {
+        **{name: source.download for name, source in SOURCES.items() if source.download is not None},
+        **FOLDERS,
+    }
     parser = argparse.ArgumentParser(prog="python -m data.download", description="Download a data set.")
-    parser.add_argument("dataset", help=f"what to download: {', '.join(sorted(archives))}")
+    parser.add_argument("dataset", help=f"what to download: {', '.join(sorted(downloads))}")
     parser.add_argument("--to", default="datasets", type=named_path, metavar="DIR", help="parent folder (%(default)s)")
-    parser.add_argument("--url", help="another address of the same archive")
+    parser.add_argument("--url", help="another address of the same archive, or of the folder with the same files")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
-    archive = archives.get(options.dataset) or _no_archive(options.dataset, archives)
+    wanted = downloads.get(options.dataset) or _none_of_this_name(options.dataset, downloads)
     if options.url:
-        archive = archive._replace(url=options.url)
-    was_there = os.path.exists(options.to / archive.folder)  # unlike Path.exists, no error for a name that cannot be
-    target = download(archive, options.to)
+        wanted = _at(wanted, options.url)
+    was_there = _is_there(wanted, options.to / wanted.folder)
+    target = download(wanted, options.to)
     print(f"{target}: {'already there, nothing to do' if was_there else 'ready'}.")
+    if options.dataset in FOLDERS:
+        print(f"To train on it: python train.py image_folder data.root={shlex.quote(str(target))}")
     return 0
 
 

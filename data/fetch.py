@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from common.errors import DataError
 from common.progress import progress_bar
-from data.source import Archive
 
 BLOCK = 1 << 16  # bytes read at once
 TIMEOUT = 30.0  # seconds without a byte from the server
@@ -35,12 +34,25 @@ NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionEr
 SAFE = "/%:@!$&'()*+,;=~-._?"  # characters that stand for themselves in a path or a query
 
 
-def fetch(archive: Archive, part: Path, quiet: bool, pause: float) -> None:
-    """Download the missing bytes of the archive, reconnecting as often as necessary. Raises DataError."""
-    address = web_address(archive.url)
-    with progress_bar(archive.size, "Downloading", "B", quiet) as bar:
-        _Fetch(archive._replace(url=address), part, bar).run(pause)
-        bar.n = archive.size
+class ServerError(DataError):
+    """A server that does not deliver the file. Another one may."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}. {advice}")
+        self.what = what
+
+
+def fetch(url: str, size: int, part: Path, quiet: bool, pause: float, attempts: int = ATTEMPTS) -> None:
+    """Download the missing bytes of a file of `size` bytes, reconnecting as often as necessary.
+
+    pause: seconds before the second connection.  attempts: connections without a byte before giving up.
+
+    Raises ServerError, and DataError where the address is none or the disk is too full.
+    """
+    address = web_address(url)
+    with progress_bar(size, "Downloading", "B", quiet) as bar:
+        _Fetch(address, size, part, bar, attempts).run(pause)
+        bar.n = size
         bar.refresh()
 
 
@@ -62,9 +74,11 @@ def web_address(url: str) -> str:
 class _Fetch:
     """One download and its troubles so far."""
 
-    archive: Archive
+    url: str
+    size: int  # bytes of the whole file
     part: Path
     bar: tqdm[Any]
+    attempts: int
     ranges: bool = True  # whether to ask for the missing bytes alone
     trouble: str = ""
 
@@ -76,19 +90,18 @@ class _Fetch:
     def run(self, pause: float) -> None:
         failures = connections = 0
         try:
-            while (have := _size(self.part)) != self.archive.size:
-                if have > self.archive.size:
+            while (have := _size(self.part)) != self.size:
+                if have > self.size:
                     self.part.unlink()  # the rest of another file: start again
                     continue
-                if failures >= ATTEMPTS or connections >= CONNECTIONS:
-                    raise DataError(
-                        f"{self.archive.url}: broken off after {have:,} of {self.archive.size:,} bytes "
-                        f"({self.trouble}). Check your network and run the same command again: the download continues "
-                        "from there."
+                if failures >= self.attempts or connections >= CONNECTIONS:
+                    raise ServerError(
+                        f"{self.url}: broken off after {have:,} of {self.size:,} bytes ({self.trouble})",
+                        "Check your network and run the same command again: the download continues from there.",
                     )
                 if failures:
                     time.sleep(pause * 2 ** (failures - 1))
-                _require_space(self.part, self.archive.size - have)
+                _require_space(self.part, self.size - have)
                 connections += 1
                 try:
                     self.trouble = "the server closed the connection"
@@ -113,11 +126,11 @@ class _Fetch:
             if start or not have:
                 with open(self.part, "r+b" if start else "wb") as file:
                     file.seek(start)
-                    self._copy(response, file, self.archive.size - start)
+                    self._copy(response, file, self.size - start)
                 return
             try:
                 with open(self.fresh, "wb") as file:
-                    self._copy(response, file, self.archive.size)
+                    self._copy(response, file, self.size)
             finally:
                 if _size(self.fresh) > have:
                     self.fresh.replace(self.part)
@@ -125,9 +138,7 @@ class _Fetch:
                     self.trouble = "the server does not continue a download, and sent less than is there already"
 
     def _answer(self, start: int) -> Any:
-        request = urllib.request.Request(
-            self.archive.url, headers={"User-Agent": "python", "Accept-Encoding": "identity"}
-        )
+        request = urllib.request.Request(self.url, headers={"User-Agent": "python", "Accept-Encoding": "identity"})
         if start:
             request.add_header("Range", f"bytes={start}-")
         try:
@@ -139,22 +150,22 @@ class _Fetch:
                 raise http.client.HTTPException(f"the server has nothing from byte {start:,} on") from error
             if error.code >= 500 or error.code in (408, 429):
                 raise  # temporary; the caller tries again
-            raise DataError(
-                f"{self.archive.url}: the server answers {error.code} {error.reason}. If the file has moved, give its "
-                "new address with --url."
+            raise ServerError(
+                f"{self.url}: the server answers {error.code} {error.reason}",
+                "If the file has moved, give its new address with --url.",
             ) from error
         except ValueError as error:  # of an address to which the server redirects, or of a malformed answer
             raise _malformed(error) from error
 
     def _first_byte(self, response: Any, have: int) -> int:
-        """Where in the archive the response starts: at `have`, or at 0 if the server ignores Range."""
+        """Where in the file the response starts: at `have`, or at 0 if the server ignores Range."""
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             return 0
         sent = response.headers.get("Content-Range", "")
         if not sent.startswith(f"bytes {have}-"):
-            raise DataError(
-                f"{self.archive.url}: the server sent another part of the file ({sent[:80]!r}), not that from byte "
-                f"{have:,} on. Remove {self.part} and run the command again, or use another server with --url."
+            raise ServerError(
+                f"{self.url}: the server sent another part of the file ({sent[:80]!r}), not that from byte {have:,} on",
+                f"Remove {self.part} and run the command again, or use another server with --url.",
             )
         return have
 
@@ -164,11 +175,11 @@ class _Fetch:
             return
         if not (offered.isascii() and offered.isdigit()):
             raise _malformed(f"Content-Length is {offered[:80]!r}")
-        if start + int(offered) != self.archive.size:
-            raise DataError(
-                f"{self.archive.url}: the server's file has {start + int(offered):,} bytes, not "
-                f"{self.archive.size:,}: it is a different file. Find the original and give its address with --url; "
-                "what is already downloaded is kept."
+        if start + int(offered) != self.size:
+            raise ServerError(
+                f"{self.url}: the server's file has {start + int(offered):,} bytes, not {self.size:,}: it is a "
+                "different file",
+                "Find the original and give its address with --url; what is already downloaded is kept.",
             )
 
     def _copy(self, response: Any, file: BinaryIO, limit: int) -> None:

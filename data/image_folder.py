@@ -45,7 +45,7 @@ def load(
     cache: str | PathLike[str] | None = None,
     workers: int | None = None,
     quiet: bool = False,
-    form: Form = Form(),  # noqa: B008 - it is frozen
+    form: Form = Form(),
     val_folder: str | None = None,
 ) -> Dataset:
     """Open the data set in the folder `root`; see data/source.py. `val_folder` names that of the validation images.

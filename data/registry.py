@@ -20,11 +20,20 @@ Everything after loading (class selection, holdout, loader, augmentation) works 
 
 from __future__ import annotations
 
-from data import image_folder, shapes, tiny_imagenet
-from data.source import Source
+from data import cifar10, cifar100, fashion_mnist, image_folder, imagenette, mnist, shapes, tiny_imagenet
+from data.source import Archive, Source
 
 SOURCES: dict[str, Source] = {
     "tiny_imagenet": tiny_imagenet.SOURCE,
     "image_folder": image_folder.SOURCE,
+    "cifar10": cifar10.SOURCE,
+    "cifar100": cifar100.SOURCE,
+    "mnist": mnist.SOURCE,
+    "fashion_mnist": fashion_mnist.SOURCE,
     "shapes": shapes.SOURCE,
+}
+
+# Image folders to download. They are no names for `data.name`: image_folder reads them.
+FOLDERS: dict[str, Archive] = {
+    "imagenette": imagenette.ARCHIVE,
 }

@@ -29,20 +29,35 @@ class Generate(Protocol):
     def __call__(self, root: Path, *, workers: int | None, quiet: bool) -> None: ...
 
 
-class Archive(NamedTuple):
-    """A zip file to download."""
+class WebFile(NamedTuple):
+    """A file to download."""
 
-    url: str
+    name: str  # on the disk
+    urls: tuple[str, ...]  # addresses of the same file, tried in this order
     size: int  # bytes
     md5: str
+
+
+class Archive(NamedTuple):
+    """A data set that is downloaded as an archive and unpacked."""
+
+    file: WebFile  # .zip or .tar.gz
     folder: str  # the only folder at its top level; also the name of the data set's folder
     check: Callable[[Path], object]  # raises DataError if the unpacked folder is not a complete data set
+
+
+class Files(NamedTuple):
+    """A data set that is downloaded as several files, which stay as they are."""
+
+    files: tuple[WebFile, ...]
+    folder: str  # for them
+    check: Callable[[Path], object]  # raises DataError if the folder is not a complete data set
 
 
 class Known(NamedTuple):
     """What a complete data set has, for use before it is there."""
 
-    size: tuple[int, int]  # pixels, height and width
+    size: tuple[int, int]  # height and width of its images, in pixels
     channels: int
     classes: int
 
@@ -54,10 +69,10 @@ class Source(NamedTuple):
         folder: where the data set lies unless `data.root` says otherwise, relative to the current folder.
         load: opens it.
         generate: creates it, for a data set that needs no download. `python -m data.<name> --to DIR` does the same.
-        archive: what `python -m data.download <name>` fetches, if anything.
+        download: what `python -m data.download <name>` fetches, if anything.
+        known: its images and classes, where these are always the same.
         split_by_content: images are held out by the content of their files, and where there are none for validation,
             a tenth of them is (data/holdout.py).
-        known: what is known of the data before they are there.
         validated_on: of data with several folders to validate on: `load` for one of them, by its name.
         list_files: of data that are files of images: these, with their labels. Raises DataError, as `load` does.
     """
@@ -65,8 +80,8 @@ class Source(NamedTuple):
     folder: str
     load: Load
     generate: Generate | None = None
-    archive: Archive | None = None
-    split_by_content: bool = False
+    download: Archive | Files | None = None
     known: Known | None = None
+    split_by_content: bool = False
     validated_on: Callable[[str], Load] | None = None
     list_files: Callable[[Path], Listing] | None = None

@@ -14,7 +14,7 @@ from data.dataset import Dataset, Listing
 from data.decode import image_size
 from data.form import Form
 from data.scan import Scan, scan, stamp
-from data.source import Archive, Known, Source
+from data.source import Archive, Known, Source, WebFile
 
 
 def load(
@@ -22,7 +22,7 @@ def load(
     cache: str | PathLike[str] | None = None,
     workers: int | None = None,
     quiet: bool = False,
-    form: Form = Form(),  # noqa: B008 - it is frozen
+    form: Form = Form(),
 ) -> Dataset:
     """Open the data set in the folder `root`.
 
@@ -69,10 +69,13 @@ def list_files(root: Path) -> Listing:
 SOURCE = Source(
     folder="datasets/tiny-imagenet-200",
     load=load,
-    archive=Archive(
-        url="https://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        size=248_100_043,
-        md5="90528d7ca1a48142e341f4ef8d21d0de",
+    download=Archive(
+        file=WebFile(
+            name="tiny-imagenet-200.zip",
+            urls=("https://cs231n.stanford.edu/tiny-imagenet-200.zip",),
+            size=248_100_043,
+            md5="90528d7ca1a48142e341f4ef8d21d0de",
+        ),
         folder="tiny-imagenet-200",
         check=list_files,
     ),

@@ -426,6 +426,7 @@ def test_a_run_that_is_killed_ends_as_if_it_was_not(tmp_path: Path) -> None:
 # No file of the product is read in another way, but for these.
 
 READERS = {
+    "data/gzipped.py": {"gzip.GzipFile", "tarfile.TarFile"},
     "data/arrays.py": {"zipfile.ZipFile", "np.lib.format", "np.memmap"},
     "common/documents.py": {"json.loads"},
     "training/yaml_text.py": {"yaml"},
@@ -433,14 +434,14 @@ READERS = {
     "benchmarks/contestants/workers.py": {"json.loads"},
     "benchmarks/contestants/__main__.py": {"json.loads"},
     "benchmarks/contestants/problem.py": {"np.load"},  # what one process of the benchmark has written for another
-    "benchmarks/faults/data_inputs.py": {"json.loads"},  # what it has written itself
+    "benchmarks/faults/data_inputs.py": {"json.loads", "gzip."},  # what it has written itself
     "benchmarks/faults/mutations.py": {"zipfile.ZipFile"},
     "benchmarks/gpu/readers.py": {"json.loads"},  # results of its own processes
-    "benchmarks/gpu/profile.py": {"json.load"},  # a trace that JAX has written
+    "benchmarks/gpu/profile.py": {"json.load", "gzip.open"},  # a trace that JAX has written
 }
 CALLS = (
     r"json\.loads?|(?:np|numpy)\.(?:load|memmap|fromfile|loadtxt|genfromtxt)|.*\bformat\.(?:read|open)_\w+"
-    r"|zipfile\.\w+|tarfile\.\w+|pickle\.\w+|yaml\.\w*(?:load|compose|parse|scan)\w*|csv\.(?:reader|DictReader)|.*open_memmap"
+    r"|zipfile\.\w+|gzip\.\w+|tarfile\.\w+|pickle\.\w+|yaml\.\w*(?:load|compose|parse|scan)\w*|csv\.(?:reader|DictReader)|.*open_memmap"
 )
 
 
@@ -459,6 +460,7 @@ def test_there_is_one_reader() -> None:
     assert reads("json.load(f); np.load(p); zipfile.ZipFile(p); zipfile.ZipFile(p, 'w'); json.dumps(3)") == {
         "json.load", "np.load", "zipfile.ZipFile"
     }  # fmt: skip
+    assert reads("gzip.open(p); tarfile.open(p)") == {"gzip.open", "tarfile.open"}
     assert reads("yaml.safe_load(t); csv.reader(f); np.lib.format.read_array(f); format.open_memmap(p)") == {
         "yaml.safe_load", "csv.reader", "np.lib.format.read_array", "format.open_memmap"
     }  # fmt: skip

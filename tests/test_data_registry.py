@@ -33,7 +33,7 @@ def test_the_configuration_accepts_each_name(name: str) -> None:
     assert name in option.comment
 
 
-@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.archive or source.generate])
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.download or source.generate])
 def test_missing_data_say_how_to_get_them(name: str, tmp_path: Path) -> None:
     config = load_config("baseline", options(name, tmp_path / "nowhere"))
     with pytest.raises(DataError, match=rf"nowhere: .*python -m data\.(download {name}|{name}) --to "):

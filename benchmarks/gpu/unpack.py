@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.paths import named_path
 from data.download import download
 from data.registry import SOURCES
+from data.source import Archive
 
 NAME = "tiny_imagenet"
 CACHE = "cache"  # of decoded images, below --to: the archives may lie where nothing can be written
@@ -28,12 +29,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args(argv)
     source = SOURCES[NAME]
-    assert source.archive is not None
-    folder = args.to / source.archive.folder
+    assert isinstance(source.download, Archive)
+    folder = args.to / source.download.folder
     args.to.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     if not folder.exists():
-        given = args.archives.resolve() / source.archive.folder
+        given = args.archives.resolve() / source.download.folder
         archive = given.with_suffix(".zip")
         if given.is_dir():
             folder.symlink_to(given)
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
             link = folder.with_suffix(".zip")
             link.unlink(missing_ok=True)
             link.symlink_to(archive)
-            download(source.archive, args.to, quiet=True)
+            download(source.download, args.to, quiet=True)
         else:
             raise UserError(f"{args.archives}: neither {archive.name} nor a folder {given.name} is in it")
     unpacked = time.perf_counter()
