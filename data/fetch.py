@@ -50,7 +50,7 @@ def fetch(url: str, size: int, part: Path, quiet: bool, pause: float, attempts: 
     Raises ServerError, and DataError where the address is none or the disk is too full.
     """
     address = web_address(url)
-    with progress_bar(size, "Downloading", "B", quiet) as bar:
+    with progress_bar(size, part.name.removesuffix(".part"), "B", quiet) as bar:
         _Fetch(address, size, part, bar, attempts).run(pause)
         bar.n = size
         bar.refresh()

@@ -72,8 +72,8 @@ def _split(images: Idx, labels: Idx) -> Split:
 
 
 def _read_split(root: Path, begin: str, place: Place, classes: int) -> tuple[Idx, Idx]:
-    images = _read(root, f"{begin}-images-idx3-ubyte", 2051)
-    labels = _read(root, f"{begin}-labels-idx1-ubyte", 2049)
+    images = _read(root, f"{begin}-images-idx3-ubyte", 2051, place)
+    labels = _read(root, f"{begin}-labels-idx1-ubyte", 2049, place)
     if len(images.values) != len(labels.values):
         raise DamagedError(
             f"{labels.path}: {len(labels.values):,} labels for {len(images.values):,} images of {images.path.name}: "
@@ -88,16 +88,17 @@ def _read_split(root: Path, begin: str, place: Place, classes: int) -> tuple[Idx
     return images, labels
 
 
-def _read(root: Path, name: str, magic: int) -> Idx:
+def _read(root: Path, name: str, magic: int, place: Place) -> Idx:
     """The file of this name, or with the suffix .gz, whichever of them gzip has compressed.
 
     Raises:
-        DamagedError: it is missing or damaged.
+        DataError: it is missing.
+        DamagedError: it is damaged.
         OSError: it cannot be read.
     """
     path = next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
     if path is None:
-        raise DamagedError(f"{root / name}: missing, and so is {name}.gz; the data set is incomplete")
+        raise place.missing(root / name, also=f", and so is {name}.gz")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         is_compressed = file.read(len(MAGIC)) == MAGIC

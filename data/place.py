@@ -24,9 +24,15 @@ class Place(NamedTuple):
         return f"python -m data.download {self.name} --to {quote(str(target))}"
 
     def again(self, root: Path) -> str:
-        """What to do about a damaged file, or one that is missing."""
+        """What to do about a damaged file in the folder `root`."""
+        if root.name != self.folder:  # where the command downloads nothing to
+            return f"Replace it, or download the data set to datasets/{self.folder} and use that: {self.command(root)}"
         what = "Move the data set away" if self.is_archive else "Remove the file"
         return f"{what} and download it again: {self.command(root)}"
+
+    def missing(self, path: Path, also: str = "") -> DataError:
+        """The error for a file that is not there; `also`: what has been looked for besides."""
+        return DataError(f"{path}: missing{also}; the data set is incomplete. To get it: {self.command(path.parent)}")
 
     def require(self, root: Path) -> None:
         """Raise DataError unless the folder `root` has the file, plain or with the suffix .gz."""

@@ -44,7 +44,10 @@ def test_every_preset_loads_and_is_hashable(preset: str) -> None:
 
 
 def test_the_presets_that_the_documentation_names() -> None:
-    assert preset_names() == ["demo", "baseline", "tiny_imagenet", "tiny_imagenet_cpu", "tiny_imagenet_20"]
+    assert preset_names() == [
+        "demo", "baseline", "tiny_imagenet", "tiny_imagenet_cpu", "tiny_imagenet_20", "image_folder", "fashion_mnist",
+        "mnist", "cifar10",
+    ]  # fmt: skip
 
 
 def test_baseline_is_the_plain_published_setting() -> None:

@@ -217,9 +217,31 @@ def test_a_small_file_takes_little_memory(tmp_path: Path, ratio: int) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     root = write_idx(tmp_path)
     (root / f"{TEST_LABELS}.gz").unlink()
-    assert f"{root / TEST_LABELS}: missing, and so is {TEST_LABELS}.gz" in refused(mnist.load, root)
+    assert refused(mnist.load, root) == (
+        f"{root / TEST_LABELS}: missing, and so is {TEST_LABELS}.gz; the data set is incomplete. To get it: "
+        "python -m data.download mnist --to datasets"
+    )
     (root / f"{TEST_LABELS}.gz").mkdir()
     assert "missing" in refused(mnist.load, root)
+
+
+def test_the_advice_for_a_folder_of_another_name_names_the_folder_of_the_download(tmp_path: Path) -> None:
+    root = write_idx(tmp_path / "raw")
+    (root / f"{LABELS}.gz").write_bytes(b"x")
+    assert refused(mnist.load, root).endswith(
+        "Replace it, or download the data set to datasets/mnist and use that: "
+        "python -m data.download mnist --to datasets"
+    )
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_cifar10(tmp_path)
+
+    def refuse(path: Path, version: object) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("data.cifar._read", refuse)
+    assert f"{root / 'data_batch_1.bin'}: cannot be read: Permission denied. Fix" in refused(cifar10.load, root)
 
 
 RECORD = records(12, (10,)).tobytes()

@@ -28,7 +28,7 @@ from data.download import download, main
 from data.fetch import web_address
 from data.registry import FOLDERS, SOURCES
 from data.source import Archive, Files, WebFile
-from data.tiny_imagenet import check, load
+from data.tiny_imagenet import list_files, load
 from data.unpack import unpack
 from tests.array_data import write_cifar10, write_idx
 from tests.tiny_data import write_data_set
@@ -133,7 +133,7 @@ def web_file(name: str, content: bytes, *urls: str) -> WebFile:
 def offer(server: Server, content: bytes) -> Archive:
     """Put the content on the server; what it is described as is true."""
     server.content = content
-    return Archive(web_file(f"{NAME}.zip", content, server.url), NAME, check)
+    return Archive(web_file(f"{NAME}.zip", content, server.url), NAME, list_files)
 
 
 def get(archive: Archive, to: Path) -> Path:
@@ -303,7 +303,7 @@ def test_drops_after_a_refused_range_come_to_an_end(server: Server, packed: byte
      "file:///etc/passwd", "ftp://host/x.zip", "", "x"],
 )  # fmt: skip
 def test_what_is_no_web_address_is_not_tried(packed: bytes, tmp_path: Path, url: str) -> None:
-    archive = Archive(web_file("x.zip", packed, url), NAME, check)
+    archive = Archive(web_file("x.zip", packed, url), NAME, list_files)
     with pytest.raises(DataError, match=r"not a web address .*--url wants one like"):
         get(archive, tmp_path)
 
@@ -339,11 +339,11 @@ def test_a_missing_file_is_reported_at_once(server: Server, packed: bytes, tmp_p
 
 
 def test_no_server_at_all(server: Server, packed: bytes, tmp_path: Path) -> None:
-    archive = Archive(web_file("x.zip", packed, "http://127.0.0.1:9/x.zip"), NAME, check)  # where nobody listens
+    archive = Archive(web_file("x.zip", packed, "http://127.0.0.1:9/x.zip"), NAME, list_files)  # where nobody listens
     with pytest.raises(DataError, match=r"broken off after 0 of .*refused.*Check your network"):
         get(archive, tmp_path)
     with pytest.raises(DataError, match=r"not a web address .*--url wants"):
-        get(Archive(web_file("x.zip", packed, "datasets/x.zip"), NAME, check), tmp_path)
+        get(Archive(web_file("x.zip", packed, "datasets/x.zip"), NAME, list_files), tmp_path)
 
 
 def test_a_file_of_another_size_is_refused_before_it_is_downloaded(

@@ -21,7 +21,7 @@ from training.setup import load_dataset
 
 
 def options(name: str, root: Path | None = None) -> list[str]:
-    return [f"data.name={name}", "data.workers=1", *([f"data.root={root}"] if root else [])]
+    return [f"data.name={name}", "data.workers=1", "model.patch_size=4", *([f"data.root={root}"] if root else [])]
 
 
 @pytest.mark.parametrize("name", SOURCES)
