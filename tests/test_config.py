@@ -2,6 +2,8 @@
 
 import dataclasses
 import typing
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from model.vit import ViT
 from training.aliases import ELSEWHERE, TARGETS, option_in
 from training.config import OPTIONS, SECTIONS, Config, from_yaml, load_config
 from training.presets import CONFIGS, describe_options, option_comments, preset_names
+
+LADDER = [f"ladder_{rung}" for rung in range(6)]
 
 
 def with_presets(tmp_path: Path, presets: str) -> Path:
@@ -43,7 +47,22 @@ def test_every_preset_loads_and_is_hashable(preset: str) -> None:
 
 
 def test_the_presets_that_the_documentation_names() -> None:
-    assert preset_names() == ["demo", "baseline", "tiny_imagenet", "tiny_imagenet_cpu", "tiny_imagenet_20"]
+    assert preset_names() == ["demo", "baseline", "tiny_imagenet", "tiny_imagenet_cpu", "tiny_imagenet_20", *LADDER]
+
+
+def test_each_rung_of_the_ladder_adds_one_part() -> None:
+    """The model of each preset is that of the one before with one change; all but the learning rate is the same."""
+    models = [vars(load_config(preset).model) for preset in LADDER]
+    changes = [{key: new[key] for key in new if new[key] != old[key]} for old, new in pairwise(models)]
+    assert changes == [
+        {"layers": 4},
+        {"heads": 4},
+        {"residual": True},
+        {"norm": "pre", "final_norm": True},
+        {"positions": "none"},
+    ]
+    others = [replace(load_config(preset), model=ViT(), preset="") for preset in LADDER]
+    assert len({replace(other, optim=replace(other.optim, learning_rate=0)) for other in others}) == 1
 
 
 def test_baseline_is_the_plain_published_setting() -> None:
@@ -180,7 +199,7 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("optim.schedule=null", "one of constant, cosine"),
         ("augment.flip=1", "true or false"),
         ("data.root=", "some text or null"),
-        ("model.norm=middle", "one of pre, post"),
+        ("model.norm=middle", "one of pre, post, none"),
         ("optim.name=adam", "one of adamw, muon; did you mean adamw?"),
         ("data.name=tiny_imagnet", "one of tiny_imagenet, shapes; did you mean tiny_imagenet?"),
     ],
@@ -207,6 +226,8 @@ def test_values_that_cannot_be_used(override: str, told: str) -> None:
         ("epochs=3", "did you mean train.epochs?"),
         ("batch-size=8", "did you mean train.batch_size?"),
         ("model.depth=12", "did you mean model.layers?"),
+        ("model.block_norm=false", "did you mean model.norm?"),
+        ("model.skip_connections=false", "did you mean model.residual?"),
         ("model.embed_dim=96", "did you mean model.d_model?"),
         ("model.num_heads=3", "did you mean model.heads?"),
         ("model.mlp_ratio=4", "did you mean model.mlp_dim, the width itself and not a ratio?"),
@@ -259,6 +280,13 @@ def test_values_that_do_not_fit_together(override: str, section: str) -> None:
     message = refusal([override])
     assert message.startswith(f"preset baseline with {override}: {section}: ")
     assert len(message) > len(f"preset baseline with {override}: {section}: ")
+
+
+def test_muon_has_nothing_to_do_without_blocks() -> None:
+    bare = ["model.layers=0", "model.pooling=mean", "model.class_token=false"]
+    told = "model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw"
+    assert told in refusal(bare, "tiny_imagenet_cpu")
+    assert load_config("tiny_imagenet_cpu", [*bare, "optim.name=adamw"]).model.layers == 0
 
 
 def test_unknown_preset() -> None:
@@ -329,7 +357,7 @@ def test_extends_applies_the_oldest_first(tmp_path: Path) -> None:
         ("a:\n  train: {epochs: 1:30}", "preset a: train.epochs=1:30: expected a whole number of at least 1"),
         ("a:\n  train: {epochs: !!int 0x10}", "preset a: train.epochs=0x10: expected a whole number of at least 1"),
         ("a:\n  model: {image_size: [0x40, 64]}", "preset a: model.image_size=[0x40, 64]: expected a whole number or"),
-        ("a:\n  model: {image_size: &x [*x, 64]}", "configs.yml, line 81: an alias makes it contain itself"),
+        ("a:\n  model: {image_size: &x [*x, 64]}", "configs.yml, line 82: an alias makes it contain itself"),
         ("a: " + 3000 * "[" + 3000 * "]", "configs.yml: nested too deeply"),
         ("a/b:", "a/b cannot name a preset"),
         ("3:", "3 cannot name a preset"),
