@@ -2,8 +2,8 @@
 
     python -m benchmarks.decode [--photos N] [--size WIDTHxHEIGHT] [--to SIDE] [--kind KIND] [--workers N]
 
-The photographs are drawn: noise with the spectrum of natural images (its amplitude falls as the inverse of the frequency,
-Field 1987, doi:10.1364/JOSAA.4.002379), in which JPEG files have about as many bytes as those of real ones. They are
+The photographs are drawn: noise with the spectrum of natural images, whose amplitude falls as the inverse of the
+frequency (Field 1987, doi:10.1364/JOSAA.4.002379). As JPEG files they have about as many bytes as real ones. They are
 written to a temporary folder, and read by `data.image_folder.load`, as a training would at its first start: listed,
 looked at, read, hashed, decoded, resized, written to the cache. What takes the most is also timed for one photograph
 alone, in one process.

@@ -66,6 +66,7 @@ def layer_cases(seed: int) -> list[Case]:
     images, patches = (B, *IMAGE, CHANNELS), (B, GRID[0] * GRID[1], D)
     rates: dict[str, Any] = {"dropout": DROP, "attention_dropout": 0.2, "drop_path": 0.25}
     last = tiny_block(ClassTokenAttention, tokens=1)
+    bare = tiny_block(ClassTokenAttention, tokens=1, norm_first=False, residual=False, dropout=DROP)
     keep = {"(1 - rate)": 1 - DROP}
     local: dict[str, Any] = {"learned_temperature": True, "masked_diagonal": True}
     heads: dict[str, float] = {"H": H, "K": K}
@@ -129,6 +130,11 @@ def layer_cases(seed: int) -> list[Case]:
         ("encoder block, class token", last, SMALL_TOKENS, False, small),
         ("encoder block, post-norm, class token", replace(last, norm_first=False), SMALL_TOKENS, False, small),
         ("encoder block, layer scale", tiny_block(layer_scale=LayerScale(SMALL_D)), SMALL_TOKENS, False, small),
+        ("encoder block, no residual", tiny_block(residual=False), SMALL_TOKENS, False, small),
+        ("encoder block, no residual, post-norm, dropout", bare, SMALL_TOKENS, True, small),
+        ("encoder block, no norm", tiny_block(norm=None), SMALL_TOKENS, False, small),
+        ("encoder block, no norm, post-norm", tiny_block(norm=None, norm_first=False), SMALL_TOKENS, False, small),
+        ("encoder block, neither, class token", replace(bare, norm=None), SMALL_TOKENS, True, small),
         ("encoder, drop path", Encoder(tiny_block(drop_path=0.25), 2), SMALL_TOKENS, True, small),
         ("encoder, constant drop path", Encoder(tiny_block(drop_path=0.25), 2, "constant"), SMALL_TOKENS, True, small),
     ]  # fmt: skip
@@ -144,8 +150,8 @@ def tiny_block(
 ) -> EncoderBlock:
     """An encoder block of the small sizes; `options` are those of the block."""
     return EncoderBlock(
-        attention(SMALL_D, H, attention_dropout), FeedForward(SMALL_D, SMALL_M, dropout=dropout), LayerNorm(SMALL_D),
-        dropout=dropout, **options,
+        attention(SMALL_D, H, attention_dropout), FeedForward(SMALL_D, SMALL_M, dropout=dropout),
+        dropout=dropout, **{"norm": LayerNorm(SMALL_D)} | options,
     )  # fmt: skip
 
 
@@ -226,12 +232,18 @@ def model_cases(seed: int) -> Iterator[Case]:
         shifted_patches=True, patch_norm_before=True, learned_temperature=True, masked_diagonal=True, layer_scale=0.1
     )  # fmt: skip
     yield model_case("vit, shifted patches, local attention, layer scale", local, CrossEntropy(), seed)
+    yield model_case(
+        "vit, no residual, no norm in the blocks", tiny_model(residual=False, norm="none"), CrossEntropy(), seed
+    )
+    without = tiny_model(layers=0, pooling="mean", class_token=False, positions="none")
+    yield model_case("vit, no blocks", without, CrossEntropy(), seed)
     yield one_page_case(seed)
 
 
 def tiny_model(**options: Any) -> ViT:
     """A model small enough for every coordinate to be checked."""
-    return ViT(SMALL_IMAGE, PATCH, CHANNELS, SMALL_D, H, layers=2, mlp_dim=SMALL_M, num_classes=C, **options)
+    options = {"layers": 2} | options
+    return ViT(SMALL_IMAGE, PATCH, CHANNELS, SMALL_D, H, mlp_dim=SMALL_M, num_classes=C, **options)
 
 
 def model_case(

@@ -193,9 +193,12 @@ def stage_layers(model: ViT) -> Iterator[tuple[str, Layer]]:
 
 
 def _stages(layers: list[tuple[str, Layer]]) -> Iterator[tuple[int, int]]:
-    """The first index and the end of each stage: the layers before the blocks, each block, the layers after them."""
+    """The first index and the end of each stage: the layers before the blocks, each block, the layers after them.
+
+    A model without blocks is one stage.
+    """
     blocks = [i for i, (_, layer) in enumerate(layers) if isinstance(layer, EncoderBlock)]
-    cuts = [0, *blocks, blocks[-1] + 1, len(layers)]
+    cuts = [0, *blocks, *(i + 1 for i in blocks[-1:]), len(layers)]
     return ((start, end) for start, end in pairwise(cuts) if end > start)
 
 

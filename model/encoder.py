@@ -7,6 +7,10 @@ In a pre-norm block (Xiong et al. 2020, arXiv:2002.04745) the gradient has a pat
 additions alone; in the original post-norm block (Vaswani et al. 2017, arXiv:1706.03762) each norm on the way scales it,
 which makes deep stacks harder to train without warmup. Neither needs a backward rule of its own: both are compositions.
 
+To see what these parts do, a block can be built without them: `norm=None` leaves the norms out of ENC.1, and
+`residual=False` leaves out the `x +`, so that the encoder is a chain of functions with no path for the gradient but
+through all of them.
+
 In a classifier that pools by the class token, the last block computes that token alone: its attention is that of
 model/layers/class_token_attention.py, and everything after it sees one token instead of N.
 
@@ -31,8 +35,9 @@ class EncoderBlock(Composite):
 
     Attributes:
         attention, feed_forward: the layers inside the two branches.
-        norm: the layer norm; each branch has one like it, with parameters of its own.
+        norm: the layer norm; each branch has one like it, with parameters of its own. None: no norms.
         norm_first: True for pre-norm, False for post-norm.
+        residual: add the input of a branch to its output.
         dropout: rate after the attention; `feed_forward` has a rate of its own.
         layer_scale: the gains at the end of each branch; None: no gains.
         drop_path: probability that a branch is dropped.
@@ -40,22 +45,28 @@ class EncoderBlock(Composite):
 
     Raises:
         TypeError: a part is no layer.
-        ValueError: a rate is not in [0, 1).
+        ValueError: a rate is not in [0, 1); or `drop_path` without `residual`, which would make the whole output zero.
     """
 
     attention: Layer
     feed_forward: Layer
-    norm: Layer
+    norm: Layer | None
     norm_first: bool = True
+    residual: bool = True
     dropout: float = 0.0
     layer_scale: LayerScale | None = None
     drop_path: float = 0.0
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("attention", "feed_forward", "norm"):
-            if not hasattr(getattr(self, name), "backward"):
-                raise TypeError(f"{name} must be a layer, such as {PARTS[name]}, got {getattr(self, name)!r}")
+        for name, example in PARTS.items():
+            part = getattr(self, name)
+            if not hasattr(part, "backward") and not (name == "norm" and part is None):
+                raise TypeError(f"{name} must be a layer, such as {example}, got {part!r}")
+        if self.drop_path and not self.residual:
+            raise ValueError(
+                f"drop_path={self.drop_path} needs residual=True: it drops branches, and no other path would be left"
+            )
         _ = self.body  # its layers check their own rates
 
     @property
@@ -67,10 +78,13 @@ class EncoderBlock(Composite):
     def branch(self, *layers: tuple[str, Layer], tokens: int | None = None) -> Layer:
         """A residual branch of these layers that returns the first `tokens` tokens, with the norm before or after."""
         scale: tuple[tuple[str, Layer], ...] = () if self.layer_scale is None else (("layer_scale", self.layer_scale),)
+        norm: tuple[tuple[str, Layer], ...] = () if self.norm is None else (("norm", self.norm),)
         inside = (*layers, *scale, ("drop_path", DropPath(self.drop_path)))
-        if self.norm_first:
-            return Residual(Sequential((("norm", self.norm), *inside)), tokens)  # ENC.1
-        return Sequential((("residual", Residual(Sequential(inside), tokens)), ("norm", self.norm)))  # ENC.2
+        if not self.residual:
+            return Sequential((*norm, *inside) if self.norm_first else (*inside, *norm))
+        if self.norm_first or not norm:
+            return Residual(Sequential((*norm, *inside)), tokens)  # ENC.1
+        return Sequential((("residual", Residual(Sequential(inside), tokens)), *norm))  # ENC.2
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Forward    images (B, H, W, C); with shifted_patches, (B, H, W, 5 C)
            -> patch_embedding      (B, n, D)    n = patches
            -> position_embedding   (B, N, D)    N = n + 1 with a class token
-           -> dropout, encoder, norm   (B, N, D); or (B, 1, D), the class token alone, if that is pooled
+           -> dropout, encoder, norm   (B, N, D); or (B, 1, D), the class token alone, if that is pooled;
+                                       with layers=0 there is no encoder
            -> pooling              (B, D)
            -> head                 (B, num_classes) logits
 Backward   the same list from the bottom up: each layer passes its dx to the one above (SEQ.1 in model/combinators.py)
@@ -30,6 +31,12 @@ from model.layers.position_embedding import PositionEmbedding, Positions
 from model.layers.shifted_patches import VIEWS, ShiftedPatches
 from model.precision import mixed_precision
 
+WITHOUT_BLOCKS: dict[str, Any] = {
+    "pooling": "mean", "class_token": False, "dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0,
+    "layer_scale": None, "learned_temperature": False, "masked_diagonal": False,
+}  # fmt: skip
+"""What these options must be with layers=0. Without attention, nothing of the image reaches a class token."""
+
 
 @dataclass(frozen=True)
 class ViT(Composite):
@@ -43,9 +50,12 @@ class ViT(Composite):
     Attributes:
         image_size, patch_size: pixels, the side of a square or (height, width); patches must tile the image.
         channels: C, values per pixel.
-        d_model, heads, layers, mlp_dim: width D, heads H, encoder blocks, hidden width M of the feed-forward.
+        d_model, heads, layers, mlp_dim: width D, heads H, encoder blocks, hidden width M of the feed-forward. With
+            layers=0 no token sees another one, and the options of the blocks (`heads` and `mlp_dim` among them) have no
+            effect; those that add something to a block are refused.
         num_classes: width of the logits.
-        norm: where the layer norms of a block are, "pre" or "post" (model/encoder.py).
+        norm: where the layer norms of a block are, "pre", "post" or "none" (model/encoder.py).
+        residual: the residual connections of the blocks; False leaves out the `x +` (model/encoder.py).
         final_norm: a layer norm after the encoder; pre-norm models need it.
         pooling: "class_token" or "mean" (of the patch tokens).
         class_token: prepend a learned token; required by pooling "class_token", optional with "mean".
@@ -73,7 +83,8 @@ class ViT(Composite):
     layers: int = 8
     mlp_dim: int = 1024
     num_classes: int = 200
-    norm: Literal["pre", "post"] = "pre"
+    norm: Literal["pre", "post", "none"] = "pre"
+    residual: bool = True
     final_norm: bool = True
     pooling: Literal["class_token", "mean"] = "class_token"
     class_token: bool = True
@@ -101,15 +112,24 @@ class ViT(Composite):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
-        if self.norm not in ("pre", "post"):
-            raise ValueError(f"norm must be 'pre' or 'post', got {self.norm!r}")
+        if self.norm not in ("pre", "post", "none"):
+            raise ValueError(f"norm must be 'pre', 'post' or 'none', got {self.norm!r}")
         if self.pooling not in ("class_token", "mean"):
             raise ValueError(f"pooling must be 'class_token' or 'mean', got {self.pooling!r}")
         if self.pooling == "class_token" and not self.class_token:
             raise ValueError("pooling 'class_token' needs class_token=True; or choose pooling 'mean'")
+        if self.layers < 1:
+            self._check_without_blocks()
         _ = self.body  # the layers check their own sizes, rates and choices
         if self.masked_diagonal and self.position_embedding.tokens < 2:
             raise ValueError("masked_diagonal needs 2 tokens or more: choose a smaller patch_size")
+
+    def _check_without_blocks(self) -> None:
+        if self.layers < 0:
+            raise ValueError(f"layers must be at least 0, got {self.layers}")
+        wrong = [f"{name}={value!r}" for name, value in WITHOUT_BLOCKS.items() if getattr(self, name) != value]
+        if wrong:
+            raise ValueError(f"layers=0 leaves no block for what these options do: set {' '.join(wrong)}")
 
     @property
     def patch_embedding(self) -> PatchEmbedding:
@@ -138,8 +158,9 @@ class ViT(Composite):
         block = EncoderBlock(
             MultiHeadAttention(self.d_model, self.heads, **attention),
             FeedForward(self.d_model, self.mlp_dim, self.gelu, self.dropout),
-            LayerNorm(self.d_model, self.eps),
+            None if self.norm == "none" else LayerNorm(self.d_model, self.eps),
             norm_first=self.norm == "pre",
+            residual=self.residual,
             dropout=self.dropout,
             layer_scale=None if self.layer_scale is None else LayerScale(self.d_model, self.layer_scale),
             drop_path=self.drop_path,
@@ -164,8 +185,9 @@ class ViT(Composite):
             ("patch_embedding", self.patch_embedding),
             ("position_embedding", self.position_embedding),
             ("embedding_dropout", Dropout(self.embedding_dropout)),
-            ("encoder", self.encoder),
         ]
+        if self.layers:
+            layers.append(("encoder", self.encoder))
         if self.final_norm:
             layers.append(("norm", LayerNorm(self.d_model, self.eps)))
         layers.append(("pooling", self.pool))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import typing
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from model.vit import ViT
 from training.aliases import ELSEWHERE, TARGETS, option_in
 from training.config import OPTIONS, SECTIONS, Config, from_yaml, load_config
 from training.presets import CONFIGS, describe_options, option_comments, preset_names
+
+LADDER = [f"ladder_{rung}" for rung in range(6)]
 
 
 def with_presets(tmp_path: Path, presets: str) -> Path:
@@ -46,8 +50,23 @@ def test_every_preset_loads_and_is_hashable(preset: str) -> None:
 def test_the_presets_that_the_documentation_names() -> None:
     assert preset_names() == [
         "demo", "baseline", "tiny_imagenet", "tiny_imagenet_cpu", "tiny_imagenet_20", "image_folder", "fashion_mnist",
-        "mnist", "cifar10",
+        "mnist", "cifar10", *LADDER,
     ]  # fmt: skip
+
+
+def test_each_rung_of_the_ladder_adds_one_part() -> None:
+    """The model of each preset is that of the one before with one change; all but the learning rate is the same."""
+    models = [vars(load_config(preset).model) for preset in LADDER]
+    changes = [{key: new[key] for key in new if new[key] != old[key]} for old, new in pairwise(models)]
+    assert changes == [
+        {"layers": 4},
+        {"heads": 4},
+        {"residual": True},
+        {"norm": "pre", "final_norm": True},
+        {"positions": "none"},
+    ]
+    others = [replace(load_config(preset), model=ViT(), preset="") for preset in LADDER]
+    assert len({replace(other, optim=replace(other.optim, learning_rate=0)) for other in others}) == 1
 
 
 def test_baseline_is_the_plain_published_setting() -> None:
@@ -184,7 +203,7 @@ def test_the_last_of_two_overrides_wins_and_the_rest_stays() -> None:
         ("optim.schedule=null", "one of constant, cosine"),
         ("augment.flip=1", "true or false"),
         ("data.root=", "some text or null"),
-        ("model.norm=middle", "one of pre, post"),
+        ("model.norm=middle", "one of pre, post, none"),
         ("optim.name=adam", "one of adamw, muon; did you mean adamw?"),
         ("data.name=tiny_imagnet", f"one of {', '.join(SOURCES)}; did you mean tiny_imagenet?"),
     ],
@@ -211,6 +230,8 @@ def test_values_that_cannot_be_used(override: str, told: str) -> None:
         ("epochs=3", "did you mean train.epochs?"),
         ("batch-size=8", "did you mean train.batch_size?"),
         ("model.depth=12", "did you mean model.layers?"),
+        ("model.block_norm=false", "did you mean model.norm?"),
+        ("model.skip_connections=false", "did you mean model.residual?"),
         ("model.embed_dim=96", "did you mean model.d_model?"),
         ("model.num_heads=3", "did you mean model.heads?"),
         ("model.mlp_ratio=4", "did you mean model.mlp_dim, the width itself and not a ratio?"),
@@ -263,6 +284,13 @@ def test_values_that_do_not_fit_together(override: str, section: str) -> None:
     message = refusal([override])
     assert message.startswith(f"preset baseline with {override}: {section}: ")
     assert len(message) > len(f"preset baseline with {override}: {section}: ")
+
+
+def test_muon_has_nothing_to_do_without_blocks() -> None:
+    bare = ["model.layers=0", "model.pooling=mean", "model.class_token=false"]
+    told = "model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw"
+    assert told in refusal(bare, "tiny_imagenet_cpu")
+    assert load_config("tiny_imagenet_cpu", [*bare, "optim.name=adamw"]).model.layers == 0
 
 
 def test_unknown_preset() -> None:

@@ -59,8 +59,10 @@ def test_the_stages_have_all_tensors_once_and_pass(point: Point) -> None:
     [
         replace(SMALL, norm="post", final_norm=False, pooling="mean", class_token=False, positions="sinusoidal_1d"),
         replace(SMALL, layers=1, dropout=0.2, embedding_dropout=0.1, attention_dropout=0.2, drop_path=0.1),
+        replace(SMALL, residual=False, norm="none"),
+        replace(SMALL, layers=0, pooling="mean", class_token=False),
     ],
-    ids=["post-norm", "training"],
+    ids=["post-norm", "training", "no residual, no norm", "no blocks"],
 )
 def test_the_stages_add_up_to_other_models_too(model: ViT) -> None:
     point = random_point(model, CrossEntropy(), seed=1, batch=3)
@@ -69,8 +71,10 @@ def test_the_stages_add_up_to_other_models_too(model: ViT) -> None:
         of_images = jit(case.function.value, small=True)(case.tensors, case.constants)
         assert of_images.shape == (3,)
         assert float(of_images.sum()) == pytest.approx(point.value(), rel=1e-12)
-    attention = "ClassTokenAttention" if model.pooling == "class_token" else "MultiHeadAttention"
-    assert {case.target for case in full_size_layer_cases(point)} >= {"Dense", "LayerNorm", attention}
+    attention = (
+        {"ClassTokenAttention" if model.pooling == "class_token" else "MultiHeadAttention"} if model.layers else set()
+    )
+    assert {case.target for case in full_size_layer_cases(point)} >= {"Dense", "LayerNorm", *attention}
 
 
 def test_layers_are_checked_on_what_reaches_them(point: Point) -> None:

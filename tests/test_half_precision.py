@@ -140,8 +140,19 @@ def test_a_model_in_half_precision_trains_as_the_other() -> None:
     assert losses["bfloat16"][-1] < 0.8 * losses["bfloat16"][0]
 
 
-def test_gradients_of_the_model_are_near_those_of_float32() -> None:
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), random_params(VIT))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"residual": False, "norm": "none", "layers": 1},
+        {"layers": 0, "pooling": "mean", "class_token": False, "dropout": 0.0, "layer_scale": None,
+         "learned_temperature": False},
+    ],
+    ids=["every layer", "no residual, no norm", "no blocks"],
+)  # fmt: skip
+def test_gradients_of_the_model_are_near_those_of_float32(options: dict[str, Any]) -> None:
+    vit = replace(VIT, **options)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), random_params(vit))
     images, labels = jnp.asarray(normal(0, 6, 8, 8, 3), jnp.float32), jnp.arange(6) % 5
 
     def gradient(model: ViT) -> Any:
@@ -150,9 +161,9 @@ def test_gradients_of_the_model_are_near_those_of_float32() -> None:
         loss, loss_cache = CrossEntropy().forward(logits, labels)
         return loss, *model.backward(params, cache, CrossEntropy().backward(loss_cache))
 
-    half = gradient(replace(VIT, dtype="bfloat16"))
+    half = gradient(replace(vit, dtype="bfloat16"))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(half)} == {"float32"}
-    assert_near(half, gradient(VIT), 0.1)
+    assert_near(half, gradient(vit), 0.1)
 
 
 def test_the_head_computes_in_full_precision() -> None:

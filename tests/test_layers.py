@@ -23,7 +23,7 @@ from model.layers.position_embedding import PositionEmbedding
 from model.layers.shifted_patches import ShiftedPatches, shift
 from model.layers.softmax import Softmax
 from model.vit import ViT
-from tests.oracle import assert_backward_is_vjp, normal, random_params
+from tests.oracle import assert_backward_is_vjp, assert_close, normal, random_params
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -37,8 +37,8 @@ LOCAL = {"learned_temperature": True, "masked_diagonal": True}
 
 def block(kind=MultiHeadAttention, attention=None, dropout=0.0, **options):
     """An encoder block; `attention` holds options of the attention, `options` are those of the block."""
-    parts = kind(D, H, **(attention or {})), FeedForward(D, M, dropout=dropout), LayerNorm(D)
-    return EncoderBlock(*parts, dropout=dropout, **options)
+    parts = kind(D, H, **(attention or {})), FeedForward(D, M, dropout=dropout)
+    return EncoderBlock(*parts, dropout=dropout, **{"norm": LayerNorm(D)} | options)
 
 
 def class_token_block(**options):
@@ -98,6 +98,9 @@ LAYERS = [
     *[(class_token_block(norm_first=first, drop_path=0.3), TOKENS) for first in (True, False)],
     (block(layer_scale=LayerScale(D), attention=LOCAL, drop_path=0.3), TOKENS),
     (block(norm_first=False, layer_scale=LayerScale(D)), TOKENS),
+    *[(block(residual=False, norm_first=first, dropout=0.2), TOKENS) for first in (True, False)],
+    *[(class_token_block(residual=False, norm=norm), TOKENS) for norm in (LayerNorm(D), None)],
+    *[(block(norm=None, norm_first=first, drop_path=0.3), TOKENS) for first in (True, False)],
     (Encoder(block(), 2, last=class_token_block()), TOKENS),
     (Encoder(block(drop_path=0.3), 3), TOKENS),
     (Encoder(block(drop_path=0.3), 2, drop_path_rule="constant"), TOKENS),
@@ -229,6 +232,8 @@ def test_attention_has_no_gradient_in_its_key_bias():
         {"attention": {"qkv_bias": False}},
         {"drop_path": 0.4},
         {"attention": LOCAL, "layer_scale": LayerScale(D)},
+        {"residual": False},
+        {"norm": None},
     ],
 )
 def test_the_class_token_alone_is_what_the_whole_encoder_gives_it(options):
@@ -312,6 +317,18 @@ def test_layer_scale_stands_at_the_end_of_each_branch():
     assert [(path[0].key, path[-1].key) for path in gammas] == [("attention", "gamma"), ("feed_forward", "gamma")]
     names = [name for name, _ in block(layer_scale=LayerScale(D)).body.layers[0][1].body.layers]
     assert names == ["norm", "attention", "dropout", "layer_scale", "drop_path"]
+
+
+def test_a_block_without_residual_connections_is_its_branches():
+    """x + f(x) less x is f(x), and so is the first branch of a block without the sum."""
+    x = normal(1, *TOKENS)
+    plain, chain = (block(residual=residual).body.layers[0][1] for residual in (True, False))
+    params = random_params(plain)
+    assert_close(chain.forward(params, x)[0], plain.forward(params, x)[0] - x, 1e-12)
+    after = block(residual=False, norm_first=False).body.layers[0][1]
+    assert [name for name, _ in after.layers] == ["attention", "dropout", "drop_path", "norm"]
+    assert block(norm=None) == block(norm=None, norm_first=True) != block(norm=None, residual=False)
+    assert block(norm=None).body == block(norm=None, norm_first=False).body
 
 
 @pytest.mark.parametrize(("down", "right"), [(1, 2), (-2, 1), (0, -3), (-1, 0), (7, 1), (0, 0)])
@@ -420,9 +437,10 @@ def test_each_layer_of_a_sequence_draws_its_own_noise():
         (lambda: Dropout(1.0), "below 1, got 1.0"),
         (lambda: DropPath(-0.1), "at least 0"),
         (lambda: Encoder(block(), 0), "at least 1 layer"),
-        (lambda: ViT(norm="sandwich"), "norm must be 'pre' or 'post', got 'sandwich'"),
+        (lambda: ViT(norm="sandwich"), "norm must be 'pre', 'post' or 'none', got 'sandwich'"),
         (lambda: block(dropout=-0.1), "at least 0"),
         (lambda: block(drop_path=1.0), "below 1, got 1.0"),
+        (lambda: block(drop_path=0.1, residual=False), "drop_path=0.1 needs residual=True"),
         (lambda: LayerScale(D, 0.0), "must start above 0, or be None for none, got 0.0"),
         (lambda: ViT(layer_scale=-0.1), "must start above 0"),
         (lambda: Sequential((("a", GELU()), ("a", GELU()))), "name of its own"),

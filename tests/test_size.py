@@ -60,6 +60,13 @@ def test_a_size_that_cannot_be_is_refused_with_the_memory_it_takes(overrides: li
     assert named in str(caught.value)
 
 
+def test_a_model_without_blocks_needs_no_memory_for_them() -> None:
+    without = ["model.layers=0", "model.pooling=mean", "model.class_token=false"]
+    load_config("baseline", [*without, "model.mlp_dim=100000000000", "model.image_size=64", "model.heads=100000000000"])
+    with pytest.raises(ConfigError, match="d_model=100000000"):
+        load_config("baseline", [*without, "model.d_model=100000000"])
+
+
 def test_training_needs_more_than_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """6.4 million parameters: 25 MB of their own, 103 MB with gradients and optimizer."""
     monkeypatch.setattr(size, "machine_memory", lambda: 60_000_000)

@@ -50,7 +50,13 @@ def test_the_rows_are_the_layers_of_the_model() -> None:
     assert [row.output_shape for row in rows if row.name == "expand"] == [(TOKENS, 20), (TOKENS, 20), (1, 20)]
 
 
-@pytest.mark.parametrize("vit", [VIT, ViT(), ViT(norm="post", final_norm=False, pooling="mean", class_token=False)])
+@pytest.mark.parametrize(
+    "vit",
+    [
+        VIT, ViT(), ViT(norm="post", final_norm=False, pooling="mean", class_token=False),
+        ViT(norm="none", residual=False), ViT(layers=0, pooling="mean", class_token=False),
+    ],
+)  # fmt: skip
 def test_parameters_add_up_to_those_of_the_model(vit: ViT) -> None:
     rows = summarize(vit, depth=3)
     params = jax.eval_shape(vit.init, jax.random.key(0))

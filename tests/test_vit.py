@@ -30,13 +30,19 @@ OPTIONS = [
     {"drop_path": 0.4, "drop_path_rule": "constant", "norm": "post"},
     {"layer_scale": 0.1, "learned_temperature": True, "masked_diagonal": True, "drop_path": 0.4},
     {"shifted_patches": True, "patch_norm_before": True, "pooling": "mean", "masked_diagonal": True},
+    {"residual": False, "dropout": 0.2},
+    {"residual": False, "norm": "post", "layer_scale": 0.1},
+    # Without norms, hidden values exceed 100: there the oracle, autodiff of GELU's form with tanh, is NaN.
+    {"residual": False, "norm": "none", "gelu": "erf"},
+    {"norm": "none", "gelu": "erf", "pooling": "mean", "drop_path": 0.4},
+    {"layers": 0, "pooling": "mean", "class_token": False, "embedding_dropout": 0.2},
 ]
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_backward_is_the_vjp_of_forward(options):
-    assert_backward_is_vjp(ViT(**SMALL, **options), normal(7, 2, 6, 8, 3), key=jax.random.key(5))
+    assert_backward_is_vjp(ViT(**{**SMALL, **options}), normal(7, 2, 6, 8, 3), key=jax.random.key(5))
 
 
 @pytest.mark.usefixtures("float64")
@@ -81,6 +87,23 @@ def test_options_that_are_off_leave_the_tree_as_it_was():
     assert len(names(learned_temperature=True) - plain) == SMALL["layers"]
     with_views = jax.eval_shape(ViT(**SMALL, shifted_patches=True).init, jax.random.key(0))
     assert with_views["patch_embedding"]["project"]["W"].shape == (5 * 3 * 2 * 3, 12)
+
+
+def test_without_residual_connections_the_parameters_are_the_same():
+    """Of a model with norms before or in no branch; after the sum a branch has one level less."""
+    for norm in ("pre", "none"):
+        with_, without = (ViT(**SMALL, norm=norm, residual=residual) for residual in (True, False))
+        assert jax.tree.structure(random_params(with_)) == jax.tree.structure(random_params(without))
+
+
+@pytest.mark.usefixtures("float64")
+def test_without_blocks_the_order_of_the_patches_makes_no_difference():
+    """The head sees the mean of the embedded patches; positions only add their own mean, the same for every image."""
+    vit = ViT(**{**SMALL, "layers": 0}, pooling="mean", class_token=False, final_norm=False)
+    params, images = random_params(vit), normal(1, 2, 6, 8, 3)
+    assert "encoder" not in params
+    halves = jnp.concatenate([images[:, 3:], images[:, :3]], axis=1)  # the two rows of patches change places
+    assert_close(vit.forward(params, halves)[0], vit.forward(params, images)[0])
 
 
 @pytest.mark.usefixtures("float64")
@@ -130,7 +153,13 @@ def test_a_model_is_a_static_argument():
         ({"num_classes": 0}, "num_classes must be at least 1"),
         ({"patch_size": 5}, "do not tile"),
         ({"heads": 5}, "5 heads do not divide d_model 12"),
-        ({"layers": 0}, "at least 1 layer"),
+        ({"layers": -1}, "layers must be at least 0, got -1"),
+        ({"layers": 0}, "layers=0 leaves no block for what these options do: set pooling='mean' class_token=False$"),
+        (
+            {"layers": 0, "pooling": "mean", "class_token": False, "drop_path": 0.1, "layer_scale": 0.1},
+            "set drop_path=0.0 layer_scale=None$",
+        ),
+        ({"residual": False, "drop_path": 0.1}, "drop_path=0.1 needs residual=True"),
         ({"dropout": 1.5}, "got 1.5"),
         ({"drop_path_rule": "cubic"}, "'cubic'"),
         ({"norm": "mid"}, "'mid'"),
@@ -150,7 +179,7 @@ def test_what_does_not_fit_is_refused(options, message):
 
 OTHER_VALUES = {
     "image_size": (12, 8), "patch_size": (3, 4), "channels": 1, "d_model": 24, "heads": 2, "layers": 3, "mlp_dim": 8,
-    "num_classes": 6, "norm": "post", "final_norm": False, "pooling": "mean", "class_token": False,
+    "num_classes": 6, "norm": "post", "residual": False, "final_norm": False, "pooling": "mean", "class_token": False,
     "positions": "sinusoidal_2d", "patch_norm_before": True, "patch_norm_after": True, "gelu": "erf",
     "qkv_bias": False, "eps": 1e-3, "head_weights": "glorot", "dropout": 0.1, "embedding_dropout": 0.1,
     "attention_dropout": 0.1, "drop_path": 0.2, "drop_path_rule": "constant", "layer_scale": 0.1,
@@ -162,7 +191,8 @@ FIELDS = [field.name for field in dataclasses.fields(ViT)]
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_option_reaches_the_layers(name):
     """An option that is accepted and handed to no layer would be ignored without a word."""
-    model = ViT(**{**SMALL, "drop_path": 0.1, "pooling": "mean" if name == "class_token" else "class_token"})
+    needed = {"class_token": {"pooling": "mean"}, "residual": {"drop_path": 0.0}}
+    model = ViT(**{**SMALL, "drop_path": 0.1, **needed.get(name, {})})
     assert dataclasses.replace(model, **{name: OTHER_VALUES[name]}).body != model.body
 
 

@@ -28,9 +28,16 @@ def run(model: Any, key: Any) -> tuple[dict[str, Any], jax.Array]:
 
 
 @pytest.mark.parametrize("key", [None, jax.random.key(1)], ids=["evaluation", "training"])
-@pytest.mark.parametrize("norm", ["pre", "post"])
-def test_the_walk_is_the_forward_pass(norm: Any, key: Any) -> None:
-    model = ViT(**{**vars(MODEL), "norm": norm})
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"norm": "pre"}, {"norm": "post"}, {"norm": "none", "residual": False},
+        {"layers": 0, "pooling": "mean", "class_token": False, "dropout": 0.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_walk_is_the_forward_pass(options: Any, key: Any) -> None:
+    model = ViT(**{**vars(MODEL), **options})
     found, y = run(model, key)
     expected, _ = model.forward(model.init(jax.random.key(0)), jax.numpy.ones((3, 8, 8, 3)), key)
     np.testing.assert_array_equal(y, expected)

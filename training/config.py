@@ -211,7 +211,10 @@ def _build(preset: str, values: Values, source: str) -> Config:
             sections[name] = cls(**values[name])
         except ValueError as error:
             raise ConfigError(f"{source}: {name}: {error}") from None
-    return Config(preset=preset, **sections, from_data=from_data)
+    config = Config(preset=preset, **sections, from_data=from_data)
+    if config.optim.name == "muon" and not config.model.layers:
+        raise ConfigError(f"{source}: model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw")
+    return config
 
 
 def _expected(values: Values) -> dict[str, Any]:

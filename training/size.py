@@ -42,11 +42,12 @@ def activations(model: Mapping[str, Any]) -> Part:
     """The largest array in the forward pass of one image: the image, tokens, or the scores of attention."""
     image, patch = height_width(model["image_size"]), height_width(model["patch_size"])
     n = math.prod(side // part for side, part in zip(image, patch, strict=True))
+    blocks = min(model["layers"], 1)
     return max(
         Part(math.prod(image) * model["channels"], ("image_size", "channels")),
         Part(n * model["d_model"], ("d_model", "image_size", "patch_size")),
-        Part(n * model["mlp_dim"], ("mlp_dim", "image_size", "patch_size")),
-        Part(n * n * model["heads"], ("image_size", "patch_size", "heads")),
+        Part(n * model["mlp_dim"] * blocks, ("mlp_dim", "image_size", "patch_size")),
+        Part(n * n * model["heads"] * blocks, ("image_size", "patch_size", "heads")),
     )
 
 
@@ -64,8 +65,8 @@ def check_size(model: Mapping[str, Any], copies: int = 1, images: int = 1, memor
     """
     memory = memory or machine_memory()
     sides = (*height_width(model["image_size"]), *height_width(model["patch_size"]))
-    sizes = (*sides, *(model[name] for name in ("channels", "d_model", "heads", "layers", "mlp_dim", "num_classes")))
-    if memory is None or min(sizes) < 1:  # the model itself says what is wrong with 0
+    sizes = (*sides, *(model[name] for name in ("channels", "d_model", "heads", "mlp_dim", "num_classes")))
+    if memory is None or min(sizes) < 1 or model["layers"] < 0:  # the model itself says what is wrong with these
         return
     largest = activations(model)
     parts = [Part(copies * part.numbers, part.options) for part in parameters(model)]
