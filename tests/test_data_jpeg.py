@@ -127,7 +127,6 @@ def test_most_lost_or_overwritten_parts_are_found(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["plain", "optimized", "restart markers", *PROGRESSIVE])
 def test_lost_or_overwritten_sectors_of_large_files_are_found(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jpeg, "LARGE", 0)
-    monkeypatch.setattr(jpeg, "LARGE_PROGRESSIVE", 0)
     size, found, rng = (80, 112), 0, np.random.default_rng(0)
     for seed in range(10):
         content = encoded(picture(seed, size=size, smooth=False), **KINDS[kind])
@@ -142,7 +141,6 @@ def test_lost_or_overwritten_sectors_of_large_files_are_found(kind: str, monkeyp
 @pytest.mark.parametrize("mode", MODES)
 def test_intact_large_files_are_accepted_at_a_quick_look(mode: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jpeg, "LARGE", 0)
-    monkeypatch.setattr(jpeg, "LARGE_PROGRESSIVE", 0)
     monkeypatch.setattr(jpeg, "read", lambda *_: pytest.fail("the codes were read in Python, which takes long"))
     for size, smooth in (((HEIGHT, WIDTH), True), ((HEIGHT, WIDTH), False), ((17, 33), True), ((50, 70), False)):
         assert jpeg.damage(encoded(picture(1, mode, size, smooth), **KINDS[kind])) == ""
