@@ -134,11 +134,12 @@ def _require_classes(scanned: FolderScan) -> None:
     if len(filled) == 1:
         (only,) = filled
         deeper = sorted({image.path.split("/")[1] for image in scanned.train[only] if image.path.count("/") > 1})
-        hint = (
-            f"if its folders are the classes, name it with data.root={quote(str(place / only))}"
-            if scanned.train_folder == "." and len(deeper) > 1
-            else "add a folder for another class"
-        )
+        hint = "add a folder for another class"
+        if scanned.train_folder == "." and len(deeper) > 1:
+            hint = f"if its folders are the classes, name it with data.root={quote(str(place / only))}"
+        elif scanned.loose > len(scanned.train[only]):
+            above = quote(str(place.absolute().parent))
+            hint = f"if the {scanned.loose:,} images beside it are a class, name the folder above: data.root={above}"
         raise DataError(f"{place}: a single class, {only}, and there must be two to tell apart; {hint}.")
 
 

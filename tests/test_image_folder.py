@@ -339,6 +339,8 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
     assert f"{root / 'b'}: a class folder without images that can be read. Put images there" in refusal(root)
     (root / "b").rmdir()
     assert "pics: a single class, a, and there must be two to tell apart; add a folder" in refusal(root)
+    (root / "1.jpg").write_bytes(jpeg(1))
+    assert f"if the 2 images beside it are a class, name the folder above: data.root={tmp_path}" in refusal(root)
     file = tmp_path / "file"
     file.touch()
     assert "file: a file, where a folder of images is expected" in refusal(file)

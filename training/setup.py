@@ -64,10 +64,9 @@ def load_dataset(config: Config, draw: bool = True, quiet: bool = False) -> Data
         share = HELD_OUT if source.split_by_content and not len(dataset.val.labels) else 0.0
     chosen = hold_out(first_classes(dataset, data.classes), share, source.split_by_content)
     if not len(chosen.val.labels):
-        which = "" if data.classes is None else f" of the first {data.classes} classes (data.classes)"
+        few = "" if data.classes is None else f" of the first {data.classes} classes (data.classes); choose more, or"
         raise DataError(
-            f"{folder}: there are no validation images{which}; choose more classes, or validate on training images "
-            "with data.holdout=0.1"
+            f"{folder}: there are no validation images{few or ';'} validate on training images with data.holdout=0.1"
         )
     return chosen
 
