@@ -106,6 +106,8 @@ def _unpack_into_place(archive: Archive, source: Path, target: Path, quiet: bool
     with files.partial_folder(target) as partial:
         unpack(source, partial, top=target.name, quiet=quiet)
         archive.check(partial / target.name)
+        if archive.words:
+            files.replace_text(partial / target.name / "words.txt", archive.words)
         if hasattr(os, "sync"):
             os.sync()  # once: an fsync for each of 120,000 files would take minutes
         (partial / target.name).rename(target)

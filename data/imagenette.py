@@ -12,14 +12,18 @@ from data.scan import folders_in
 from data.source import Archive, WebFile
 
 FOLDER = "imagenette2-160"
-CLASSES = 10
+NAMES = {
+    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
+    "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck", "n03425413": "gas pump",
+    "n03445777": "golf ball", "n03888257": "parachute",
+}  # fmt: skip
 
 
 def check(root: Path) -> None:
     """Raises DataError unless `root` holds images of the same ten classes in train/ and in val/."""
     train, val = (folders_in(root / split) for split in ("train", "val"))
-    if train != val or len(train) != CLASSES:
-        raise DataError(f"{root}: train/ and val/ do not hold the same {CLASSES} classes.")
+    if train != val or len(train) != len(NAMES):
+        raise DataError(f"{root}: train/ and val/ do not hold the same {len(NAMES)} classes.")
     for folder in (root / split / name for split in ("train", "val") for name in train):
         if not any(folder.iterdir()):
             raise DataError(f"{folder}: no images.")
@@ -37,4 +41,5 @@ ARCHIVE = Archive(
     ),
     folder=FOLDER,
     check=check,
+    words="".join(f"{folder}\t{name}\n" for folder, name in NAMES.items()),
 )

@@ -44,6 +44,7 @@ class Archive(NamedTuple):
     file: WebFile  # .zip or .tar.gz
     folder: str  # the only folder at its top level; also the name of the data set's folder
     check: Callable[[Path], object]  # raises DataError if the unpacked folder is not a complete data set
+    words: str = ""  # the words.txt that is put there: lines of class folder, tab, name
 
 
 class Files(NamedTuple):

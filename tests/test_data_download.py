@@ -709,6 +709,7 @@ def test_cifar_and_imagenette_are_downloaded_and_unpacked(
         assert f"{to / folder}: ready." in (out := capsys.readouterr().out)
         assert ("python train.py image_folder data.root=" in out) == (name == "imagenette")
     assert names(to) == {cifar10.FOLDER, imagenette.FOLDER}
+    assert (to / imagenette.FOLDER / "words.txt").read_text().startswith("n01440764\ttench\n")
     assert len(cifar10.load(to / cifar10.FOLDER).val.labels) == 12
 
 
