@@ -56,22 +56,18 @@ def fill(folder: Path, stamp: str, source: str, data: Files, jobs: int, quiet: b
     if skipped and data.form.broken == "refuse":
         raise refusal(data.root, skipped)
     labels, hashes = {}, {}
-    for split, all_labels in (("train", listing.train_labels), ("val", listing.val_labels)):
-        keep = np.ones(len(all_labels), bool)
-        keep[[number for number, _ in broken[split]]] = False
-        if not keep.all():
-            _drop_rows(folder / f"{split}_images.npy", keep)
-        labels[split] = np.asarray(all_labels, np.int32)[keep]
-        first = [int(digest[:16], 16) for result in results[split] for digest in result["hashes"]]
-        hashes[split] = np.asarray(first, np.uint64)[keep]
+    for split, of_all in (("train", listing.train_labels), ("val", listing.val_labels)):
+        whole = np.ones(len(of_all), bool)
+        whole[[number for number, _ in broken[split]]] = False
+        if not whole.all():
+            _drop_rows(folder / f"{split}_images.npy", whole)
+        labels[split] = np.asarray(of_all, np.int32)[whole]
+        hashes[split] = _hashes(results[split])[whole]
         np.save(folder / f"{split}_labels.npy", labels[split])
         np.save(folder / f"{split}_hashes.npy", hashes[split])
     _require_images(data, labels["train"], skipped)
-    mean, std = mean_and_std(
-        sum(result["pixels"] for result in results["train"]),
-        [sum(channel) for channel in zip(*(result["sums"] for result in results["train"]), strict=True)],
-        [sum(channel) for channel in zip(*(result["squares"] for result in results["train"]), strict=True)],
-    )
+    sums, squares = (np.sum([result[key] for result in results["train"]], axis=0) for key in ("sums", "squares"))
+    mean, std = mean_and_std(sum(result["pixels"] for result in results["train"]), sums.tolist(), squares.tolist())
     about = About(
         stamp=stamp,
         source=source,
@@ -224,6 +220,11 @@ def _require_images(data: Files, train_labels: np.ndarray, skipped: list[str]) -
                 f"{data.root}: all training images of class {class_id} are broken, {counted(len(skipped), 'image')} in "
                 "all. Replace them, or move the folder of the class away."
             )
+
+
+def _hashes(results: list[dict[str, Any]]) -> np.ndarray:
+    """The first 64 bits of the SHA-256 of each file of a split, uint64 (n,)."""
+    return np.asarray([int(digest[:16], 16) for result in results for digest in result["hashes"]], np.uint64)
 
 
 def _fingerprint(listing: Listing, results: list[dict[str, Any]]) -> str:
