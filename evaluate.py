@@ -13,6 +13,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
@@ -26,6 +27,7 @@ from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
 from common.progress import announced
 from training.arguments import CommandParser
+from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.metrics import shows_top5
@@ -49,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     device = choose_device(args.device)
     keep_compiled_programs()
     trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
-    config, classes = trained.config, trained.classes
+    config, classes = chosen_images(trained), trained.classes
     dataset = load_dataset(config, draw=False)  # shapes that are drawn now would be other images
     check_holdout(trained, dataset.held_out)
     if dataset.class_ids != classes.class_ids:
@@ -58,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
             "data.root=DIR"
         )
     check_fit(config.model, dataset, run.path)
-    if dataset.fingerprint != classes.fingerprint:
+    if dataset.fingerprint != classes.fingerprint and config.data.val_folder == run.read_config().data.val_folder:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(dataset)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
@@ -105,6 +107,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     args.run = named_path(folders[0]) if folders else None
     args.overrides = [argument for argument in args.arguments if argument not in folders]
     return args
+
+
+def chosen_images(trained: Trained) -> Config:
+    """The options, with which another folder takes the place of a part that the run has held out."""
+    config, own = trained.config, trained.run.read_config().data
+    if config.data.val_folder == own.val_folder:
+        return config
+    return replace(config, data=replace(config.data, holdout=0.0))
 
 
 def check_holdout(trained: Trained, chosen: float) -> None:

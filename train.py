@@ -235,11 +235,9 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
 def require_known(config: Config) -> None:
     """Raises ConfigError where options of the model are those of data of which nothing is known without them."""
     if config.from_data and SOURCES[config.data.name].known is None:
-        first = f"model.{config.from_data[-1]}"
-        raise ConfigError(
-            f"{first} is that of the data, which --summary does not open: say {first}=N, as in `python train.py "
-            f"{config.preset} {first}=10 --summary`"
-        )
+        example = {"image_size": 64, "channels": 3, "num_classes": 10}
+        given = " ".join(f"model.{name}={example[name]}" for name in config.from_data)
+        raise ConfigError(f"--summary does not open the data: say what they have, for example {given}")
 
 
 def describe_classes(dataset: Dataset) -> Classes:

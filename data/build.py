@@ -8,7 +8,9 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,21 +33,46 @@ CHUNK = 250  # images per task; fixed, so that sums and hashes do not depend on 
 SHOWN = 3  # broken images that a message names
 
 
-class Files(NamedTuple):
-    """The image files of a data set, and what becomes of them."""
+class Key(NamedTuple):
+    """What a build is of."""
+
+    stamp: str  # changes whenever a file of the data set does; of each form another one
+    source: str  # stays when they change: a build with the same one is an older one
+
+
+@dataclass(frozen=True)
+class Files:
+    """The image files of a data set, and what becomes of them; see `data.cache.cached_dataset`."""
 
     root: Path
-    listing: Listing
+    list_files: Callable[[], Listing]
     form: Form
-    jpeg: bool  # all must be JPEG files
+    jpeg: bool
+    stamp: str
+    variant: str = ""
+
+    @cached_property
+    def listing(self) -> Listing:
+        return self.list_files()
+
+    def key(self, form: Form) -> Key:
+        """That of a build in this form. Of images as they are, it is the one of builds before there were forms."""
+        stamp, source = self.stamp, str(self.root.resolve())
+        if form.size is not None or form.channels is not None:
+            words = f"{form.size} {form.channels} {form.resize}"
+            stamp, source = hashlib.sha256(f"{stamp} {words}".encode()).hexdigest(), f"{source} {words}"
+        return Key(stamp, f"{source} {self.variant}" if self.variant else source)
 
 
-def fill(folder: Path, stamp: str, source: str, data: Files, jobs: int, quiet: bool) -> None:
+def fill(folder: Path, data: Files, jobs: int, quiet: bool) -> Key:
     """Decode all images into the .npy files of `folder`, and write its about.json.
+
+    Returns what the build is of. If no image had to be resized, or all had the channels that were asked for, that is
+    the form which leaves these to the images.
 
     Raises DataError where an image is broken and may not be skipped, and where a file cannot be read or written.
     """
-    listing, (target, notes) = data.listing, settle(data, jobs, quiet)
+    listing, (target, own_channels, notes) = data.listing, settle(data, jobs, quiet)
     tasks = {split: list(_tasks(folder, split, data, target)) for split in SPLITS}
     flat = [task for split in SPLITS for task in tasks[split]]
     with progress_bar(len(listing.train) + len(listing.val), "Decoding", " images", quiet) as bar:
@@ -68,9 +95,17 @@ def fill(folder: Path, stamp: str, source: str, data: Files, jobs: int, quiet: b
     _require_images(data, labels["train"], skipped)
     sums, squares = (np.sum([result[key] for result in results["train"]], axis=0) for key in ("sums", "squares"))
     mean, std = mean_and_std(sum(result["pixels"] for result in results["train"]), sums.tolist(), squares.tolist())
+    resized = any(result["resized"] for split in SPLITS for result in results[split])
+    key = data.key(
+        replace(
+            data.form,
+            size=data.form.size if resized else None,
+            channels=None if target.channels == own_channels else data.form.channels,
+        )
+    )
     about = About(
-        stamp=stamp,
-        source=source,
+        stamp=key.stamp,
+        source=key.source,
         fingerprint=_fingerprint(listing, found),
         wnids=tuple(listing.class_ids),
         names=tuple(listing.class_names),
@@ -82,22 +117,25 @@ def fill(folder: Path, stamp: str, source: str, data: Files, jobs: int, quiet: b
     (folder / "about.json").write_text(json.dumps(dataclasses.asdict(about), indent=1), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         files.fsync_path(path)
+    return key
 
 
-def settle(data: Files, jobs: int, quiet: bool) -> tuple[Target, tuple[str, ...]]:
-    """What all images are brought to, from the images where the form does not say; and what a user should know of it.
+def settle(data: Files, jobs: int, quiet: bool) -> tuple[Target, int, tuple[str, ...]]:
+    """What all images are brought to, from the images where the form does not say; the channels that they have; and
+    what a user should know of it.
 
     Raises DataError where they have several sizes, and nothing says what they are brought to.
     """
     form, paths = data.form, [*data.listing.train, *data.listing.val]
     if data.jpeg:
         size, same_as = (form.size, "") if form.size else _first_size(data)
-        return Target(size, form.channels or 3, form.resize, same_as, jpeg=True), ()
+        return Target(size, form.channels or 3, form.resize, same_as, jpeg=True), 3, ()
     seen = {path: found for path, found in zip(paths, look(data.root, paths, jobs, quiet), strict=True) if found}
     if not seen:
         raise DataError(f"{data.root}: none of {counted(len(paths), 'image')} can be opened, such as {paths[0]}.")
     grey = sum(is_grey for *_, is_grey in seen.values())
-    channels = form.channels or (1 if grey == len(seen) else 3)
+    own_channels = 1 if grey == len(seen) else 3
+    channels = form.channels or own_channels
     notes: tuple[str, ...] = ()
     if channels == 3 and grey:
         notes = (f"{counted(grey, 'grey image')} of {len(paths):,}, read as three equal channels",)
@@ -112,7 +150,7 @@ def settle(data: Files, jobs: int, quiet: bool) -> tuple[Target, tuple[str, ...]
             f"{data.root}: images of {len(sizes):,} sizes ({same_as} has {width}x{height} pixels, {other} {W}x{H}): "
             "say what they are brought to, for example with model.image_size=64."
         )
-    return Target((height, width), channels, form.resize, same_as), notes
+    return Target((height, width), channels, form.resize, same_as), own_channels, notes
 
 
 def look(root: Path, paths: list[str], jobs: int, quiet: bool) -> list[tuple[int, int, bool] | None]:

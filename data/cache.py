@@ -7,9 +7,9 @@ flushed to the disk and renamed, so a folder with the final name is complete.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,15 +62,10 @@ def cached_dataset(
     Raises DataError, from `list_files` too.
     """
     cache = root / "cache" if cache is None else cache
-    source = str(root.resolve())
-    if form.size is not None or form.channels is not None:
-        own = f"{form.size} {form.channels} {form.resize}"
-        stamp, source = hashlib.sha256(f"{stamp} {own}".encode()).hexdigest(), f"{source} {own}"
-    source += f" {variant}" if variant else ""
-    build = open_build(build_folder(cache, stamp), stamp)
+    data = Files(root, list_files, form, jpeg, stamp, variant)
+    build = find_build(cache, data)
     if build is None:
-        data = Files(root, list_files(), form, jpeg)
-        build = write_build(cache, stamp, source, data, jobs or available_cores(), quiet)
+        build = write_build(cache, data, jobs or available_cores(), quiet)
     about = build.about
     if about.skipped and form.broken == "refuse":
         raise refusal(root, list(about.skipped))
@@ -92,6 +87,23 @@ def _skipped(about: About) -> tuple[str, ...]:
         return ()
     more = f", and {len(about.skipped) - 1:,} more" if len(about.skipped) > 1 else ""
     return (f"broken, and left out (data.broken=skip): {about.skipped[0]}{more}",)
+
+
+def find_build(cache: Path, data: Files) -> Build | None:
+    """A build of these files that has the form that is asked for.
+
+    It may have been made for a form that leaves the size or the channels to the images, if they have those of the form.
+    """
+    form = data.form
+    for size in dict.fromkeys((None, form.size)):
+        for channels in dict.fromkeys((None, form.channels)):
+            key = data.key(replace(form, size=size, channels=channels))
+            build = open_build(build_folder(cache, key.stamp), key.stamp)
+            if build is not None:
+                *found, found_channels = build.images["train"].shape[1:]
+                if form.size in (None, tuple(found)) and form.channels in (None, found_channels):
+                    return build
+    return None
 
 
 def build_folder(cache: Path, stamp: str) -> Path:
@@ -153,28 +165,27 @@ def _mapped(path: Path) -> np.ndarray:
     return mapped
 
 
-def write_build(cache: Path, stamp: str, source: str, data: Files, jobs: int, quiet: bool) -> Build:
-    """Decode every image into a new build. On failure the cache stays as it was. `source` says what it is made of: an
-    older build with the same one is removed.
+def write_build(cache: Path, data: Files, jobs: int, quiet: bool) -> Build:
+    """Decode every image into a new build. On failure the cache stays as it was.
 
     Raises DataError where an image is broken or the cache cannot be written.
     """
-    folder = build_folder(cache, stamp)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with files.locked(cache / "lock", "" if quiet else f"{cache}: waiting for another process to build it") as held:
-            ready = open_build(folder, stamp)  # another process may have built it while this one waited
+            ready = find_build(cache, data)  # another process may have built it while this one waited
             if ready is not None:
                 return ready
             if held:
                 _remove_stale(cache)
-            with files.partial_folder(folder) as partial:
-                fill(partial, stamp, source, data, jobs, quiet)
+            with files.partial_folder(build_folder(cache, data.key(data.form).stamp)) as partial:
+                key = fill(partial, data, jobs, quiet)
+                folder = build_folder(cache, key.stamp)
                 _move_into_place(partial, folder)
-            _remove_older(cache, source, keep=folder)
+            _remove_older(cache, key.source, keep=folder)
     except OSError as error:
         raise cannot_write_cache(cache, error) from error
-    ready = open_build(folder, stamp)
+    ready = open_build(folder, key.stamp)
     if ready is None:
         raise DataError(f"{folder}: the cache was built but cannot be read back. Remove the folder and try again.")
     return ready

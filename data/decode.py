@@ -25,20 +25,22 @@ def decode_chunk(task: dict[str, Any]) -> dict[str, Any]:
     messages.
 
     Returns the number of `pixels`, their `sums` and the sums of their `squares` per channel (exact integers), the
-    `sha256` of all files and the `hashes` of each, and what is `broken`: the position of an image in `paths`, and why.
-    A broken image is black, and counts in no sum.
+    `sha256` of all files and the `hashes` of each, how many were `resized`, and what is `broken`: the position of an
+    image in `paths`, and why. A broken image is black, and counts in no sum.
 
     Raises DataError for a file that cannot be read or has another size, and where the output cannot be written.
     """
     root, target = Path(task["root"]), Target(**task["target"])
     pixels = np.zeros((len(task["paths"]), *target.size, target.channels), np.uint8)
     digest, hashes, broken, intact = hashlib.sha256(), [], [], np.ones(len(pixels), bool)
+    resized = 0
     for number, path in enumerate(task["paths"]):
         content = read(root / path)
         digest.update(len(content).to_bytes(8, "little") + content)
         hashes.append(hashlib.sha256(content).hexdigest())
         try:
-            pixels[number] = decode(content, root / path, target)
+            pixels[number], changed = decode(content, root / path, target)
+            resized += changed
         except BrokenImageError as error:
             intact[number] = False
             broken.append((number, error.reason))
@@ -57,6 +59,7 @@ def decode_chunk(task: dict[str, Any]) -> dict[str, Any]:
         "squares": squares.reshape(-1, target.channels).sum(axis=0, dtype=np.uint64).tolist(),
         "sha256": digest.hexdigest(),
         "hashes": hashes,
+        "resized": resized,
         "broken": broken,
     }
 
@@ -69,8 +72,9 @@ class BrokenImageError(DataError):
         self.reason = why
 
 
-def decode(content: bytes, path: Path, target: Target) -> np.ndarray:
-    """One image: the bytes of a file -> uint8 (H, W, channels), upright if EXIF says that the camera was not.
+def decode(content: bytes, path: Path, target: Target) -> tuple[np.ndarray, bool]:
+    """One image: the bytes of a file -> uint8 (H, W, channels), upright if EXIF says that the camera was not; and
+    whether it had another size.
 
     Raises BrokenImageError for anything but an intact image, and DataError for one of another size than `same_as`.
     """
@@ -78,11 +82,12 @@ def decode(content: bytes, path: Path, target: Target) -> np.ndarray:
     try:
         with opened(content, JPEG if target.jpeg else FORMATS) as image:
             if not target.same_as:
-                upright = decoded(image, content, _least(upright_size(image), target))
-                return _array(fit(plain(upright, target.channels), (H, W), target.resize))
+                size = upright_size(image)
+                upright = decoded(image, content, _least(size, target))
+                return _array(fit(plain(upright, target.channels), (H, W), target.resize)), size != (H, W)
             upright = decoded(image, content)
             if (upright.height, upright.width) == (H, W):
-                return _array(plain(upright, target.channels))
+                return _array(plain(upright, target.channels)), False
     except Exception as error:  # Pillow raises many types for damaged files, SyntaxError among them
         raise BrokenImageError(path, reason(error, "JPEG image" if target.jpeg else "image")) from error
     raise DataError(

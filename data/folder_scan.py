@@ -6,24 +6,27 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
 from data.pictures import UNREAD, suffixes
-from data.scan import cannot_read, comparable
+from data.scan import cannot_read
 
 TRAIN = ("train", "training")
 VAL = ("val", "valid", "validation", "test")  # the first of them that is there is validated on
 IGNORED = frozenset({"__macosx", "@eadir", "lost+found"})  # folders that programs leave behind
 TEXTS = ("classes.txt", "words.txt", "wnids.txt")
 DEPTH = 32  # of folders in each other
+SHOWN = 5
 
 
 class Image(NamedTuple):
     path: str  # relative to the root
     size: int  # bytes
     mtime_ns: int
+    ctime_ns: int  # of the last change of the file or of what the disk says of it; unlike the other, no program sets it
 
 
 Classes = dict[str, list[Image]]
@@ -51,80 +54,101 @@ class FolderScan(NamedTuple):
         return digest.hexdigest()
 
 
-def scan_folder(root: Path, val_folder: str | None = None) -> FolderScan:
+def scan_folder(root: Path, val_folder: str | None = None, cache: Path | None = None) -> FolderScan:
     """List the images of all class folders, with sizes and times.
 
-    `val_folder` is the folder beside train/ that is validated on; None: the first of VAL that is there.
+    `val_folder` is the folder beside train/ that is validated on; None: the first of VAL that is there. `cache` is a
+    folder that is no part of the data, wherever it lies.
 
     Raises DataError where a folder cannot be read, or there is no `val_folder`.
     """
     try:
-        folders = _folders(root)
-        splits = {folder.casefold(): folder for folder in folders}
-        train = next((splits[name] for name in TRAIN if name in splits and _folders(root / splits[name])), "")
-        others = [splits[name] for name in VAL if name in splits] if train else []
-        if val_folder is not None:
-            if not train or val_folder not in folders or val_folder == train:
-                raise DataError(
-                    f"{root / val_folder}: no such folder beside train/; data.val_folder names one with a folder for "
-                    "each class, or is null."
-                )
-            others = [val_folder]
-        left_alone: Counter[str] = Counter()
-        loose = [*_files(root, root, left_alone), *(_files(root, root / train, left_alone) if train else ())]
-        parts = []
-        for part in (train or ".", *others[:1]):
-            inside = folders if part == "." else _folders(root / part)
-            if part != "." and part != train:
-                loose += _files(root, root / part, left_alone)
-            parts.append({name: sorted(_images(root, root / part / name, left_alone)) for name in inside})
-        texts = {name: (root / name).read_bytes() for name in TEXTS if (root / name).is_file()}
+        return _Walk(root, os.path.realpath(cache) if cache else None).scan(val_folder)
     except OSError as error:
         raise cannot_read(error, root) from error
-    return FolderScan(
-        root=root,
-        train=parts[0],
-        val=parts[1] if others else {},
-        train_folder=train or ".",
-        val_folder=others[0] if others else "",
-        texts=texts,
-        left_alone=left_alone,
-        loose=len(loose),
-        unused=tuple(name for name in folders if name not in (train, *others[:1])) if train else (),
-    )
 
 
-def _folders(path: Path) -> list[str]:
-    """The names of the folders in a folder, sorted, without hidden ones."""
-    with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if entry.is_dir()]
-    return sorted(name for name in names if not name.startswith(".") and name.casefold() not in IGNORED)
+@dataclass
+class _Walk:
+    """A walk through the folders."""
 
+    root: Path
+    cache: str | None
+    left_alone: Counter[str] = field(default_factory=Counter)
+    loose: int = 0
 
-def _files(root: Path, folder: Path, left_alone: Counter[str]) -> Iterator[Image]:
-    """The images in a folder itself. Other files are counted in `left_alone`, but for the texts in the root."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir() or (folder == root and entry.name in TEXTS):
-                continue
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith(".") or suffix not in suffixes() or not entry.is_file():
-                left_alone[suffix or entry.name] += 1
-                continue
-            status = entry.stat()
-            path = os.path.relpath(entry.path, root).replace(os.sep, "/")
-            _require_text(root, path)
-            yield Image(path, status.st_size, status.st_mtime_ns)
+    def scan(self, val_folder: str | None) -> FolderScan:
+        folders = self.folders(self.root)
+        called = {folder.casefold(): folder for folder in folders}
+        train = next((called[name] for name in TRAIN if name in called and self.folders(self.root / called[name])), "")
+        val = self.val_folder(val_folder, train, called)
+        self.loose += sum(1 for _ in self.files(self.root))
+        return FolderScan(
+            root=self.root,
+            train=self.classes(train) if train else {name: self.images(self.root / name) for name in folders},
+            val=self.classes(val) if val else {},
+            train_folder=train or ".",
+            val_folder=val,
+            texts={name: (self.root / name).read_bytes() for name in TEXTS if (self.root / name).is_file()},
+            left_alone=self.left_alone,
+            loose=self.loose,
+            unused=tuple(name for name in folders if name not in (train, val)) if train else (),
+        )
 
+    def val_folder(self, wanted: str | None, train: str, called: dict[str, str]) -> str:
+        """The folder of the validation images; "" where there is none."""
+        if wanted is None:
+            return next((called[name] for name in VAL if name in called), "") if train else ""
+        found = called.get(wanted.rstrip("/").casefold(), "")
+        if not train or found in ("", train):
+            raise DataError(
+                f"{self.root / wanted}: no such folder beside train/; data.val_folder names one with a folder for each "
+                "class, or is null."
+            )
+        return found
 
-def _images(root: Path, folder: Path, left_alone: Counter[str], above: tuple[str, ...] = ()) -> Iterator[Image]:
-    """The images in a folder and in those below it. `above` are the folders around it, to notice a circle of links."""
-    place = os.path.realpath(folder)
-    if place in above or len(above) > DEPTH:
-        raise DataError(f"{folder}: folders in a circle, or more than {DEPTH} in each other; remove the link.")
-    yield from _files(root, folder, left_alone)
-    for name in _folders(folder):
-        yield from _images(root, folder / name, left_alone, (*above, place))
+    def classes(self, split: str) -> Classes:
+        """The images of each class folder of a split. Those beside the folders are counted in `loose`."""
+        self.loose += sum(1 for _ in self.files(self.root / split))
+        return {name: self.images(self.root / split / name) for name in self.folders(self.root / split)}
+
+    def folders(self, path: Path) -> list[str]:
+        """The names of the folders in a folder, sorted, without hidden ones and the cache."""
+        with os.scandir(path) as entries:
+            found = [
+                entry.name
+                for entry in entries
+                if entry.is_dir() and not (self.cache and os.path.realpath(entry.path) == self.cache)
+            ]
+        return sorted(name for name in found if not name.startswith(".") and name.casefold() not in IGNORED)
+
+    def files(self, folder: Path) -> Iterator[Image]:
+        """The images in a folder itself. Other files are counted in `left_alone`, but for the texts in the root."""
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir() or (folder == self.root and entry.name in TEXTS):
+                    continue
+                suffix = os.path.splitext(entry.name)[1].lower()
+                leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)  # is told of by `stat`
+                if entry.name.startswith(".") or suffix not in suffixes() or not (entry.is_file() or leads_nowhere):
+                    self.left_alone[suffix or entry.name] += 1
+                    continue
+                status = entry.stat()
+                path = os.path.relpath(entry.path, self.root).replace(os.sep, "/")
+                _require_text(self.root, path)
+                yield Image(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def images(self, folder: Path) -> list[Image]:
+        """The images in a folder and in those below it, sorted."""
+        return sorted(self._all_images(folder, ()))
+
+    def _all_images(self, folder: Path, above: tuple[str, ...]) -> Iterator[Image]:
+        place = os.path.realpath(folder)
+        if place in above or len(above) > DEPTH:
+            raise DataError(f"{folder}: folders in a circle, or more than {DEPTH} in each other; remove the link.")
+        yield from self.files(folder)
+        for name in self.folders(folder):
+            yield from self._all_images(folder / name, (*above, place))
 
 
 def _require_text(root: Path, path: str) -> None:
@@ -146,17 +170,13 @@ def left_alone_notes(scanned: FolderScan) -> list[str]:
     if scanned.loose:
         notes.append(f"images outside the class folders, and left alone: {scanned.loose:,}")
     if scanned.unused:
-        more = f" and {len(scanned.unused) - 5:,} more" if len(scanned.unused) > 5 else ""
-        notes.append(f"folders beside {scanned.train_folder}/ that are not used: {', '.join(scanned.unused[:5])}{more}")
+        more = f" and {len(scanned.unused) - SHOWN:,} more" if len(scanned.unused) > SHOWN else ""
+        shown = ", ".join(scanned.unused[:SHOWN])
+        notes.append(f"folders beside {scanned.train_folder}/ that are not used: {shown}{more}")
     return notes
 
 
 def _listed(counts: dict[str, int]) -> str:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(f"{count:,} {name}" for name, count in ranked[:5])
-    return shown + (f" and {sum(count for _, count in ranked[5:]):,} more" if len(ranked) > 5 else "")
-
-
-def by_comparable(classes: Classes) -> dict[str, str]:
-    """The class folders by the form in which names are compared."""
-    return {comparable(name): name for name in classes}
+    shown = ", ".join(f"{count:,} {name}" for name, count in ranked[:SHOWN])
+    return shown + (f" and {sum(count for _, count in ranked[SHOWN:]):,} more" if len(ranked) > SHOWN else "")

@@ -37,8 +37,7 @@ def hold_out(dataset: Dataset, share: float, by_content: bool = False) -> Datase
         held, notes = held_out_rows(labels, share, dataset.class_ids), dataset.notes
     if not held.any():
         raise DataError(
-            f"data.holdout={share:g}: there would be no validation image, as no class has two different images; add "
-            "some"
+            f"data.holdout={share:g}: there would be no validation image, as no class has an image to spare; add some"
         )
     return dataset._replace(
         train=dataset.train.select(~held), val=dataset.train.select(held), notes=notes, held_out=share
@@ -48,8 +47,8 @@ def hold_out(dataset: Dataset, share: float, by_content: bool = False) -> Datase
 def held_out_by_content(labels: np.ndarray, hashes: np.ndarray, share: float, classes: int) -> np.ndarray:
     """Which images are held out: labels (n,), hashes uint64 (n,) of their files -> bool (n,).
 
-    Those whose hash is below `share` of all hashes. A class without any gets its lowest one, and one of which all would
-    be held out keeps its highest one, unless that leaves another class, with a copy, nothing to train on.
+    Those whose hash is below `share` of all hashes. A class of which all would be held out keeps its highest one. A
+    class without any gets the lowest one that leaves it, and any other class with a copy of it, something to train on.
     """
     held = hashes < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
     for label in range(classes):
@@ -58,16 +57,17 @@ def held_out_by_content(labels: np.ndarray, hashes: np.ndarray, share: float, cl
             held &= hashes != own.max()
     for label in range(classes):
         members = labels == label
-        own = hashes[members]
-        if len(np.unique(own)) > 1 and not held[members].any():
-            more = held | (hashes == own.min())
-            if all(not more[labels == other].all() for other in np.unique(labels[hashes == own.min()])):
-                held = more
+        if not held[members].any():
+            for lowest in np.unique(hashes[members]):
+                more = held | (hashes == lowest)
+                if all(not more[labels == other].all() for other in np.unique(labels[hashes == lowest])):
+                    held = more
+                    break
     return held
 
 
 def _not_validated(labels: np.ndarray, held: np.ndarray, dataset: Dataset) -> tuple[str, ...]:
-    """A line about classes that have no image to be validated on, as they have a single one."""
+    """A line about classes that have no image to be validated on, as they have a single one, or copies of it."""
     validated = np.bincount(labels[held], minlength=len(dataset.class_ids))
     without = [name for name, count in zip(dataset.class_names, validated, strict=True) if not count]
     if not without:
@@ -75,8 +75,7 @@ def _not_validated(labels: np.ndarray, held: np.ndarray, dataset: Dataset) -> tu
     more = f", and {len(without) - SHOWN:,} more" if len(without) > SHOWN else ""
     one = len(without) == 1
     return (
-        f"{'class' if one else 'classes'} with a single image, which is trained on and not validated: "
-        f"{', '.join(without[:SHOWN])}{more}",
+        f"{'class' if one else 'classes'} without an image to spare for validation: {', '.join(without[:SHOWN])}{more}",
     )
 
 

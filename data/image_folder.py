@@ -26,13 +26,13 @@ from data.dataset import Dataset, Listing
 from data.folder_scan import (
     TRAIN,
     VAL,
+    Classes,
     FolderScan,
-    by_comparable,
     left_alone_notes,
     scan_folder,
 )
 from data.form import Form
-from data.scan import comparable, lines_of
+from data.scan import by_name, comparable, lines_of
 from data.source import Source
 
 CACHE = ".cache"  # in the root: hidden, so that it is no class
@@ -55,11 +55,14 @@ def load(
     """
     folder = Path(root)
     require_folder(folder)
-    scanned = scan_folder(folder, val_folder)
+    place = Path(cache) if cache is not None else folder / CACHE
+    if place.resolve() == folder.resolve():
+        raise DataError(f"data.cache={place}: the folder of the images, where it would be a class; name another one.")
+    scanned = scan_folder(folder, val_folder, place)
     files = listing(scanned)
     dataset = cached_dataset(
         folder,
-        Path(cache) if cache is not None else folder / CACHE,
+        place,
         scanned.stamp,
         lambda: files,
         workers,
@@ -124,6 +127,14 @@ def _require_classes(scanned: FolderScan) -> None:
             f"{place}: {' and '.join(f'{name}/' for name in sorted(alone))}, and no class folders in train/: make a "
             "folder for each class there, with its images."
         )
+    _require_different(place, scanned.train)
+    for name, images in scanned.train.items():
+        inside = {image.path.removeprefix(f"{scanned.train_folder}/").split("/")[1].casefold() for image in images}
+        if inside & {*TRAIN} and inside & {*VAL}:
+            raise DataError(
+                f"{place / name}: holds train/ and folders to validate on, as a data set of its own: name it with "
+                f"data.root={quote(str(place / name))}"
+            )
     empty = [name for name in scanned.train if name not in filled]
     if empty:
         more = f", and {len(empty) - 1:,} more" if len(empty) > 1 else ""
@@ -143,6 +154,15 @@ def _require_classes(scanned: FolderScan) -> None:
         raise DataError(f"{place}: a single class, {only}, and there must be two to tell apart; {hint}.")
 
 
+def _require_different(place: Path, classes: Classes) -> None:
+    """Raises DataError if two class folders have names that look the same."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        other = seen.setdefault(comparable(name), name)
+        if other != name:
+            raise DataError(f"{place}: the class folders {other!r} and {name!r} look the same; rename one of them.")
+
+
 def _unknown_class(scanned: FolderScan, name: str) -> str:
     place = scanned.root / scanned.val_folder / name
     if name == "images" and (scanned.root / "wnids.txt").exists():
@@ -154,7 +174,7 @@ def _unknown_class(scanned: FolderScan, name: str) -> str:
 
 def _ordered(scanned: FolderScan) -> tuple[str, ...]:
     """The class folders in the order of their labels."""
-    folders = by_comparable(scanned.train)
+    folders = by_name(scanned.train)
     for text in ("wnids.txt", "classes.txt"):
         first = [line.partition("\t")[0].strip() for line in _lines(scanned, text)]
         listed = [folders[comparable(line)] for line in first if comparable(line) in folders]
@@ -165,7 +185,7 @@ def _ordered(scanned: FolderScan) -> tuple[str, ...]:
 
 def _names(scanned: FolderScan, class_ids: tuple[str, ...]) -> tuple[str, ...]:
     """The name of each class, for people."""
-    names, known = {comparable(name): name for name in class_ids}, by_comparable(scanned.train)
+    names, known = {comparable(name): name for name in class_ids}, by_name(scanned.train)
     for text in ("words.txt", "classes.txt"):
         for number, line in enumerate(_lines(scanned, text), start=1):
             folder, _, name = (part.strip() for part in line.partition("\t"))

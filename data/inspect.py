@@ -53,7 +53,8 @@ class Inspected(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     options = parse_arguments(argv)
     name, root = what_is(options.data, options.root)
-    for line in report(name, root, inspect(name, root, options.workers), options.image_size):
+    size = options.image_size or (64 if name == "image_folder" else None)
+    for line in report(name, root, inspect(name, root, options.workers), size):
         print(line)
     return 0
 
@@ -63,14 +64,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("data", metavar="NAME|ROOT", help=f"a folder of images, or one of {', '.join(SOURCES)}")
     parser.add_argument("--root", type=named_path, metavar="DIR", help="the folder of a data set that is named")
     parser.add_argument(
-        "--image-size", type=_pixels, default=64, metavar="N", help="model.image_size to compare with (%(default)s)"
+        "--image-size", type=whole_number, metavar="N", help="model.image_size to compare with (of a folder: 64)"
     )
-    parser.add_argument("--workers", type=_pixels, metavar="N", help="number of processes (one per core)")
+    parser.add_argument("--workers", type=whole_number, metavar="N", help="number of processes (one per core)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
 
-def _pixels(text: str) -> int:
+def whole_number(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return int(text)
@@ -85,7 +86,7 @@ def what_is(data: str, root: Path | None) -> tuple[str, Path]:
     folder = named_path(data)
     if not folder.is_dir():
         raise DataError(f"{data}: no such folder, and none of the data sets {', '.join(SOURCES)}")
-    return ("tiny_imagenet" if (folder / "wnids.txt").is_file() else "image_folder"), folder
+    return ("tiny_imagenet" if (folder / "val" / "val_annotations.txt").is_file() else "image_folder"), folder
 
 
 def inspect(name: str, root: Path, jobs: int | None = None, quiet: bool = False) -> Inspected:
@@ -117,7 +118,7 @@ def _inspect_arrays(source: Source, root: Path, quiet: bool) -> Inspected:
     return Inspected(dataset.class_names, images)
 
 
-def report(name: str, root: Path, found: Inspected, image_size: int) -> Iterator[str]:
+def report(name: str, root: Path, found: Inspected, image_size: int | None) -> Iterator[str]:
     """The table and what looks wrong, in lines of a terminal."""
     train = Counter(image.label for image in found.images if not image.val)
     val = Counter(image.label for image in found.images if image.val)
@@ -149,7 +150,7 @@ def _summary(images: list[Found]) -> Iterator[str]:
     yield f"channels  {len(whole) - grey:,} in colour, {grey:,} grey"
 
 
-def _problems(name: str, root: Path, found: Inspected, image_size: int) -> Iterator[str]:
+def _problems(name: str, root: Path, found: Inspected, image_size: int | None) -> Iterator[str]:
     images, names = found.images, found.class_names
     broken = [f"{image.path}: {image.about['problem']}" for image in images if image.about["problem"]]
     yield from _some("broken", "broken", broken)
@@ -171,7 +172,8 @@ def _problems(name: str, root: Path, found: Inspected, image_size: int) -> Itera
             map(names.__getitem__, not_validated),
         )
     yield from _copies(images, names)
-    yield from _far(images, image_size)
+    if image_size:
+        yield from _far(images, image_size)
     if name == "image_folder":
         yield from left_alone_notes(scan_folder(root))
 
@@ -205,7 +207,7 @@ def _some(one: str, several: str, items: Iterable[str]) -> Iterator[str]:
     items = list(items)
     if items:
         yield f"{len(items):,} {one if len(items) == 1 else several}"
-        yield from (f"  {item}" for item in items[:SHOWN])
+        yield from (f"  {in_one_line(item)}" for item in items[:SHOWN])
         if len(items) > SHOWN:
             yield f"  and {len(items) - SHOWN:,} more"
 

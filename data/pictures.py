@@ -10,7 +10,7 @@ from functools import cache
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from data.jpeg import damage
 
@@ -21,6 +21,15 @@ UNREAD = frozenset({".heic", ".heif", ".cr2", ".nef", ".arw", ".dng", ".svg", ".
 GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})  # Pillow's modes of one channel
 DEEP = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})  # those of 16 bits
 SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations in which height and width are exchanged
+UPRIGHT = {  # what undoes each orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 ORIENTATION = 0x0112  # its tag in EXIF
 REDUCED = 2  # a large JPEG is decoded to at least this many times the size that it is then scaled to
 
@@ -54,12 +63,24 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1  # Pillow would decode the pixels to look for it behind them
+    """How the stored picture lies. A TIFF is turned upright by Pillow itself."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info and not _has_late_exif(image)):
+        return 1  # in a PNG, Pillow would decode the pixels to look behind them
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # a damaged EXIF block raises many types, and says nothing about the pixels
         return 1
+
+
+def _has_late_exif(image: Image.Image) -> bool:
+    """Whether a PNG that is not decoded yet seems to have EXIF behind its pixels."""
+    file = getattr(image, "fp", None)
+    if file is None:
+        return True
+    place = file.tell()
+    rest = file.read()
+    file.seek(place)
+    return b"eXIf" in rest
 
 
 def decoded(image: Image.Image, content: bytes, reduce_to: tuple[int, int] | None = None) -> Image.Image:
@@ -68,17 +89,16 @@ def decoded(image: Image.Image, content: bytes, reduce_to: tuple[int, int] | Non
     `reduce_to` is a height and width: a JPEG that is at least twice as large is decoded at a half, a quarter or an
     eighth of its size, but not below this.
     """
+    orientation = _orientation(image)
     if reduce_to is not None:
-        height, width = reversed(reduce_to) if _orientation(image) in SIDEWAYS else reduce_to
+        height, width = reversed(reduce_to) if orientation in SIDEWAYS else reduce_to
         image.draft(None, (width, height))  # of no effect on other formats
     image.load()
     problem = damage(content) if image.format in ("JPEG", "MPO") else ""
     if problem:
         raise ValueError(problem)
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # as in _orientation
-        return image
+    # Not ImageOps.exif_transpose: it also writes all of EXIF anew, and fails where another tag is odd.
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def plain(image: Image.Image, channels: int) -> Image.Image:

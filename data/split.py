@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from shlex import quote
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
     require_folder(source)
     scanned = scan_folder(source)
     if scanned.train_folder != ".":
-        raise DataError(f"{source}: divided already: it has {scanned.train_folder}/; train with data.root={source}")
+        train = f"train with data.root={quote(str(source))}"
+        raise DataError(f"{source}: divided already: it has {scanned.train_folder}/; {train}")
     images = listing(scanned)
     require_new(source, target)
     splits = divide(source, images, options.val, options.test)
@@ -52,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"{target}: {parts}, of {classes}, as {'copies' if options.copy else 'links'}")
     for note in left_alone_notes(scanned):
         print(f"note    {note}")
-    print(f"train with: python train.py image_folder data.root={target}")
+    held_out = "" if options.val else " data.holdout=0.1"  # else the folder for a test would be validated on
+    print(f"train with: python train.py image_folder data.root={quote(str(target))}{held_out}")
     return 0
 
 
@@ -62,8 +65,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("source", metavar="SRC", type=named_path, help="has a folder for each class")
     parser.add_argument("target", metavar="DST", type=named_path, help="the new folder")
-    parser.add_argument("--val", type=_share, default=0.1, metavar="SHARE", help="for validation (%(default)s)")
-    parser.add_argument("--test", type=_share, default=0.0, metavar="SHARE", help="for a last test (%(default)s)")
+    parser.add_argument("--val", type=share, default=0.1, metavar="SHARE", help="for validation (%(default)s)")
+    parser.add_argument("--test", type=share, default=0.0, metavar="SHARE", help="for a last test (%(default)s)")
     parser.add_argument("--copy", action="store_true", help="copy the files; without it, links to them are made")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
@@ -74,7 +77,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 0 and below 1")

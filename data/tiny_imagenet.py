@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from common.errors import DataError
 from data import layout
 from data.cache import cached_dataset
 from data.dataset import Dataset, Listing
-from data.decode import image_size
 from data.form import Form
-from data.scan import Scan, scan, stamp
+from data.scan import scan, stamp
 from data.source import Archive, Known, Source, WebFile
 
 
@@ -43,22 +39,9 @@ def load(
         lambda: layout.listing(scanned),
         workers,
         quiet,
-        _own_form(scanned, form),
+        form,
         jpeg=True,
     )
-
-
-def _own_form(scanned: Scan, form: Form) -> Form:
-    """`form` without what the images have anyway, so that one build of the cache serves it with and without words."""
-    if form.channels == 3:
-        form = replace(form, channels=None)
-    wnid = next((wnid for wnid, files in scanned.train.items() if files), None)
-    if form.size and wnid:
-        first = scanned.root / scanned.train_folder(wnid) / scanned.train[wnid][0].name
-        with contextlib.suppress(DataError):  # a broken one is told of when all are decoded
-            if image_size(first) == form.size:
-                form = replace(form, size=None)
-    return form
 
 
 def list_files(root: Path) -> Listing:

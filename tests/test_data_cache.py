@@ -335,11 +335,12 @@ def test_without_locks_the_slower_of_two_builds_gives_way(root: Path, monkeypatc
     monkeypatch.setattr(files, "fcntl", None)
     fill = caching.fill
 
-    def overtaken(folder: Path, *rest: object) -> None:
-        fill(folder, *rest)  # type: ignore[arg-type]
+    def overtaken(folder: Path, *rest: object) -> object:
+        key = fill(folder, *rest)  # type: ignore[arg-type]
         monkeypatch.setattr(caching, "fill", fill)
         read(root)  # another process finishes first
         monkeypatch.setattr(shutil, "rmtree", lambda path, **_: None)  # and just after this one looked
+        return key
 
     monkeypatch.setattr(caching, "fill", overtaken)
     data = read(root)

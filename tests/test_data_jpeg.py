@@ -54,7 +54,7 @@ def codes(content: bytes) -> tuple[int, int]:
 
 
 def decoded(content: bytes, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
-    return decode(content, Path("x.JPEG"), Target(size, same_as="first.JPEG", jpeg=True))
+    return decode(content, Path("x.JPEG"), Target(size, same_as="first.JPEG", jpeg=True))[0]
 
 
 def is_refused(content: bytes, size: tuple[int, int] = (HEIGHT, WIDTH)) -> bool:

@@ -276,7 +276,7 @@ def test_a_truncated_image_is_refused_wherever_it_is_cut(tmp_path: Path) -> None
             with pytest.raises(DataError, match=r"x\.JPEG: not an intact JPEG"):
                 decode(damaged, tmp_path / "x.JPEG", target)
     for accepted in (whole, whole + b"appended by a camera"):
-        assert decode(accepted, tmp_path / "x.JPEG", target).shape == (16, 16, 3)
+        assert decode(accepted, tmp_path / "x.JPEG", target)[0].shape == (16, 16, 3)
 
 
 def test_damage_is_named_from_a_worker_process_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

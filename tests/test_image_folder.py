@@ -1,7 +1,9 @@
 """A folder of images of one's own: what is read, what is left alone, how it is divided, and what is refused."""
 
 import io
+import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from PIL import Image
 from common.errors import ConfigError, DataError
 from data import build as building
 from data.dataset import Dataset
-from data.decode import BrokenImageError, decode
+from data.decode import BrokenImageError
+from data.decode import decode as decode_file
 from data.form import Form, Target
+from data.holdout import held_out_by_content
 from data.image_folder import load
 from data.tiny_imagenet import load as load_tiny
 from tests.tiny_data import jpeg, write_data_set
@@ -27,6 +31,10 @@ def picture(seed: int = 0, size: tuple[int, int] = (40, 60)) -> Image.Image:
     """A smooth picture of (height, width) pixels, so that a lossy format changes little."""
     coarse = np.random.default_rng(seed).integers(40, 216, (3, 3, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+
+
+def decode(content: bytes, path: Path, target: Target) -> np.ndarray:
+    return decode_file(content, path, target)[0]
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -93,7 +101,7 @@ def test_several_frames_give_the_first() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_picture_is_upright(kind: str, orientation: int) -> None:
     """The corner that is bright is up left when EXIF is heeded; also in a large JPEG, decoded at a part of its size."""
     upright = Image.new("RGB", (400, 200))
@@ -110,6 +118,32 @@ def test_a_picture_is_upright(kind: str, orientation: int) -> None:
         assert middle[H // 4, W // 4] > 200
         assert middle[H // 4, 3 * W // 4] < 50
         assert middle[3 * H // 4, W // 4] < 50
+
+
+def test_another_odd_tag_does_not_lose_the_orientation() -> None:
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHI4s", 0x011A, 2, 3, b"72")  # a resolution as text
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + bytes(4)
+    content = saved(picture(1, (20, 30)), "JPEG", quality=98, exif=exif)
+    turned = np.asarray(picture(1, (20, 30)).transpose(Image.Transpose.ROTATE_270)).astype(int)
+    assert np.abs(decode(content, Path("a.jpg"), Target((30, 20), same_as="x")) - turned).max() <= 12
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "JPEG"])
+def test_upright_sizes_are_those_of_the_decoded_images(tmp_path: Path, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    root = tmp_path / "pics"
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        for number in range(2):
+            content = saved(picture(10 * ord(name) + number, (20, 30)), kind, exif=exif)
+            if kind == "PNG":  # moved behind the pixels
+                start = content.index(b"eXIf") - 4
+                length = int.from_bytes(content[start : start + 4]) + 12
+                chunk, content = content[start : start + length], content[:start] + content[start + length :]
+                content = content[:-12] + chunk + content[-12:]
+            (root / name / f"{number}.{kind.lower()}").write_bytes(content)
+    assert read(root).train.images.shape == (4, 30, 20, 3)
 
 
 def test_what_is_transparent_is_white() -> None:
@@ -198,6 +232,13 @@ def test_of_val_and_test_the_first_is_used_and_the_other_at_wish(tmp_path: Path)
         held(root, "data.val_folder=tset")
     with pytest.raises(ConfigError, match=r"data\.val_folder=val: data\.name=tiny_imagenet has no such folders"):
         load_dataset(load_config("baseline", [f"data.root={write_data_set(tmp_path / 't')}", "data.val_folder=val"]))
+
+
+def test_a_folder_to_validate_on_and_a_holdout_exclude_each_other(tmp_path: Path) -> None:
+    root = write_folder(write_folder(tmp_path / "pics", {"a": 4, "b": 4}, "train"), {"a": 1, "b": 1}, "test")
+    with pytest.raises(ConfigError, match=r"data\.val_folder=test and data\.holdout=0\.2 both say what to validate on"):
+        held(root, "data.val_folder=test", "data.holdout=0.2")
+    assert len(held(root, "data.val_folder=Test/").val.labels) == 2
 
 
 def test_names_of_classes(tmp_path: Path) -> None:
@@ -311,15 +352,21 @@ def test_a_copy_of_a_training_image_is_never_validated_on(tmp_path: Path) -> Non
     assert "1 image with copies in two classes: `python -m data.inspect` names them" in data.notes
 
 
+def test_a_class_of_copies_gives_what_it_can_spare() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    hashes = np.array([10, 20, 30, 40, 10, 10, 40], np.uint64) << np.uint64(56)
+    assert held_out_by_content(labels, hashes, 0.001, 3).tolist() == [False, True] + 5 * [False]
+
+
 def test_a_single_image_is_trained_on(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "pics", {"a": 20, "lonely": 1})
     data = held(root, "data.holdout=0.5")
     assert (data.train.labels == 1).sum() == 1
     assert data.notes[-2:] == (
         "classes of very unequal size: 1 (lonely) to 20 (a) images",
-        "class with a single image, which is trained on and not validated: lonely",
+        "class without an image to spare for validation: lonely",
     )
-    with pytest.raises(DataError, match="no class has two different images"):
+    with pytest.raises(DataError, match="no class has an image to spare"):
         held(write_folder(tmp_path / "two", {"a": 1, "b": 1}))
 
 
@@ -362,6 +409,33 @@ def test_validation_folders_that_do_not_fit(tmp_path: Path) -> None:
     assert "train/ and val/, and no class folders in train/: make a folder for each class there" in refusal(loose)
     tiny = write_data_set(tmp_path / "tiny")
     assert "val/images: this is the layout of Tiny ImageNet: use data.name=tiny_imagenet" in refusal(tiny)
+
+
+def test_two_data_sets_in_a_folder_are_no_classes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        for part in ("train", "val"):
+            write_folder(tmp_path / "both" / name, {"a": 1, "b": 1}, part)
+    assert "both/one: holds train/ and folders to validate on, as a data set of its own" in refusal(tmp_path / "both")
+
+
+def test_folders_that_look_the_same(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pics", {"caf\u00e9": 1, "cafe\u0301": 1, "tea": 1})
+    assert "look the same; rename one of them" in refusal(root)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pics", {"a": 2, "b": 2})
+    (root / "a" / "gone.jpg").symlink_to(tmp_path / "unmounted" / "gone.jpg")
+    assert f"{root / 'a' / 'gone.jpg'}: cannot be read: No such file" in refusal(root)
+
+
+@pytest.mark.parametrize("inside", ["cache", "a/cache"])
+def test_a_cache_within_the_data_is_no_part_of_them(tmp_path: Path, inside: str) -> None:
+    root = write_folder(tmp_path / "pics", {"a": 2, "b": 2})
+    for _ in range(2):
+        data = read(root, cache=root / inside)
+        assert (len(data.train.labels), data.notes) == (4, ())
+    assert "data.cache" in refusal(root, cache=root)
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:
@@ -416,6 +490,38 @@ def test_tiny_imagenet_in_its_own_size_is_one_build(tmp_path: Path) -> None:
     same = load_tiny(root, workers=1, quiet=True, form=Form((8, 8), 3, "pad"))
     assert same.train.images.filename == whole.train.images.filename  # type: ignore[union-attr]
     assert load_tiny(root, workers=1, quiet=True, form=Form((4, 4))).train.images.shape == (12, 4, 4, 3)
+
+
+def test_what_a_run_writes_of_its_data_finds_the_build_that_it_made(tmp_path: Path) -> None:
+    """Its configuration has the size and channels that were left to the data."""
+    root = write_folder(tmp_path / "pics", {"a": 9, "b": 9})
+    for options in (["model.image_size=null", "model.patch_size=4"], ["model.image_size=6", "model.patch_size=3"]):
+        config = load_config("image_folder", [f"data.root={root}", "data.workers=1", *options])
+        first = load_dataset(config, quiet=True)
+        built = sorted((root / ".cache").glob("v*"))
+        again = load_dataset(fit_to_data(config, first), quiet=True)
+        np.testing.assert_array_equal(first.train.images, again.train.images)
+        assert sorted((root / ".cache").glob("v*")) == built
+
+
+def test_images_that_have_the_size_that_was_asked_for_are_built_once(tmp_path: Path) -> None:
+    root = write_data_set(tmp_path / "tiny")
+    for form in (Form((8, 8), 3), Form(), Form(channels=3), Form((8, 8))):
+        load_tiny(root, workers=1, quiet=True, form=form)
+    assert len(list((root / "cache").glob("v*"))) == 1
+    (root / "train/n03/images/n03_0.JPEG").write_bytes(jpeg(1, (8, 9)))
+    assert load_tiny(root, workers=1, quiet=True, form=Form((8, 8))).train.images.shape == (12, 8, 8, 3)
+
+
+def test_another_file_of_the_same_name_size_and_time_is_another_one(tmp_path: Path) -> None:
+    roots = [write_folder(tmp_path / name, {"a": 2, "b": 2}) for name in ("one", "two")]
+    for seed, root in enumerate(roots):
+        for number, path in enumerate(sorted(root.rglob("*.jpg"))):
+            path.unlink()
+            path.with_suffix(".bmp").write_bytes(saved(picture(10 * seed + number, (8, 8)), "BMP"))
+            os.utime(path.with_suffix(".bmp"), ns=(0, 0))
+    one, two = (read(root, cache=tmp_path / "cache") for root in roots)
+    assert one.fingerprint != two.fingerprint
 
 
 def test_the_model_takes_its_sizes_from_the_data(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_folder_becomes_an_evaluated_model(call: Call, photos: Path, tmp_path:
     for line in (
         "        8x8 pixels with 3 channels",
         "note    no images, and left alone: 1 .txt",
-        r"note    class with a single image, which is trained on and not validated: evil\x1b[31m",
+        r"note    class without an image to spare for validation: evil\x1b[31m",
     ):
         assert line in ended.out.splitlines()
     assert "\x1b[31m" not in ended.out + ended.err
@@ -68,11 +68,22 @@ def test_a_broken_image_stops_it_before_there_is_a_run(call: Call, photos: Path,
     assert "note    broken, and left out (data.broken=skip): 一/broken.jpg: not an intact image" in ended.out
 
 
+def test_a_last_test_on_another_folder(call: Call, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for split, count in (("train", 12), ("test", 5)):
+        write_folder(root, {"a": count, "b": count}, split)
+    run = call(train.main, *TINY, f"data.root={root}", "--run", "run", "--brief", "data.holdout=0.3")
+    assert run.code == 0, run.err
+    tested = call(evaluate.main, "run", "data.val_folder=test")
+    assert "on 10 validation images" in tested.out
+    assert tested.err == ""
+
+
 def test_summary_asks_for_what_only_the_data_know(call: Call, photos: Path) -> None:
     ended = call(train.main, "image_folder", "--summary")
     assert ended.code == 2
-    assert "model.num_classes is that of the data, which --summary does not open: say model.num_classes=N" in ended.err
-    assert call(train.main, "image_folder", "--summary", "model.num_classes=7", "model.channels=3").code == 0
+    assert ended.err.endswith("say what they have, for example model.channels=3 model.num_classes=10\n")
+    assert call(train.main, "image_folder", "--summary", "model.channels=3", "model.num_classes=10").code == 0
 
 
 def test_the_preview_shows_them(call: Call, photos: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import jax
 
+from common.command import in_one_line
 from common.text import counted
 from data.augment import Augmentation
 from data.dataset import Dataset
@@ -41,7 +42,7 @@ def describe(trainer: Trainer, brief: bool) -> None:
 def print_notes(dataset: Dataset) -> None:
     """Print what is odd about the data, each in a line."""
     for note in dataset.notes:
-        print(f"note    {note}")
+        print(f"note    {in_one_line(note)}")
 
 
 def left_out(augment: Augmentation, channels: int) -> list[str]:

@@ -57,6 +57,11 @@ def load_dataset(config: Config, draw: bool = True, quiet: bool = False) -> Data
             raise ConfigError(
                 f"data.val_folder={data.val_folder}: data.name={data.name} has no such folders; leave it out"
             )
+        if data.holdout:
+            raise ConfigError(
+                f"data.val_folder={data.val_folder} and data.holdout={data.holdout:g} both say what to validate on: "
+                "leave one of them out"
+            )
         load = source.validated_on(data.val_folder)
     dataset = load(folder, data.cache_folder, data.workers, quiet, form)
     share = data.holdout
