@@ -17,23 +17,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from svg import GREY, INK, PALE, Page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path[:0] = [str(HERE), str(ROOT)]
-
-from svg import GREY, INK, PALE, Page  # noqa: E402
 
 TABLE = HERE.parent / "runs" / "ladder" / "ladder.csv"
 RUNGS = {  # the name of a sweep -> what is trained
     "0": "no attention", "1": "+ attention, one head", "2": "+ many heads", "3": "+ residual", "4": "+ layer norm",
-    "5": "\u2212 positions", "norm": "layer norm, no residual",
+    "5": "\u2212 positions", "norm": "4 without residual", "head": "4 with one head", "2d": "4 with 2-D sinusoids",
 }  # fmt: skip
 LADDER = [name for name in RUNGS if name.isdigit()]
-STEPS = [*pairwise(LADDER), ("2", "norm"), ("norm", "4"), ("2", "4")]
+STEPS = [*pairwise(LADDER), ("2", "4"), ("norm", "4"), ("2", "norm"), ("head", "4"), ("5", "2d")]
 COLUMNS = ("rung", "seed", "parameters", "learning_rate", "train_loss", "val_loss", "val_top1", "right")
 
-WIDTH, TOP, ROW = 880, 62, 38
+WIDTH, TOP, ROW = 880, 66, 38
 LEFT, RIGHT = 200, 690
 DOT, MEAN = "#0b62a8", "#c8321e"
 
@@ -110,7 +108,8 @@ def draw() -> str:
     page.text(x(5), bottom + 36, "chance", GREY, "middle")
     for i, (name, what) in enumerate(RUNGS.items()):
         y = TOP + ROW * (i + 0.3)
-        page.text(16, y + 4, f"{name}   {what}" if name in LADDER else f"     {what}", INK if name in LADDER else GREY)
+        page.text(16, y + 4, name if name in LADDER else "", bold=True)
+        page.text(34, y + 4, what, INK if name in LADDER else GREY)
         for run in runs[name]:
             page.dot(x(run.top1), y, DOT)
         middle = mean(runs[name])
@@ -119,7 +118,8 @@ def draw() -> str:
         if name in LADDER[1:]:
             gained = step(runs, LADDER[i - 1], name)
             page.text(RIGHT + 66, y + 4, f"{signed(gained.gain)} \u00b1 {gained.error:.1f}", GREY)
-    page.text(RIGHT + 66, 30, "step", GREY)
+    page.text(RIGHT + 14, TOP - 16, "mean", GREY)
+    page.text(RIGHT + 66, TOP - 16, "step, its error", GREY)
     return page.source()
 
 
@@ -127,18 +127,21 @@ def signed(points: float) -> str:
     return f"{'+' if points >= 0 else chr(0x2212)}{abs(points):.1f}"
 
 
+def label(name: str) -> str:
+    return f"`ladder_{name}`" if name in LADDER else RUNGS[name].replace("4", "`ladder_4`")
+
+
 def tables() -> str:
     """The two tables of docs/ladder.md."""
     runs = read()
     lines = ["| rung | parameters | learning rate | top-1, each seed, % | mean | training loss | validation loss |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for name, what in RUNGS.items():
+    for name in RUNGS:
         of = runs[name]
         seeds = ", ".join(f"{run.top1:.2f}" for run in of)
         losses = [sum(getattr(run, loss) for run in of) / len(of) for loss in ("train_loss", "val_loss")]
-        label = f"{name}: {what}" if name in LADDER else what
         lines.append(
-            f"| {label} | {of[0].parameters:,} | {of[0].learning_rate} | {seeds} | {mean(of):.1f} "
+            f"| {label(name)} | {of[0].parameters:,} | {of[0].learning_rate} | {seeds} | {mean(of):.1f} "
             f"| {losses[0]:.2f} | {losses[1]:.2f} |"
         )
     lines += [
@@ -149,14 +152,15 @@ def tables() -> str:
     for before, after in STEPS:
         s = step(runs, before, after)
         lines.append(
-            f"| {before} \u2192 {after} | {signed(s.gain)} | {s.by_seeds:.1f} | {s.by_images:.1f} | {s.error:.1f} "
-            f"| {abs(s.gain) / s.error:.1f} |"
+            f"| {label(before)} \u2192 {label(after)} | {signed(s.gain)} | {s.by_seeds:.1f} | {s.by_images:.1f} "
+            f"| {s.error:.1f} | {abs(s.gain) / s.error:.1f} |"
         )
     return "\n".join([*lines, "", f"standard deviation over seeds, pooled: {deviation(runs):.2f} points"])
 
 
 def collect(folder: Path, overrides: list[str]) -> None:
     """Write ladder.csv from the sweeps in `folder`."""
+    sys.path.insert(0, str(ROOT))
     import jax
     import jax.numpy as jnp
 
