@@ -418,7 +418,7 @@ def test_bad_input_is_one_line(call: Call, tmp_path: Path, arguments: list[str],
     ("option", "message"),
     [
         ("model.num_classes=10", r"model\.num_classes=10, but the data have 12 classes: set model\.num_classes=12"),
-        ("model.image_size=32", r"model\.image_size=32 .* are 64x64 .* set model\.image_size=\[64,64\]"),
+        ("model.channels=2", r"model\.channels=2: images have 1 \(grey\) or 3 \(RGB\)"),
         ("train.batch_size=49", r"train\.batch_size=49 is more than the 48 training images"),
         ("augment.crop_padding=64", r"augment\.crop_padding=64: a crop could miss the image: choose less than 64"),
         ("train.epochs=400000000", r"train\.epochs=400000000: at most 357913941"),

@@ -12,7 +12,7 @@ from training.aliases import option_in, options_called, why_without
 from training.config import OPTIONS
 from training.device import CHOICES
 from training.fields import nearest
-from training.presets import describe_options, preset_names
+from training.presets import describe_options, describe_presets, preset_names
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -70,7 +70,7 @@ def preset_parser(prog: str, description: str, default: str) -> argparse.Argumen
     parser = CommandParser(
         prog=prog,
         description=description,
-        epilog=f"presets: {', '.join(preset_names())}\n\noptions (section.key=default):\n{describe_options()}",
+        epilog=f"{describe_presets()}\n\noptions (section.key=default):\n{describe_options()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

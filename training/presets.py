@@ -113,6 +113,11 @@ def preset_names(path: Path | None = None) -> list[str]:
     return list(read_presets(path).presets)
 
 
+def describe_presets() -> str:
+    """Their names, for the `--help` of a command."""
+    return textwrap.fill(f"presets: {', '.join(preset_names())}", WIDTH - 1, subsequent_indent="  ")
+
+
 class Option(NamedTuple):
     name: str  # section.key
     default: str  # as written
