@@ -7,6 +7,7 @@ then 3,072 bytes of pixels in planes: 1,024 of red, 1,024 of green, 1,024 of blu
 from __future__ import annotations
 
 import os
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from data.form import Form
 from data.in_memory import Content, dataset_in_memory
 from data.place import Place
 from data.scan import cannot_read, lines_of
+from data.source import Archive, Known, Source, WebFile
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE  # bytes of an image
@@ -35,6 +37,27 @@ class Version(NamedTuple):
     labels: tuple[int, ...]  # classes of each label of a record; the last label is used
     published: dict[str, int]  # images in each file
     python: str  # a file that only the version for Python has
+
+
+def cifar_source(version: Version, file: WebFile) -> Source:
+    """The source of one of them; `file` is the archive that has it."""
+
+    def load(
+        root: str | PathLike[str],
+        cache: str | PathLike[str] | None = None,
+        workers: int | None = None,
+        quiet: bool = False,
+        form: Form = Form(),
+    ) -> Dataset:
+        """Read the files in the folder `root` into memory; `cache` and `workers` are not needed for that."""
+        return load_cifar(Path(root), version, form, quiet)
+
+    return Source(
+        folder=f"datasets/{version.place.folder}",
+        load=load,
+        download=Archive(file, version.place.folder, check=load),
+        known=Known(size=(SIDE, SIDE), channels=3, classes=version.labels[-1]),
+    )
 
 
 def load_cifar(root: Path, version: Version, form: Form, quiet: bool) -> Dataset:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,6 +23,7 @@ from data.gzipped import BEST_RATIO, MAGIC, PIECE, Unzipped
 from data.in_memory import Content, dataset_in_memory
 from data.place import Place
 from data.scan import cannot_read
+from data.source import Files, Known, Source, WebFile
 
 KINDS = {2051: "images", 2049: "labels"}
 NUMBERS = {2051: 4, 2049: 2}  # in the header
@@ -35,6 +38,35 @@ class Idx(NamedTuple):
     path: Path
     content: Content
     values: np.ndarray  # uint8 (n, H, W) or (n,)
+
+
+def idx_source(
+    place: Place, class_names: tuple[str, ...], mirrors: tuple[str, ...], published: Mapping[str, tuple[int, str]]
+) -> Source:
+    """The source of a data set of four such files.
+
+    place: where they are expected.  mirrors: addresses of folders that have them.  published: size and md5 of each.
+    """
+
+    def load(
+        root: str | PathLike[str],
+        cache: str | PathLike[str] | None = None,
+        workers: int | None = None,
+        quiet: bool = False,
+        form: Form = Form(),
+    ) -> Dataset:
+        """Read the files in the folder `root` into memory; `cache` and `workers` are not needed for that."""
+        return load_idx(Path(root), place, class_names, form, quiet)
+
+    files = tuple(
+        WebFile(name, tuple(mirror + name for mirror in mirrors), size, md5) for name, (size, md5) in published.items()
+    )
+    return Source(
+        folder=f"datasets/{place.folder}",
+        load=load,
+        download=Files(files, place.folder, check=load),
+        known=Known(size=(28, 28), channels=1, classes=len(class_names)),
+    )
 
 
 def load_idx(root: Path, place: Place, class_names: tuple[str, ...], form: Form, quiet: bool) -> Dataset:

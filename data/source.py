@@ -19,7 +19,12 @@ class Load(Protocol):
     """
 
     def __call__(
-        self, root: Path, cache: Path | None, workers: int | None, quiet: bool, form: Form = ...
+        self,
+        root: Path,
+        cache: Path | None = None,
+        workers: int | None = None,
+        quiet: bool = False,
+        form: Form = Form(),
     ) -> Dataset: ...
 
 

@@ -287,9 +287,8 @@ def test_labels_of_cifar_100_are_both_tested(tmp_path: Path) -> None:
 def test_a_batch_that_is_cut_between_two_images_is_told_by_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        cifar10, "VERSION", cifar10.VERSION._replace(published=dict.fromkeys(cifar10.VERSION.published, 12))
-    )
+    for name in cifar10.VERSION.published:
+        monkeypatch.setitem(cifar10.VERSION.published, name, 12)
     root = write_cifar10(tmp_path)
     (root / "data_batch_3.bin").write_bytes(RECORD[: 6 * 3073])
     assert f"{root / 'data_batch_3.bin'}: damaged or cut short (it has 6 images, not 12)" in refused(cifar10.load, root)
