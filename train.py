@@ -23,12 +23,11 @@ import vit_environment  # noqa: F401  # first of all: it looks for the packages 
 import jax
 
 from common.command import run_command
-from common.errors import ConfigError, UserError
+from common.errors import UserError
 from common.interrupt import StopRequest, stop_at_end_of_input
 from common.paths import named_path
 from common.text import counted
 from data.dataset import Dataset
-from data.registry import SOURCES
 from model.layers.patch_embedding import height_width
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
@@ -39,7 +38,7 @@ from training.huge_pages import restart_with_huge_pages
 from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
 from training.resuming import require_same_data
 from training.run_folder import Classes, RunFolder
-from training.setup import check_fit, check_padding, fit_to_data, load_dataset, steps_per_epoch
+from training.setup import check_fit, check_padding, fit_to_data, load_dataset, require_known, steps_per_epoch
 from training.size import check_dispatch, check_size
 from training.step import default_accumulate
 from training.stops import DivergedError, Stopped
@@ -230,14 +229,6 @@ def check_data(config: Config, dataset: Dataset, resumed: RunFolder | None) -> N
     epoch = steps_per_epoch(config.train, dataset)  # refuses a batch that is larger than the data set
     if config.train.minutes is None:
         config.train.total_steps(epoch)  # refuses more than can be counted
-
-
-def require_known(config: Config) -> None:
-    """Raises ConfigError where options of the model are those of data of which nothing is known without them."""
-    if config.from_data and SOURCES[config.data.name].known is None:
-        example = {"image_size": 64, "channels": 3, "num_classes": 10}
-        given = " ".join(f"model.{name}={example[name]}" for name in config.from_data)
-        raise ConfigError(f"--summary does not open the data: say what they have, for example {given}")
 
 
 def describe_classes(dataset: Dataset) -> Classes:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.argument_types import at_least
 from common.command import run_command
 from common.cores import available_cores
 from common.text import counted
@@ -42,12 +43,12 @@ KINDS: dict[str, tuple[str, dict[str, object]]] = {
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=_at_least_one, default=10_000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--photos", type=at_least(1), default=10_000, metavar="N", help="default: %(default)s")
     parser.add_argument("--size", type=_size, default=(500, 375), metavar="WxH", help="of each, default: 500x375")
-    parser.add_argument("--to", type=_at_least_one, default=64, metavar="SIDE", help="default: %(default)s")
+    parser.add_argument("--to", type=at_least(1), default=64, metavar="SIDE", help="default: %(default)s")
     parser.add_argument("--kind", choices=KINDS, default="jpeg", help="default: %(default)s")
     parser.add_argument(
-        "--workers", type=_at_least_one, default=available_cores(), metavar="N", help="default: one a core"
+        "--workers", type=at_least(1), default=available_cores(), metavar="N", help="default: one a core"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
@@ -76,12 +77,6 @@ def main(argv: Sequence[str]) -> int:
     if KINDS[args.kind][0] == "JPEG":
         print(f"damage looked for {_milliseconds(damage, contents):5.2f} ms of these")
     return 0
-
-
-def _at_least_one(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from common import files
 from common.errors import DataError
 from common.filesystems import UNSUPPORTED
 from common.progress import progress_bar
-from common.text import counted
+from common.text import counted, first_of
 from data import workers
 from data.about import SPLITS, About
 from data.arrays import map_npy
@@ -230,9 +230,8 @@ def refusal(root: Path, broken: list[str]) -> DataError:
         return DataError(
             f"{root / broken[0]}. Replace it, or remove it from the data set, or leave it out with data.broken=skip."
         )
-    more = f", and {len(broken) - SHOWN:,} more" if len(broken) > SHOWN else ""
     return DataError(
-        f"{root}: {len(broken):,} broken images: {'; '.join(broken[:SHOWN])}{more}. Replace them, or remove them from "
+        f"{root}: {len(broken):,} broken images: {first_of(broken, SHOWN, '; ')}. Replace them, or remove them from "
         "the data set, or leave them out with data.broken=skip."
     )
 

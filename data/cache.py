@@ -20,6 +20,7 @@ from common.cores import available_cores
 from common.documents import read_json
 from common.errors import DamagedError, DataError
 from common.filesystems import UNSUPPORTED, warn_once
+from common.text import first_of
 from data.about import SPLITS, UNSEALED, About
 from data.arrays import map_npy, read_npy
 from data.build import Files, fill, refusal
@@ -83,10 +84,7 @@ def cached_dataset(
 
 
 def _skipped(about: About) -> tuple[str, ...]:
-    if not about.skipped:
-        return ()
-    more = f", and {len(about.skipped) - 1:,} more" if len(about.skipped) > 1 else ""
-    return (f"broken, and left out (data.broken=skip): {about.skipped[0]}{more}",)
+    return (f"broken, and left out (data.broken=skip): {first_of(about.skipped, 1)}",) if about.skipped else ()
 
 
 def find_build(cache: Path, data: Files) -> Build | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.text import first_of
 from data.pictures import UNREAD, suffixes
 from data.scan import cannot_read
 
@@ -170,9 +171,8 @@ def left_alone_notes(scanned: FolderScan) -> list[str]:
     if scanned.loose:
         notes.append(f"images outside the class folders, and left alone: {scanned.loose:,}")
     if scanned.unused:
-        more = f" and {len(scanned.unused) - SHOWN:,} more" if len(scanned.unused) > SHOWN else ""
-        shown = ", ".join(scanned.unused[:SHOWN])
-        notes.append(f"folders beside {scanned.train_folder}/ that are not used: {shown}{more}")
+        unused = first_of(scanned.unused, SHOWN)
+        notes.append(f"folders beside {scanned.train_folder}/ that are not used: {unused}")
     return notes
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from common.errors import DataError
-from common.text import counted
+from common.text import counted, first_of
 from data.dataset import Dataset
 
 SEED = 0x51CE  # fixed, not the seed of a run: all runs are compared on the same images
@@ -72,11 +72,8 @@ def _not_validated(labels: np.ndarray, held: np.ndarray, dataset: Dataset) -> tu
     without = [name for name, count in zip(dataset.class_names, validated, strict=True) if not count]
     if not without:
         return ()
-    more = f", and {len(without) - SHOWN:,} more" if len(without) > SHOWN else ""
     one = len(without) == 1
-    return (
-        f"{'class' if one else 'classes'} without an image to spare for validation: {', '.join(without[:SHOWN])}{more}",
-    )
+    return (f"{'class' if one else 'classes'} without an image to spare for validation: {first_of(without, SHOWN)}",)
 
 
 def held_out_rows(labels: np.ndarray, share: float, class_ids: tuple[str, ...]) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 
 from common.command import in_one_line
 from common.errors import DataError
-from common.text import counted
+from common.text import counted, first_of
 from data.cache import cached_dataset
 from data.dataset import Dataset, Listing
 from data.folder_scan import (
@@ -37,7 +37,6 @@ from data.source import Source
 
 CACHE = ".cache"  # in the root: hidden, so that it is no class
 UNEQUAL = 10  # times as many images in one class as in another are worth a word
-SHOWN = 3
 
 
 def load(
@@ -70,8 +69,9 @@ def load(
         form,
         variant=val_folder or "",
     )
-    notes = (*left_alone_notes(scanned), *dataset.notes, *copies_notes(dataset), *_unequal_notes(dataset))
-    return dataset._replace(notes=notes)
+    notes = [*left_alone_notes(scanned), *dataset.notes, *_copies_notes(dataset)]
+    notes += unequal_notes(dataset.train.labels, dataset.class_names)
+    return dataset._replace(notes=tuple(notes))
 
 
 def require_folder(root: Path) -> None:
@@ -137,10 +137,9 @@ def _require_classes(scanned: FolderScan) -> None:
             )
     empty = [name for name in scanned.train if name not in filled]
     if empty:
-        more = f", and {len(empty) - 1:,} more" if len(empty) > 1 else ""
         raise DataError(
-            f"{place / empty[0]}{more}: a class folder without images that can be read. Put images there, or move the "
-            "folder away."
+            f"{place / first_of(empty, 1)}: a class folder without images that can be read. Put images there, or move "
+            "the folder away."
         )
     if len(filled) == 1:
         (only,) = filled
@@ -205,7 +204,7 @@ def _lines(scanned: FolderScan, text: str) -> list[str]:
         raise DataError(f"{scanned.root / text}: not a text file in UTF-8 ({error}). Save it as UTF-8.") from error
 
 
-def copies_notes(dataset: Dataset) -> list[str]:
+def _copies_notes(dataset: Dataset) -> list[str]:
     """How many images are copies of others, and what that means."""
     train, val = dataset.train, dataset.val
     if train.hashes is None or val.hashes is None:
@@ -225,12 +224,12 @@ def copies_notes(dataset: Dataset) -> list[str]:
     return notes
 
 
-def _unequal_notes(dataset: Dataset) -> list[str]:
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.class_ids))
+def unequal_notes(labels: np.ndarray, names: tuple[str, ...]) -> list[str]:
+    """A line if one class has UNEQUAL times as many images as another. `labels` (n,) are those of the images."""
+    counts = np.bincount(labels, minlength=len(names))
     few, many = int(counts.argmin()), int(counts.argmax())
     if counts[few] * UNEQUAL > counts[many]:
         return []
-    names = dataset.class_names
     return [f"classes of very unequal size: {counts[few]:,} ({names[few]}) to {counts[many]:,} ({names[many]}) images"]
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.argument_types import at_least
 from common.command import in_one_line, run_command
 from common.cores import available_cores
 from common.errors import DataError
@@ -26,10 +27,10 @@ from common.paths import named_path
 from common.text import counted
 from data.build import in_chunks
 from data.folder_scan import left_alone_notes, scan_folder
+from data.image_folder import unequal_notes
 from data.registry import SOURCES
 from data.source import Source
 
-UNEQUAL = 10  # times as many images in one class as in another look wrong
 FEW_VALIDATED = 100  # validation images: fewer give an accuracy that chance moves by five points
 FAR = 4  # times as large, or half as large, as the size that the model is given
 SHOWN = 5  # of a kind
@@ -64,17 +65,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("data", metavar="NAME|ROOT", help=f"a folder of images, or one of {', '.join(SOURCES)}")
     parser.add_argument("--root", type=named_path, metavar="DIR", help="the folder of a data set that is named")
     parser.add_argument(
-        "--image-size", type=whole_number, metavar="N", help="model.image_size to compare with (of a folder: 64)"
+        "--image-size", type=at_least(1), metavar="N", help="model.image_size to compare with (of a folder: 64)"
     )
-    parser.add_argument("--workers", type=whole_number, metavar="N", help="number of processes (one per core)")
+    parser.add_argument("--workers", type=at_least(1), metavar="N", help="number of processes (one per core)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
-
-
-def whole_number(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return int(text)
 
 
 def what_is(data: str, root: Path | None) -> tuple[str, Path]:
@@ -157,9 +152,8 @@ def _problems(name: str, root: Path, found: Inspected, image_size: int | None) -
     counts = Counter(image.label for image in images if not image.val)
     single = [names[label] for label, count in counts.items() if count == 1]
     yield from _some("class with a single training image", "classes with a single training image", single)
-    few, many = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[few] * UNEQUAL <= counts[many]:
-        yield f"classes of very unequal size: {counts[few]:,} ({names[few]}) to {counts[many]:,} ({names[many]}) images"
+    for line in unequal_notes(np.array([image.label for image in images if not image.val]), names):
+        yield line
         yield "  data.sampling=balanced draws them equally often"
     validated = sum(image.val for image in images)
     if 0 < validated < FEW_VALIDATED:

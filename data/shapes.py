@@ -12,7 +12,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from common import files
+from common.argument_types import at_least
 from common.command import run_command
 from common.cores import available_cores
 from common.documents import read_json
@@ -174,29 +175,19 @@ def main(argv: Sequence[str]) -> int:
         "--to", default="datasets/shapes", type=named_path, metavar="DIR", help="to create (%(default)s)"
     )
     parser.add_argument(
-        "--seed", type=_at_least(0), default=0, metavar="N", help="random seed of the pictures (%(default)s)"
+        "--seed", type=at_least(0), default=0, metavar="N", help="random seed of the pictures (%(default)s)"
     )
     parser.add_argument(
-        "--train-per-class", type=_at_least(1), default=TRAIN_PER_CLASS, metavar="N", help="(%(default)s)"
+        "--train-per-class", type=at_least(1), default=TRAIN_PER_CLASS, metavar="N", help="(%(default)s)"
     )
-    parser.add_argument("--val-per-class", type=_at_least(1), default=VAL_PER_CLASS, metavar="N", help="(%(default)s)")
-    parser.add_argument("--workers", type=_at_least(1), metavar="N", help="number of processes (one per core)")
+    parser.add_argument("--val-per-class", type=at_least(1), default=VAL_PER_CLASS, metavar="N", help="(%(default)s)")
+    parser.add_argument("--workers", type=at_least(1), metavar="N", help="number of processes (one per core)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
     generate(options.to, options.seed, options.train_per_class, options.val_per_class, options.workers)
     pictures = len(CLASSES) * (options.train_per_class + options.val_per_class)
     print(f"{options.to}: {pictures} images of {len(CLASSES)} classes.")
     return 0
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
-        return value
-
-    return whole_number
 
 
 if __name__ == "__main__":

@@ -113,6 +113,14 @@ def fit_to_data(config: Config, dataset: Dataset) -> Config:
     return replace(config, model=model, data=data, from_data=())
 
 
+def require_known(config: Config) -> None:
+    """Raises ConfigError where options of the model are those of data of which nothing is known without them."""
+    if config.from_data and SOURCES[config.data.name].known is None:
+        example = {"image_size": 64, "channels": 3, "num_classes": 10}
+        given = " ".join(f"model.{name}={example[name]}" for name in config.from_data)
+        raise ConfigError(f"--summary does not open the data: say what they have, for example {given}")
+
+
 def describe_validation(dataset: Dataset) -> str:
     """The images of `dataset.val` in words, as in `10,000 validation images`."""
     count = len(dataset.val.labels)
