@@ -166,9 +166,9 @@ def cannot_write_cache(cache: Path, error: OSError) -> DataError:
     existing = next(path for path in (cache, *cache.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(existing).free / 1e9
     return DataError(
-        f"{cache}: the cache cannot be written: {files.reason(error)}. It needs 12.3 kB per 64x64 image, 1.35 GB for "
-        f"Tiny ImageNet; {free:.2f} GB are free there. Free some space, fix the permissions, or name another cache "
-        "folder with data.cache=DIR."
+        f"{cache}: the cache cannot be written: {files.reason(error)}. It needs a byte for each number of each image, "
+        f"12.3 kB for 64x64 pixels in colour; {free:.2f} GB are free there. Free some space, fix the permissions, or "
+        "name another cache folder with data.cache=DIR."
     )
 
 

@@ -28,6 +28,7 @@ from common.errors import DamagedError, DataError
 from common.paths import named_path
 from common.progress import progress_bar
 from data import tiny_imagenet
+from data.dataset import Dataset, Listing
 from data.shape_drawing import CLASSES, Box, draw
 from data.source import Known, Source
 from data.workers import run
@@ -160,12 +161,31 @@ def _cannot_write(path: Path, error: OSError) -> DataError:
     )
 
 
+def load(root: Path, *args: Any, **options: Any) -> Dataset:
+    """Open the data set in the folder `root`, as `tiny_imagenet.load` does. Raises DataError, also for another one."""
+    _require_shapes(root)
+    return tiny_imagenet.load(root, *args, **options)
+
+
+def list_files(root: Path) -> Listing:
+    """The images with their labels. Raises DataError unless `root` holds a complete data set."""
+    _require_shapes(root)
+    return tiny_imagenet.list_files(root)
+
+
+def _require_shapes(root: Path) -> None:
+    if not (Path(root) / "wnids.txt").is_file():
+        raise DataError(
+            f"{root}: no generated shapes here. Draw them into a new or empty folder: python -m data.shapes --to DIR"
+        )
+
+
 SOURCE = Source(
     folder="datasets/shapes",
-    load=tiny_imagenet.load,
+    load=load,
     generate=generate,
     known=Known((64, 64), 3, len(CLASSES)),
-    list_files=tiny_imagenet.list_files,
+    list_files=list_files,
 )
 
 

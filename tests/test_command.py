@@ -13,13 +13,14 @@ import pytest
 import evaluate
 import gradcheck
 import train
-from benchmarks import step
+from benchmarks import decode, step
 from benchmarks.faults import __main__ as faults
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import complex_step
 from common.command import run_command
 from common.errors import CheckpointError, ConfigError, DataError, UserError
 from common.text import counted
+from data import inspect, split
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -143,7 +144,18 @@ def test_a_reader_who_has_gone_is_no_error(lines: int, unbuffered: str) -> None:
 
 @pytest.mark.parametrize(
     "main",
-    [train.main, evaluate.main, gradcheck.main, faults.main, gpu.main, complex_step.main, step.main],
+    [
+        train.main,
+        evaluate.main,
+        gradcheck.main,
+        faults.main,
+        gpu.main,
+        complex_step.main,
+        step.main,
+        decode.main,
+        inspect.main,
+        split.main,
+    ],
     ids=lambda main: main.__module__,
 )
 def test_help_fits_80_columns(

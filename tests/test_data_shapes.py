@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,12 @@ def test_the_loader_reads_it_as_it_reads_tiny_imagenet(tmp_path: Path) -> None:
     assert data.train.images.shape == (4 * len(CLASSES), 64, 64, 3)
     assert np.bincount(data.train.labels).tolist() == [4] * len(CLASSES)
     assert np.bincount(data.val.labels).tolist() == [2] * len(CLASSES)
+
+
+@pytest.mark.parametrize("call", [shapes.SOURCE.load, shapes.SOURCE.list_files])
+def test_another_folder_is_told_how_to_draw_them(tmp_path: Path, call: Callable[[Path], object]) -> None:
+    with pytest.raises(DataError, match=rf"^{tmp_path}: no generated shapes here.*python -m data\.shapes --to DIR$"):
+        call(tmp_path)
 
 
 def test_boxes_files_say_which_images_must_be_there(tmp_path: Path) -> None:
