@@ -41,7 +41,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Files:
+class ImageFiles:
     """The image files of a data set, and what becomes of them; see `data.cache.cached_dataset`."""
 
     root: Path
@@ -64,7 +64,7 @@ class Files:
         return Key(stamp, f"{source} {self.variant}" if self.variant else source)
 
 
-def fill(folder: Path, data: Files, jobs: int, quiet: bool) -> Key:
+def fill(folder: Path, data: ImageFiles, jobs: int, quiet: bool) -> Key:
     """Decode all images into the .npy files of `folder`, and write its about.json.
 
     Returns what the build is of. If no image had to be resized, or all had the channels that were asked for, that is
@@ -120,7 +120,7 @@ def fill(folder: Path, data: Files, jobs: int, quiet: bool) -> Key:
     return key
 
 
-def settle(data: Files, jobs: int, quiet: bool) -> tuple[Target, int, tuple[str, ...]]:
+def settle(data: ImageFiles, jobs: int, quiet: bool) -> tuple[Target, int, tuple[str, ...]]:
     """What all images are brought to, from the images where the form does not say; the channels that they have; and
     what a user should know of it.
 
@@ -170,7 +170,7 @@ def in_chunks(function: str, what: str, root: Path, paths: list[str], jobs: int,
     return [one for chunk in found for one in chunk]
 
 
-def _first_size(data: Files) -> tuple[tuple[int, int], str]:
+def _first_size(data: ImageFiles) -> tuple[tuple[int, int], str]:
     """The size of the first training image that has one, and its path."""
     for path in data.listing.train:
         try:
@@ -181,7 +181,7 @@ def _first_size(data: Files) -> tuple[tuple[int, int], str]:
     raise DataError(f"{data.root}: none of {counted(len(data.listing.train), 'training image')} is intact.")
 
 
-def _tasks(folder: Path, split: str, data: Files, target: Target) -> Iterator[dict[str, Any]]:
+def _tasks(folder: Path, split: str, data: ImageFiles, target: Target) -> Iterator[dict[str, Any]]:
     """Allocate the file for the pixels of a split, and give the tasks of the workers that fill it."""
     paths = data.listing.train if split == "train" else data.listing.val
     output = folder / f"{split}_images.npy"
@@ -248,7 +248,7 @@ def _drop_rows(path: Path, keep: np.ndarray) -> None:
     shorter.replace(path)
 
 
-def _require_images(data: Files, train_labels: np.ndarray, skipped: list[str]) -> None:
+def _require_images(data: ImageFiles, train_labels: np.ndarray, skipped: list[str]) -> None:
     """Raises DataError if a class has lost all of its training images."""
     left = Counter(train_labels.tolist())
     for label, class_id in enumerate(data.listing.class_ids):

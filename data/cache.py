@@ -23,7 +23,7 @@ from common.filesystems import UNSUPPORTED, warn_once
 from common.text import first_of
 from data.about import SPLITS, UNSEALED, About
 from data.arrays import map_npy, read_npy
-from data.build import Files, fill, refusal
+from data.build import ImageFiles, fill, refusal
 from data.dataset import Dataset, Listing, Split
 from data.decode import cannot_write_cache
 from data.form import Form
@@ -63,7 +63,7 @@ def cached_dataset(
     Raises DataError, from `list_files` too.
     """
     cache = root / "cache" if cache is None else cache
-    data = Files(root, list_files, form, jpeg, stamp, variant)
+    data = ImageFiles(root, list_files, form, jpeg, stamp, variant)
     build = find_build(cache, data)
     if build is None:
         build = write_build(cache, data, jobs or available_cores(), quiet)
@@ -87,7 +87,7 @@ def _skipped(about: About) -> tuple[str, ...]:
     return (f"broken, and left out (data.broken=skip): {first_of(about.skipped, 1)}",) if about.skipped else ()
 
 
-def find_build(cache: Path, data: Files) -> Build | None:
+def find_build(cache: Path, data: ImageFiles) -> Build | None:
     """A build of these files that has the form that is asked for.
 
     It may have been made for a form that leaves the size or the channels to the images, if they have those of the form.
@@ -163,7 +163,7 @@ def _mapped(path: Path) -> np.ndarray:
     return mapped
 
 
-def write_build(cache: Path, data: Files, jobs: int, quiet: bool) -> Build:
+def write_build(cache: Path, data: ImageFiles, jobs: int, quiet: bool) -> Build:
     """Decode every image into a new build. On failure the cache stays as it was.
 
     Raises DataError where an image is broken or the cache cannot be written.

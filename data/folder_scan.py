@@ -23,22 +23,22 @@ DEPTH = 32  # of folders in each other
 SHOWN = 5
 
 
-class Image(NamedTuple):
+class ImageFile(NamedTuple):
     path: str  # relative to the root
     size: int  # bytes
     mtime_ns: int
     ctime_ns: int  # of the last change of the file or of what the disk says of it; unlike the other, no program sets it
 
 
-Classes = dict[str, list[Image]]
+ClassFolders = dict[str, list[ImageFile]]
 
 
 class FolderScan(NamedTuple):
     """An image folder as it is on the disk."""
 
     root: Path
-    train: Classes  # class folder -> its images, sorted
-    val: Classes  # empty where there is no such split
+    train: ClassFolders  # class folder -> its images, sorted
+    val: ClassFolders  # empty where there is no such split
     train_folder: str  # relative to the root; "." where the classes lie in the root
     val_folder: str  # "" where there is no such split
     texts: dict[str, bytes]
@@ -108,7 +108,7 @@ class _Walk:
             )
         return found
 
-    def classes(self, split: str) -> Classes:
+    def classes(self, split: str) -> ClassFolders:
         """The images of each class folder of a split. Those beside the folders are counted in `loose`."""
         self.loose += sum(1 for _ in self.files(self.root / split))
         return {name: self.images(self.root / split / name) for name in self.folders(self.root / split)}
@@ -123,7 +123,7 @@ class _Walk:
             ]
         return sorted(name for name in found if not name.startswith(".") and name.casefold() not in IGNORED)
 
-    def files(self, folder: Path) -> Iterator[Image]:
+    def files(self, folder: Path) -> Iterator[ImageFile]:
         """The images in a folder itself. Other files are counted in `left_alone`, but for the texts in the root."""
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -137,13 +137,13 @@ class _Walk:
                 status = entry.stat()
                 path = os.path.relpath(entry.path, self.root).replace(os.sep, "/")
                 _require_text(self.root, path)
-                yield Image(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                yield ImageFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
-    def images(self, folder: Path) -> list[Image]:
+    def images(self, folder: Path) -> list[ImageFile]:
         """The images in a folder and in those below it, sorted."""
         return sorted(self._all_images(folder, ()))
 
-    def _all_images(self, folder: Path, above: tuple[str, ...]) -> Iterator[Image]:
+    def _all_images(self, folder: Path, above: tuple[str, ...]) -> Iterator[ImageFile]:
         place = os.path.realpath(folder)
         if place in above or len(above) > DEPTH:
             raise DataError(f"{folder}: folders in a circle, or more than {DEPTH} in each other; remove the link.")

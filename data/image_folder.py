@@ -26,7 +26,7 @@ from data.dataset import Dataset, Listing
 from data.folder_scan import (
     TRAIN,
     VAL,
-    Classes,
+    ClassFolders,
     FolderScan,
     left_alone_notes,
     scan_folder,
@@ -142,18 +142,22 @@ def _require_classes(scanned: FolderScan) -> None:
             "the folder away."
         )
     if len(filled) == 1:
-        (only,) = filled
-        deeper = sorted({image.path.split("/")[1] for image in scanned.train[only] if image.path.count("/") > 1})
-        hint = "add a folder for another class"
-        if scanned.train_folder == "." and len(deeper) > 1:
-            hint = f"if its folders are the classes, name it with data.root={quote(str(place / only))}"
-        elif scanned.loose > len(scanned.train[only]):
-            above = quote(str(place.absolute().parent))
-            hint = f"if the {scanned.loose:,} images beside it are a class, name the folder above: data.root={above}"
-        raise DataError(f"{place}: a single class, {only}, and there must be two to tell apart; {hint}.")
+        hint = _meant_instead(scanned, place, filled[0])
+        raise DataError(f"{place}: a single class, {filled[0]}, and there must be two to tell apart; {hint}.")
 
 
-def _require_different(place: Path, classes: Classes) -> None:
+def _meant_instead(scanned: FolderScan, place: Path, only: str) -> str:
+    """What to do about a folder with a single class: often the folder around it, or that inside it, is meant."""
+    deeper = {image.path.split("/")[1] for image in scanned.train[only] if image.path.count("/") > 1}
+    if scanned.train_folder == "." and len(deeper) > 1:
+        return f"if its folders are the classes, name it with data.root={quote(str(place / only))}"
+    if scanned.loose > len(scanned.train[only]):
+        above = quote(str(place.absolute().parent))
+        return f"if the {scanned.loose:,} images beside it are a class, name the folder above: data.root={above}"
+    return "add a folder for another class"
+
+
+def _require_different(place: Path, classes: ClassFolders) -> None:
     """Raises DataError if two class folders have names that look the same."""
     seen: dict[str, str] = {}
     for name in classes:
