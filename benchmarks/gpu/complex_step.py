@@ -24,24 +24,40 @@ from verify.complex_step import STEP
 Operation = Callable[[Any, Any], Any]  # numpy or jax.numpy, and the array, to the result
 ELEMENT_WISE: dict[str, Operation] = {
     "product": lambda xp, z: z * z,
-    "quotient": lambda xp, z: 1 / z,
+    "reciprocal": lambda xp, z: 1 / z,
+    "quotient": lambda xp, z: z / z[::-1],
+    "quotient by a real number": lambda xp, z: z / z.real,
     "square": lambda xp, z: xp.square(z),
     "power": lambda xp, z: z**3,
     "exp": lambda xp, z: xp.exp(z),
     "log": lambda xp, z: xp.log(z),
     "sqrt": lambda xp, z: xp.sqrt(z),
+    "reciprocal of sqrt": lambda xp, z: 1 / xp.sqrt(z),
     "tanh": lambda xp, z: xp.tanh(z),
     "sum": lambda xp, z: z.sum(axis=-1),
     "mean of squares": lambda xp, z: (z * z).mean(axis=-1),
     "softmax": lambda xp, z: xp.exp(z) / xp.exp(z).sum(axis=-1, keepdims=True),
+    "layer norm": lambda xp, z: (z - z.mean(-1, keepdims=True)) / xp.sqrt(_variance(z)[..., None] + 1e-6),
+    "GELU": lambda xp, z: z * (1 + xp.tanh(0.8 * (z + 0.04 * z**3))),
 }
 PRODUCTS: dict[str, Operation] = {
     "matrix product": lambda xp, z: z[0] @ z[0],
     "matrix product with a real matrix": lambda xp, z: z[0] @ z[0].real,
+    "matrix product of a stack with one real matrix": lambda xp, z: z @ z[0].real,
     "batched matrix product": lambda xp, z: z @ z,
     "batched product with a transposed matrix": lambda xp, z: z @ z.swapaxes(-1, -2),
+    "matrix product in real parts": lambda xp, z: _in_real_parts(xp, z[0], z[0]),
 }
 SIZES = (8, 65, 256)
+
+
+def _variance(z: Any) -> Any:
+    return ((z - z.mean(-1, keepdims=True)) ** 2).mean(-1)
+
+
+def _in_real_parts(xp: Any, a: Any, b: Any) -> Any:
+    """The product of complex matrices as the four products that the formula has."""
+    return (a.real @ b.real - a.imag @ b.imag) + 1j * (a.real @ b.imag + a.imag @ b.real)
 
 
 def main(argv: Sequence[str]) -> None:
