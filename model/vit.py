@@ -67,6 +67,7 @@ class ViT(Composite):
         drop_path: rate of the last block. drop_path_rule: the others' rates, "linear" (growing from 0) or "constant".
         layer_scale: initial gains at the end of each branch (model/layers/layer_scale.py); None: no gains.
         learned_temperature, masked_diagonal: locality self-attention (model/layers/attention.py).
+        pad_to_multiple_of: tokens that the attention computes with; changes the speed, not the function (same file).
         shifted_patches: patches of the image and four shifted copies (model/layers/shifted_patches.py); the paper
             combines it with patch_norm_before.
         dtype: "float32" or "bfloat16".
@@ -103,6 +104,7 @@ class ViT(Composite):
     layer_scale: float | None = None
     learned_temperature: bool = False
     masked_diagonal: bool = False
+    pad_to_multiple_of: int = 1
     shifted_patches: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -154,6 +156,7 @@ class ViT(Composite):
             "qkv_bias": self.qkv_bias,
             "learned_temperature": self.learned_temperature,
             "masked_diagonal": self.masked_diagonal,
+            "pad_to_multiple_of": self.pad_to_multiple_of,
         }
         block = EncoderBlock(
             MultiHeadAttention(self.d_model, self.heads, **attention),

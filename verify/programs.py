@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from verify.case import Function, Tensors
+from verify.real_parts import in_real_parts
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
 """Names and shapes of the tensors in the vector of all numbers."""
@@ -80,10 +81,16 @@ def real_program(function: Function, layout: Layout, small: bool, together: bool
 
 @lru_cache(maxsize=256)
 def complex_program(function: Function, layout: Layout, small: bool, together: bool) -> Any:
+    def value(point: jax.Array, constants: Tensors) -> jax.Array:
+        return jnp.asarray(function.value(unpack(point, layout), constants))
+
+    if jax.default_backend() != "cpu":
+        value = in_real_parts(value)
+
     def program(flat: jax.Array, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> jax.Array:
         def derivative(line: tuple[jax.Array, jax.Array]) -> jax.Array:
             point = flat + 1j * (line[1] * direction(line[0], table))
-            y = jnp.asarray(function.value(unpack(point, layout), constants))
+            y = value(point, constants)
             if not jnp.issubdtype(y.dtype, jnp.complexfloating):
                 raise NotAnalyticError(f"drops the imaginary part: its output is {y.dtype}")
             return jnp.sum(w * y.imag) / line[1]

@@ -10,11 +10,14 @@ is Monte Carlo arithmetic (Parker 1997, UCLA CSD-970002; Vignes 1993, doi:10.101
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from verify.interpreter import bind, evaluate
 
 SEEDS = 8  # how often a result is computed anew
 
@@ -30,10 +33,6 @@ EXACT = frozenset(
 SUMS = frozenset({"conv_general_dilated", "cumsum", "dot_general", "reduce_sum", "reduce_window_sum", "scatter-add"})
 # Operations that the hardware rounds correctly. What remains are functions such as exp, right to some units.
 CORRECT = frozenset({"add", "add_any", "convert_element_type", "div", "mul", "sqrt", "square", "sub"})
-# Programs inside the program.
-CALLS = frozenset(
-    {"checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat", "remat2"}
-)
 UNITS = 4  # of rounding, in a function such as exp
 
 
@@ -42,7 +41,7 @@ def randomly_rounded(f: Callable[..., Any]) -> Callable[..., Any]:
 
     def g(seed: jax.Array, *args: Any) -> Any:
         closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        found = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), seed)
+        found = evaluate(closed, jax.tree.leaves(args), partial(_rounded, seed))
         return jax.tree.unflatten(jax.tree.structure(shape), found)
 
     return g
@@ -53,61 +52,30 @@ def rounding_change(f: Callable[..., Any]) -> Callable[..., Any]:
 
     def g(seed: jax.Array, *args: Any) -> Any:
         closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        plain, rounded = (_evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), s) for s in (None, seed))
+        plain, rounded = (evaluate(closed, jax.tree.leaves(args), rule) for rule in (bind, partial(_rounded, seed)))
         return jax.tree.unflatten(jax.tree.structure(shape), [b - a for a, b in zip(plain, rounded, strict=True)])
 
     return g
 
 
-def _evaluate(
-    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], seed: jax.Array | None, given: Sequence[bool] | None = None
-) -> list[Any]:
-    """The outputs of a traced program, without ROUND.1 if there is no seed.
-
-    What depends on none of the arguments that are `given` (all by default) is left as it is: it may be a place in an
-    array that was computed as a float.
-    """
-    values: dict[Any, Any] = {}
-    depends = {v for v, is_given in zip(jaxpr.invars, given or [True] * len(args), strict=True) if is_given}
-
-    def read(atom: Any) -> Any:
-        return atom.val if hasattr(atom, "val") else values[atom]
-
-    values.update(zip(jaxpr.constvars, consts, strict=True))
-    values.update(zip(jaxpr.invars, args, strict=True))
-    for equation in jaxpr.eqns:
-        inputs = [read(atom) for atom in equation.invars]
-        flags = [not hasattr(atom, "val") and atom in depends for atom in equation.invars]
-        outputs = _apply(equation, inputs, flags, seed if any(flags) else None)
-        values.update(zip(equation.outvars, outputs, strict=True))
-        depends.update(equation.outvars if any(flags) else ())
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _apply(equation: Any, inputs: list[Any], given: list[bool], seed: jax.Array | None) -> Sequence[Any]:
+def _rounded(seed: jax.Array, equation: Any, inputs: list[Any]) -> Sequence[Any]:
     """The outputs of one operation, rounded differently."""
     name = equation.primitive.name
-    if name in CALLS:
-        inner = next(value for value in equation.params.values() if hasattr(getattr(value, "jaxpr", value), "eqns"))
-        return _evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, seed, given)
-    if name in _LOOPS:
-        return _LOOPS[name](equation.params, inputs, seed)
     products = name in ("mul", "div") and any(jnp.iscomplexobj(x) for x in inputs)  # of complex numbers: sums
     if name in SUMS or products:
         inputs = [_perturbed(x, seed, 1) for x in inputs]
-    found = equation.primitive.bind(*inputs, **equation.params)
-    outputs = found if equation.primitive.multiple_results else [found]
+    outputs = bind(equation, inputs)
     if name in EXACT or name in SUMS:
         return outputs
     return [_perturbed(x, seed, 1 if name in CORRECT else UNITS) for x in outputs]
 
 
-def _perturbed(x: Any, seed: jax.Array | None, units: int) -> Any:
+def _perturbed(x: Any, seed: jax.Array, units: int) -> Any:
     """ROUND.1, `units` times as large."""
     dtype = jnp.result_type(x)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         return jax.lax.complex(_perturbed(jnp.real(x), seed, units), _perturbed(jnp.imag(x), seed, units))
-    if seed is None or not jnp.issubdtype(dtype, jnp.floating):
+    if not jnp.issubdtype(dtype, jnp.floating):
         return x
     word = jnp.dtype(f"int{8 * jnp.dtype(dtype).itemsize}")
     # The multiplicative hash of Knuth (TAOCP 3, section 6.4): its highest bit depends on all bits.
@@ -115,44 +83,6 @@ def _perturbed(x: Any, seed: jax.Array | None, units: int) -> Any:
     bits = (jax.lax.bitcast_convert_type(jnp.asarray(x, dtype), word) ^ seed.astype(word)) * odd
     eps = np.asarray(units * jnp.finfo(dtype).eps, dtype)
     return x * jnp.where(bits < 0, 1 + eps, 1 - eps).astype(dtype)
-
-
-def _scan(params: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
-    body, consts, carried = params["jaxpr"], params["num_consts"], params["num_carry"]
-
-    def step(carry: Any, x: Any) -> tuple[Any, Any]:
-        out = _evaluate(body.jaxpr, body.consts, [*inputs[:consts], *carry, *x], seed)
-        return out[:carried], out[carried:]
-
-    start, xs = inputs[consts : consts + carried], inputs[consts + carried :]
-    last, ys = jax.lax.scan(step, start, xs, length=params["length"], reverse=params["reverse"])
-    return [*last, *ys]
-
-
-def _while(params: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
-    test, body, k, n = params["cond_jaxpr"], params["body_jaxpr"], params["cond_nconsts"], params["body_nconsts"]
-    of_test, of_body, start = inputs[:k], inputs[k : k + n], inputs[k + n :]
-    return jax.lax.while_loop(
-        lambda carry: _evaluate(test.jaxpr, test.consts, [*of_test, *carry], seed)[0],
-        lambda carry: _evaluate(body.jaxpr, body.consts, [*of_body, *carry], seed),
-        start,
-    )
-
-
-def _cond(params: Any, inputs: list[Any], seed: jax.Array | None) -> Sequence[Any]:
-    index, *operands = inputs
-    branches = [
-        lambda *operands, branch=branch: _evaluate(branch.jaxpr, branch.consts, operands, seed)
-        for branch in params["branches"]
-    ]
-    return jax.lax.switch(index, branches, *operands)
-
-
-_LOOPS: dict[str, Callable[[Any, list[Any], jax.Array | None], Sequence[Any]]] = {
-    "scan": _scan,
-    "while": _while,
-    "cond": _cond,
-}
 
 
 def seeds() -> Iterator[np.ndarray]:

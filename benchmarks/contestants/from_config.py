@@ -55,6 +55,7 @@ def problem_from_config(config: Config, device: str, dtype: str) -> Problem:
         device=device,
         dtype=dtype,
         seed=config.train.seed,
+        pad_to_multiple_of=model.pad_to_multiple_of,
     )
 
 

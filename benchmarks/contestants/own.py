@@ -63,7 +63,8 @@ def own_program(name: str, problem: Problem, params: Params, platform: str) -> J
 
 def own_model(problem: Problem) -> ViT:
     dtype: Literal["float32", "bfloat16"] = "bfloat16" if problem.dtype == "bfloat16" else "float32"
-    return ViT(eps=problem.norm_eps, dtype=dtype, **{name: getattr(problem, name) for name in ARCHITECTURE})
+    sizes = {name: getattr(problem, name) for name in (*ARCHITECTURE, "pad_to_multiple_of")}
+    return ViT(eps=problem.norm_eps, dtype=dtype, **sizes)
 
 
 def own_optimizer(problem: Problem) -> AdamW:

@@ -45,6 +45,7 @@ class Problem:
     device: str  # "cpu" or "gpu"
     dtype: str  # of the computation, "float32" or "bfloat16"; parameters are float32
     seed: int = 0
+    pad_to_multiple_of: int = 1  # tokens in the engine's attention; the others compute with as many as there are
 
     @property
     def patches(self) -> int:

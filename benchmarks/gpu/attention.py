@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     choose_device("auto")
     shape = (args.batch, args.heads, args.tokens, args.width)
     q, k, v, dmixed = (jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 4))
-    exact = own_both(*(x.astype(jnp.float32) for x in (q, k, v, dmixed)))
+    exact = own(1)[1](*(x.astype(jnp.float32) for x in (q, k, v, dmixed)))
     report: dict[str, Any] = {"sizes": f"batch {shape[0]}, {shape[1]} heads, {shape[2]} tokens, head width {shape[3]}"}
     for name, (forward, both) in contestants().items():
         try:
@@ -63,19 +63,23 @@ def contestants() -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
 
         return forward, both
 
-    own = ScaledDotProductAttention()
     return {
-        "plain products": (lambda q, k, v: own.forward(q, k, v)[0], own_both),
+        "plain products": own(1),
+        "plain products, padded to a multiple of 8": own(8),
         "jax.nn, xla": opponent("xla"),
         "jax.nn, cudnn": opponent("cudnn"),
     }
 
 
-def own_both(q: jax.Array, k: jax.Array, v: jax.Array, dmixed: jax.Array) -> Any:
-    """The gradients of q, k and v by the hand-derived backward."""
-    attention = ScaledDotProductAttention()
-    _, cache = attention.forward(q, k, v)
-    return attention.backward(cache, dmixed)[:3]
+def own(multiple: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """This project's attention, with the hand-derived backward."""
+    attention = ScaledDotProductAttention(pad_to_multiple_of=multiple)
+
+    def both(q: jax.Array, k: jax.Array, v: jax.Array, dmixed: jax.Array) -> Any:
+        _, cache = attention.forward(q, k, v)
+        return attention.backward(cache, dmixed)[:3]
+
+    return lambda q, k, v: attention.forward(q, k, v)[0], both
 
 
 def milliseconds(function: Callable[..., Any], arguments: tuple[jax.Array, ...], rounds: int) -> float:

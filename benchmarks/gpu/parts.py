@@ -151,6 +151,8 @@ def _speed(sizes: Sizes) -> list[Part]:
         Part("speed", "profile by kernel", (*profile, "--trace", "{out}/trace"), limit * 120, readers.last_line),
         step(f"others, batch {largest} in bfloat16", largest, "bfloat16", sizes.others, {}),
     ]
+    padded = "model.pad_to_multiple_of=8"
+    made.append(step(f"attention padded to 72 tokens, batch {largest}", largest, "bfloat16", ("engine",), {}, padded))
     made += [step(f"bfloat16, batch {batch}", batch, "bfloat16", sizes.rivals, {}) for batch in sizes.batches[1:]]
     made += [
         step(f"{name}, batch {batch}", batch, "float32", sizes.rivals if environment is TF32 else few, environment)

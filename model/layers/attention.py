@@ -24,6 +24,11 @@ The sum in MHA.12 runs over everything that a head's scale multiplies. The paper
 the scores; `scale` is its inverse, as in the released code. MHA.13 needs no backward rule: where a weight is exactly
 zero, SM.2 makes the gradient of its score exactly zero.
 
+Padding: a GPU multiplies matrices fastest whose sides are multiples of 8, and 64 patches with a class token are 65
+tokens. `pad_to_multiple_of` appends tokens that are zero. A mask like that of MHA.13 keeps all others from attending to
+them; what they themselves attend to is cut off at the end, so the gradient of it is zero. Nothing else is left to
+derive: the output and the gradients of the given tokens are what they would be without padding.
+
 Shapes     q, k, v, mixed (B, H, N, K); scores, weights (B, H, N, N); scale (H,). There may be fewer queries than keys:
            then q and mixed (B, H, n, K), scores and weights (B, H, n, N)
 Cache      scaled_q, k, v, weights for MHA.7 and MHA.9, what softmax and dropout keep, and for MHA.12 q and scale
@@ -62,38 +67,50 @@ class ScaledDotProductAttention:
     """`mixed, cache = attention.forward(q, k, v)`; `dq, dk, dv, dscale = attention.backward(cache, dmixed)`.
 
     `dropout` is the rate on the attention weights; `masked_diagonal` keeps each token from attending to itself;
-    `softmax` turns scores into weights.
+    `softmax` turns scores into weights; with `pad_to_multiple_of` the arrays of the cache have that many tokens, and
+    dropout draws other random numbers.
 
     Raises:
-        ValueError: `dropout` is not in [0, 1), or `masked_diagonal` with a single token, which would have nothing to
-            attend to.
+        ValueError: `dropout` is not in [0, 1), `pad_to_multiple_of` is below 1, or `masked_diagonal` with a single
+            token, which would have nothing to attend to.
     """
 
     dropout: float = 0.0
     masked_diagonal: bool = False
     softmax: Layer = SOFTMAX
+    pad_to_multiple_of: int = 1
 
     def __post_init__(self) -> None:
         Dropout(self.dropout)  # checks the rate
+        if self.pad_to_multiple_of < 1:
+            raise ValueError(f"pad_to_multiple_of must be at least 1, got {self.pad_to_multiple_of}")
 
     def forward(
         self, q: jax.Array, k: jax.Array, v: jax.Array, scale: jax.Array | None = None, key: jax.Array | None = None
     ) -> tuple[jax.Array, AttentionCache]:
         """`scale` (H,) is the learned factor of the scores; None: the factor is 1/sqrt(K)."""
+        tokens = k.shape[-2]
+        if q.shape[-2] == tokens:  # a single query would gain nothing
+            q, k, v = (_with_tokens(x, -tokens % self.pad_to_multiple_of) for x in (q, k, v))
         scaled_q = q * _factor(q, scale)  # applied to q, not to the scores: q is smaller
         scores = scaled_q @ k.swapaxes(-1, -2)  # MHA.2, MHA.11
         if self.masked_diagonal:
             scores = _without_diagonal(scores)  # MHA.13
+        if k.shape[-2] > tokens:
+            scores = jnp.where(jnp.arange(k.shape[-2]) < tokens, scores, MASKED)  # nobody attends to what was added
         p, softmax_cache = self.softmax.forward({}, scores)
         weights, dropout_cache = Dropout(self.dropout).forward({}, p, key)  # MHA.3
         mixed = weights @ v  # MHA.4
         kept_q = None if scale is None else q
-        return mixed, AttentionCache(scaled_q, k, v, softmax_cache, dropout_cache, weights, kept_q, scale)
+        cache = AttentionCache(scaled_q, k, v, softmax_cache, dropout_cache, weights, kept_q, scale)
+        return mixed[..., :tokens, :], cache
 
     def backward(
         self, cache: AttentionCache, dmixed: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
         """The gradients of q, k, v and the scale; that of the scale is None if it is not learned."""
+        added = cache.scaled_q.shape[-2] - dmixed.shape[-2]
+        dmixed = _with_tokens(dmixed, added)
         dweights = dmixed @ cache.v.swapaxes(-1, -2)
         dv = cache.weights.swapaxes(-1, -2) @ dmixed  # MHA.7
         dp, _ = Dropout(self.dropout).backward({}, cache.dropout, dweights)
@@ -102,7 +119,15 @@ class ScaledDotProductAttention:
         dk = dscores.swapaxes(-1, -2) @ cache.scaled_q
         dq = dscaled_q * _factor(dscaled_q, cache.scale)  # MHA.9
         dscale = None if cache.q is None else (dscaled_q * cache.q).sum(axis=(0, 2, 3))  # MHA.12
+        dq, dk, dv = (_with_tokens(dx, -added) for dx in (dq, dk, dv))
         return dq, dk, dv, dscale
+
+
+def _with_tokens(x: jax.Array, more: int) -> jax.Array:
+    """(..., N, K) -> (..., N + more, K): tokens appended that are zero, or, if `more` is negative, cut off again."""
+    if not more:
+        return x
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, more if axis == x.ndim - 2 else 0, 0) for axis in range(x.ndim)])
 
 
 def _factor(q: jax.Array, scale: jax.Array | None) -> jax.Array | float:
@@ -136,7 +161,8 @@ class ProjectedAttention:
 
     `dropout` is the rate on the attention weights; `qkv_bias=False` omits the biases of queries, keys and values.
     `learned_temperature` makes the factor of the scores a parameter `scale`, one number per head;
-    `masked_diagonal` keeps each token from attending to itself; `softmax` turns scores into weights.
+    `masked_diagonal` keeps each token from attending to itself; `softmax` turns scores into weights;
+    `pad_to_multiple_of` is the number of tokens that the attention computes with, for speed.
 
     Raises:
         ValueError: `heads` does not divide `d_model`, a rate is not in [0, 1), or `masked_diagonal` with a single
@@ -150,12 +176,13 @@ class ProjectedAttention:
     learned_temperature: bool = False
     masked_diagonal: bool = False
     softmax: Layer = SOFTMAX
+    pad_to_multiple_of: int = 1
 
     def __post_init__(self) -> None:
         require_sizes(self, "d_model")
         if self.heads < 1 or self.d_model % self.heads:
             raise ValueError(f"heads must divide d_model: {self.heads} heads do not divide d_model {self.d_model}")
-        Dropout(self.dropout)  # checks the rate
+        _ = self.attention  # checks the other options
 
     @property
     def qkv(self) -> Dense:
@@ -163,7 +190,7 @@ class ProjectedAttention:
 
     @property
     def attention(self) -> ScaledDotProductAttention:
-        return ScaledDotProductAttention(self.dropout, self.masked_diagonal, self.softmax)
+        return ScaledDotProductAttention(self.dropout, self.masked_diagonal, self.softmax, self.pad_to_multiple_of)
 
     @property
     def out(self) -> Dense:
