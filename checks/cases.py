@@ -182,6 +182,7 @@ def attention_cases(seed: int) -> Iterator[Case]:
         ("attention of q, k, v, dropout", ScaledDotProductAttention(DROP), N, False),
         ("attention of q, k, v, local", ScaledDotProductAttention(DROP, masked_diagonal=True), N, True),
         ("attention of q, k, v, one query, local", ScaledDotProductAttention(masked_diagonal=True), 1, True),
+        ("attention of q, k, v, dropout, padded", ScaledDotProductAttention(DROP, pad_to_multiple_of=4), N, True),
     ):
         rng = _random(seed, name)
         tensors = {"q": draw_input((B, H, queries, K), rng), **{n: draw_input((B, H, N, K), rng) for n in ("k", "v")}}

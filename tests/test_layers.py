@@ -61,6 +61,7 @@ LAYERS = [
     (MultiHeadAttention(D, H, dropout=0.3), TOKENS),
     (MultiHeadAttention(D, H, learned_temperature=True), TOKENS),
     (MultiHeadAttention(D, H, masked_diagonal=True), TOKENS),
+    (MultiHeadAttention(D, H, pad_to_multiple_of=8), TOKENS),
     (MultiHeadAttention(D, H, dropout=0.3, learned_temperature=True, masked_diagonal=True), TOKENS),
     (ClassTokenAttention(D, H), TOKENS),
     (ClassTokenAttention(D, H, learned_temperature=True), TOKENS),
@@ -305,6 +306,26 @@ def test_a_lone_token_cannot_be_masked():
         layer.forward(random_params(layer), jnp.zeros((B, 1, D)))
 
 
+@pytest.mark.parametrize("options", [{}, {"learned_temperature": True, "masked_diagonal": True}], ids=("fixed", "local"))
+@pytest.mark.parametrize("multiple", [2, 8, 3 * TOKENS[1]])
+@pytest.mark.parametrize("kind", [MultiHeadAttention, ClassTokenAttention])
+def test_padded_attention_is_the_same_function(kind, multiple, options):
+    plain, padded = kind(D, H, **options), kind(D, H, **options, pad_to_multiple_of=multiple)
+    params, x = random_params(plain), normal(1, *TOKENS)
+    (y, cache), (y_padded, cache_padded) = plain.forward(params, x), padded.forward(params, x)
+    dy = normal(2, *y.shape)
+    assert_close(y_padded, y)
+    jax.tree.map(assert_close, padded.backward(params, cache_padded, dy), plain.backward(params, cache, dy))
+    if kind is MultiHeadAttention:
+        assert cache_padded.attention.weights.shape[-1] % multiple == 0
+
+
+def test_a_lone_token_is_not_padded_and_still_cannot_be_masked():
+    layer = MultiHeadAttention(D, H, masked_diagonal=True, pad_to_multiple_of=8)
+    with pytest.raises(ValueError, match="needs 2 tokens or more"):
+        layer.forward(random_params(layer), jnp.zeros((B, 1, D)))
+
+
 def test_layer_scale_starts_close_to_nothing():
     params = LayerScale(D, 1e-5).init(jax.random.key(0))
     y, _ = LayerScale(D, 1e-5).forward(params, jnp.ones(TOKENS))
@@ -424,6 +445,7 @@ def test_each_layer_of_a_sequence_draws_its_own_noise():
     [
         (lambda: MultiHeadAttention(12, 3, dropout=1.5), "below 1, got 1.5"),
         (lambda: ViT(attention_dropout=-1.0), "at least 0"),
+        (lambda: MultiHeadAttention(12, 3, pad_to_multiple_of=0), "pad_to_multiple_of must be at least 1, got 0"),
         (lambda: MultiHeadAttention(12, 5), "5 heads do not divide d_model 12"),
         (lambda: Patchify(64, 7, 3), "7x7 patches do not tile a 64x64 image"),
         (lambda: Patchify((64, 48), (8, 9), 3), "8x9 patches do not tile a 64x48 image"),

@@ -183,7 +183,8 @@ OTHER_VALUES = {
     "positions": "sinusoidal_2d", "patch_norm_before": True, "patch_norm_after": True, "gelu": "erf",
     "qkv_bias": False, "eps": 1e-3, "head_weights": "glorot", "dropout": 0.1, "embedding_dropout": 0.1,
     "attention_dropout": 0.1, "drop_path": 0.2, "drop_path_rule": "constant", "layer_scale": 0.1,
-    "learned_temperature": True, "masked_diagonal": True, "shifted_patches": True, "dtype": "bfloat16",
+    "learned_temperature": True, "masked_diagonal": True, "pad_to_multiple_of": 8,
+    "shifted_patches": True, "dtype": "bfloat16",
 }  # fmt: skip
 FIELDS = [field.name for field in dataclasses.fields(ViT)]
 
@@ -201,4 +202,4 @@ def test_the_model_cases_of_the_gradient_check_use_every_option():
     plain = ViT()
     models = [case.function.model for case in model_cases(0)]
     unused = {name for name in FIELDS if all(getattr(model, name) == getattr(plain, name) for model in models)}
-    assert unused == {"dtype", "channels", "eps", "drop_path_rule"}
+    assert unused == {"dtype", "channels", "eps", "drop_path_rule", "pad_to_multiple_of"}

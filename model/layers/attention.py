@@ -90,7 +90,7 @@ class ScaledDotProductAttention:
     ) -> tuple[jax.Array, AttentionCache]:
         """`scale` (H,) is the learned factor of the scores; None: the factor is 1/sqrt(K)."""
         tokens = k.shape[-2]
-        if q.shape[-2] == tokens:  # a single query would gain nothing
+        if q.shape[-2] == tokens > 1:  # a single query would gain nothing
             q, k, v = (_with_tokens(x, -tokens % self.pad_to_multiple_of) for x in (q, k, v))
         scaled_q = q * _factor(q, scale)  # applied to q, not to the scores: q is smaller
         scores = scaled_q @ k.swapaxes(-1, -2)  # MHA.2, MHA.11
