@@ -111,6 +111,11 @@ def _problems(expected: Mapping[str, tuple[int, ...]], given: Arrays, extra: lis
         for name, shape in expected.items()
         if name in given and given[name].shape != shape
     ]
+    wrong += [
+        f"{name} has type {given[name].dtype}, not numbers with fractions"
+        for name in expected
+        if name in given and not jnp.issubdtype(given[name].dtype, jnp.floating)
+    ]
     kinds = [("it lacks ", missing), ("it also has ", extra), ("", wrong)]
     return [f"{what}{_some(names)}" for what, names in kinds if names]
 
