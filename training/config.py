@@ -215,6 +215,11 @@ def _build(preset: str, values: Values, source: str) -> Config:
     config = Config(preset=preset, **sections, from_data=from_data)
     if config.optim.name == "muon" and not config.model.layers:
         raise ConfigError(f"{source}: model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw")
+    if config.optim.name == "muon" and config.train.freeze:
+        raise ConfigError(
+            f"{source}: train.freeze={config.train.freeze} leaves no weight matrix for optim.name=muon: set "
+            "optim.name=adamw"
+        )
     return config
 
 
