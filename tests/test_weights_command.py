@@ -122,6 +122,14 @@ def test_bfloat16_of_safetensors_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_arrays(tmp_path / "x.safetensors")["x"], np.array([1, 2], np.float32))
 
 
+@pytest.mark.parametrize("length", [0x80, int.from_bytes(b"PK", "little")])
+def test_a_header_whose_length_looks_like_a_pickle_or_a_zip_file_is_read(length: int, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", length) + header + struct.pack("<f", 0.5))
+    assert read_arrays(tmp_path / "x.safetensors")["x"] == 0.5
+
+
 def safetensors_file(path: Path, tensors: dict[str, Any], content: bytes, length: int | None = None) -> Path:
     header = json.dumps(
         {name: {"dtype": d, "shape": s, "data_offsets": [a, b]} for name, (d, s, a, b) in tensors.items()}

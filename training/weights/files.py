@@ -38,11 +38,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: a folder without model.safetensors or model.npz; name a file")
     with open(path, "rb") as file:
         begins = file.read(9)
-    if begins[:2] == b"PK":
+    if begins[8:] == b"{":  # first of all: the length before it may have the bytes by which the others begin
+        arrays = _read_safetensors(path)
+    elif begins[:2] == b"PK":
         arrays = _read_npz(path)
     elif begins[:1] == b"\x80":
         raise DamagedError(f"{path}: {PICKLE}")
-    elif path.suffix == ".safetensors" or begins[8:] == b"{":
+    elif path.suffix == ".safetensors":
         arrays = _read_safetensors(path)
     else:
         raise DamagedError(f"{path}: no file of weights; expected {' or '.join(SUFFIXES)}")
