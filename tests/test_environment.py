@@ -13,7 +13,7 @@ import pytest
 
 from tests.tiny_runs import ROOT
 
-SCRIPTS = ("train.py", "evaluate.py", "gradcheck.py")
+SCRIPTS = ("train.py", "evaluate.py", "predict.py", "gradcheck.py")
 PACKAGES = ("data", "training", "checks", "exercises", "benchmarks")  # those with commands, and those that need others
 
 

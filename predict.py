@@ -1,0 +1,150 @@
+"""Say what is in images, by a trained model: class names and probabilities.
+
+python predict.py photo.jpg                       the newest run: best checkpoint, moving average if there is one
+python predict.py photos "more/*.png" --csv predictions.csv      folders and patterns: in batches
+curl -s https://example.org/cat.jpg | python predict.py -        an image from standard input
+python predict.py photo.jpg --run runs/SWEEP      the best run of a sweep; or a folder in runs/
+
+docs/predict.md says more. Exit code: 0 all images were predicted; 1 some could not be read, and the others were
+predicted; 2 bad usage, or none could be read; 130 interrupted.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+
+import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
+
+from tqdm import tqdm
+
+from common.command import run_command
+from common.cores import available_cores
+from common.errors import UserError
+from common.interrupt import in_thread, leaving_at_once
+from common.paths import named_path, require_writable
+from common.progress import announced
+from common.text import counted
+from data.chosen_images import ReadImage, choose_images, read_images
+from data.folder_scan import other_files_notes
+from training.arguments import CommandParser
+from training.chosen_run import choose_run
+from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
+from training.prediction_report import BARS, as_csv, as_json, as_text, shown_path, write_features, write_text
+from training.predictor import Prediction, Predictor
+from training.trained import CHECKPOINTS, WEIGHTS, load_trained
+
+OVERRIDABLE = ("data.workers", "train.eval_batch_size")  # neither changes what is predicted
+OVERRIDE = r"[a-z]+\.\w+="
+FILES = ("json", "csv", "features")
+SOME_BROKEN = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    for option in FILES:
+        if getattr(args, option):  # before the work, not after it
+            require_writable(f"--{option}", getattr(args, option))
+    chosen = choose_images(args.images)
+    run = choose_run(args.run)
+    device = choose_device(args.device)
+    keep_compiled_programs()
+    trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
+    count = len(chosen.names)
+    print(f"{trained.description}\non {counted(count, 'image')}, {describe_device(device)}")
+    for note in other_files_notes(chosen.left_alone):
+        print(f"note: {note}")
+    predictor = Predictor(trained, count, args.top)
+    with leaving_at_once("interrupted"), announced("compiling"):
+        in_thread(predictor.compile)
+    predictions: list[Prediction] = []
+    bad = [ReadImage(name, None, problem) for name, problem in chosen.unread]
+    threads = trained.config.data.workers or available_cores()
+    images = read_images(chosen.names, predictor.target, threads)
+    with tqdm(total=count, desc="predicting", unit=" images", leave=False, disable=None) as bar:
+        for image in bad:
+            tell(image)
+        for found in predictor(images):
+            bar.update()
+            if isinstance(found, Prediction):
+                predictions.append(found)
+            else:
+                bad.append(found)
+                if count > 1:
+                    tell(found)
+    if not predictions:
+        raise UserError(none_read(bad))
+    about = {
+        "run": str(run.path),
+        "checkpoint": trained.checkpoint.name,
+        "weights": trained.weights,
+        "step": trained.step,
+    }
+    classes = trained.classes
+    # Files first: printing may end early, as in `predict.py photos | head`.
+    if args.json:
+        write_text(args.json, as_json(about, predictions, bad, classes))
+    if args.csv:
+        write_text(args.csv, as_csv(predictions, bad, classes, predictor.top))
+    if args.features:
+        write_features(args.features, predictions)
+    written = [str(getattr(args, option)) for option in FILES if getattr(args, option)]
+    print(f"\n{as_text(predictions, classes, listed=not written)}")
+    if written:
+        each = " (each image is there)" if len(predictions) > BARS else ""
+        print(f"\nwritten: {', '.join(written)}{each}")
+    return SOME_BROKEN if bad else 0
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = CommandParser(prog="predict.py", description="Say what is in images, by a trained model.")
+    parser.options = dict.fromkeys(OVERRIDABLE)
+    parser.add_argument(
+        "arguments",
+        nargs="+",
+        metavar="IMAGE, FOLDER, PATTERN or section.key=value",
+        help="images; folders with images in them; quoted patterns such as 'photos/**/*.png'; - for standard input; "
+        f"options that may change: {', '.join(OVERRIDABLE)}",
+    )
+    parser.add_argument(
+        "--run", metavar="RUN", type=named_path, help="a run, or a sweep: its best one (default: the newest in runs/)"
+    )
+    parser.add_argument("--top", metavar="K", type=int, default=5, help="guesses to show (default: %(default)s)")
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
+    parser.add_argument(
+        "--weights",
+        choices=tuple(WEIGHTS),
+        help="the parameters as trained, or their moving average (default: the average if there is one)",
+    )
+    parser.add_argument("--json", metavar="FILE", type=named_path, help="write the guesses of each image to FILE")
+    parser.add_argument("--csv", metavar="FILE", type=named_path, help="the same, with a line for each image")
+    parser.add_argument(
+        "--features", metavar="FILE.npz", type=named_path, help="write the pooled token of each image to FILE.npz"
+    )
+    parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_intermixed_args(argv)
+    if args.top < 1:
+        parser.error(f"--top {args.top}: must be at least 1")
+    is_override = [bool(re.match(OVERRIDE, text)) and not named_path(text).exists() for text in args.arguments]
+    args.overrides = [text for text, given in zip(args.arguments, is_override, strict=True) if given]
+    args.images = [text for text, given in zip(args.arguments, is_override, strict=True) if not given]
+    if not args.images:
+        parser.error("name an image, a folder, a pattern, or - for standard input")
+    return args
+
+
+def tell(image: ReadImage) -> None:
+    """Say that an image is left out, above the progress bar if there is one."""
+    tqdm.write(f"{shown_path(image.name)}: {image.problem}; left out", file=sys.stderr)
+
+
+def none_read(bad: Sequence[ReadImage]) -> str:
+    """The message where no image could be read."""
+    if len(bad) == 1:
+        return f"{shown_path(bad[0].name)}: {bad[0].problem}"
+    return f"none of the {counted(len(bad), 'image')} can be read"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
