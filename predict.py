@@ -4,6 +4,7 @@ python predict.py photo.jpg                       the newest run: best checkpoin
 python predict.py photos "more/*.png" --csv predictions.csv      folders and patterns: in batches
 curl -s https://example.org/cat.jpg | python predict.py -        an image from standard input
 python predict.py photo.jpg --run runs/SWEEP      the best run of a sweep; or a folder in runs/
+python predict.py photo.jpg --attention attention.png --saliency saliency.png --patches patches.png      look inside
 
 docs/predict.md says more. Exit code: 0 all images were predicted; 1 some could not be read, and the others were
 predicted; 2 bad usage, or none could be read; 130 interrupted.
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from common.command import run_command
 from common.cores import available_cores
 from common.errors import UserError
+from common.files import replacing
 from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
 from common.progress import announced
@@ -30,13 +32,14 @@ from data.folder_scan import other_files_notes
 from training.arguments import CommandParser
 from training.chosen_run import choose_run
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
+from training.look_inside import FIGURES, MOST_DRAWN, draw
 from training.prediction_report import BARS, as_csv, as_json, as_text, shown_path, write_features, write_text
 from training.predictor import Prediction, Predictor
 from training.trained import CHECKPOINTS, WEIGHTS, load_trained
 
 OVERRIDABLE = ("data.workers", "train.eval_batch_size")  # neither changes what is predicted
 OVERRIDE = r"[a-z]+\.\w+="
-FILES = ("json", "csv", "features")
+FILES = ("json", "csv", "features", *FIGURES)
 SOME_BROKEN = 1
 
 
@@ -46,6 +49,9 @@ def main(argv: Sequence[str]) -> int:
         if getattr(args, option):  # before the work, not after it
             require_writable(f"--{option}", getattr(args, option))
     chosen = choose_images(args.images)
+    drawn = [kind for kind in FIGURES if getattr(args, kind)]
+    if drawn and len(chosen.names) > MOST_DRAWN:
+        raise UserError(f"--{drawn[0]}: at most {MOST_DRAWN} images are drawn, and these are {len(chosen.names):,}")
     run = choose_run(args.run)
     device = choose_device(args.device)
     keep_compiled_programs()
@@ -61,6 +67,8 @@ def main(argv: Sequence[str]) -> int:
     bad = [ReadImage(name, None, problem) for name, problem in chosen.unread]
     threads = trained.config.data.workers or available_cores()
     images = read_images(chosen.names, predictor.target, threads)
+    if drawn:  # few, and needed twice: standard input cannot be read again
+        images = iter(kept := list(images))
     with tqdm(total=count, desc="predicting", unit=" images", leave=False, disable=None) as bar:
         for image in bad:
             tell(image)
@@ -88,6 +96,11 @@ def main(argv: Sequence[str]) -> int:
         write_text(args.csv, as_csv(predictions, bad, classes, predictor.top))
     if args.features:
         write_features(args.features, predictions)
+    for kind in drawn:
+        pixels = [image.pixels for image in kept if image.pixels is not None]
+        picture = draw(kind, trained, predictions, pixels)
+        with replacing(getattr(args, kind)) as file:
+            picture.save(file, format="PNG")
     written = [str(getattr(args, option)) for option in FILES if getattr(args, option)]
     print(f"\n{as_text(predictions, classes, listed=not written)}")
     if written:
@@ -121,11 +134,17 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--features", metavar="FILE.npz", type=named_path, help="write the pooled token of each image to FILE.npz"
     )
+    for kind, what in FIGURES.items():
+        parser.add_argument(f"--{kind}", metavar="FILE.png", type=named_path, help=what)
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
     if args.top < 1:
         parser.error(f"--top {args.top}: must be at least 1")
+    for kind in FIGURES:
+        path = getattr(args, kind)
+        if path and path.suffix.lower() != ".png":
+            parser.error(f"--{kind} {path}: a PNG is written; choose a name that ends in .png")
     is_override = [bool(re.match(OVERRIDE, text)) and not named_path(text).exists() for text in args.arguments]
     args.overrides = [text for text, given in zip(args.arguments, is_override, strict=True) if given]
     args.images = [text for text, given in zip(args.arguments, is_override, strict=True) if not given]

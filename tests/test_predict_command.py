@@ -187,6 +187,31 @@ def test_files_are_written_though_nobody_reads_the_output(
     assert len(read(tmp_path / "p.json")["images"]) == 12
 
 
+# Looking inside. What is drawn is the concern of test_inside.py.
+
+
+def test_figures_are_drawn(say: Call, photos: Path, tmp_path: Path) -> None:
+    (photos / "02.jpg").write_bytes(b"broken")
+    kinds = ("attention", "saliency", "patches")
+    options = [word for kind in kinds for word in (f"--{kind}", f"{kind}.png")]
+    ended = say(*(photos / f"{number:02}.jpg" for number in (0, 2, 4)), *options)
+    assert ended.code == predict.SOME_BROKEN
+    assert ended.out.endswith("\nwritten: attention.png, saliency.png, patches.png\n")
+    widths = {}
+    for kind in kinds:
+        with Image.open(tmp_path / f"{kind}.png") as picture:
+            assert (picture.format, picture.mode) == ("PNG", "RGB")
+            widths[kind] = picture.width
+    assert widths["attention"] > widths["saliency"]  # five panels: image, two heads, their mean, rollout; and four
+
+
+def test_figures_are_of_few_images_and_png_files(say: Call, photos: Path) -> None:
+    ended = say(photos, "--attention", "a.png")
+    assert ended == (2, "", "error: --attention: at most 8 images are drawn, and these are 12\n")
+    with pytest.raises(SystemExit):
+        say(photos / "00.jpg", "--saliency", "a.jpg")
+
+
 # Which images.
 
 
