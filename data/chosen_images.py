@@ -49,13 +49,15 @@ class ReadImage(NamedTuple):
 def choose_images(arguments: Sequence[str]) -> Chosen:
     """The images that these arguments name, folders and patterns in the order of their names.
 
-    Raises DataError where one names nothing, or where no image is left.
+    Raises DataError where one names nothing, or where no image is left; and for STANDARD_INPUT where it is a terminal.
     """
     names: dict[str, None] = {}  # a set that keeps the order
     left_alone: Counter[str] = Counter()
     unread: list[tuple[str, str]] = []
     for argument in arguments:
         if argument == STANDARD_INPUT:
+            if sys.stdin is None or sys.stdin.isatty():
+                raise DataError("-: an image is expected on standard input, as in `python predict.py - < photo.jpg`")
             names[argument] = None
             continue
         path = named_path(argument)

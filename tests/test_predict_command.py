@@ -259,6 +259,17 @@ def test_an_image_from_standard_input(say: Call, tmp_path: Path, monkeypatch: py
     assert one.splitlines()[1:] == other.splitlines()[1:]
 
 
+def test_a_terminal_is_no_image(say: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be waited for in silence."""
+    monkeypatch.setattr(sys, "stdin", None)  # closed, as by `<&-`
+    told = "error: -: an image is expected on standard input, as in `python predict.py - < photo.jpg`\n"
+    assert say("-") == (2, "", told)
+    stdin = io.TextIOWrapper(io.BytesIO())
+    stdin.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert say("-") == (2, "", told)
+
+
 def test_patterns_folders_and_files_each_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos)
     (photos / "[0].jpg").write_bytes(jpeg(1))
