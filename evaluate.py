@@ -26,11 +26,12 @@ from common.paths import named_path, require_writable
 from common.progress import announced
 from common.text import shorten
 from training.arguments import CommandParser
+from training.chosen_run import choose_run
 from training.classes import short_names
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.metrics import shows_top5
-from training.run_folder import Classes, RunFolder
+from training.run_folder import Classes
 from training.setup import check_fit, describe_validation, load_dataset
 from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     if args.json:  # before the evaluation, not after it
         require_writable("--json", args.json)
-    run = RunFolder.open(args.run) if args.run else RunFolder.newest()
+    run = choose_run(args.run)
     device = choose_device(args.device)
     keep_compiled_programs()
     trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
@@ -88,7 +89,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "arguments",
         nargs="*",
         metavar="RUN or section.key=value",
-        help=f"folder of a run (default: the newest in runs/); options that may change: {', '.join(OVERRIDABLE)}",
+        help="folder of a run, or of a sweep: its best run (default: the newest in runs/); "
+        f"options that may change: {', '.join(OVERRIDABLE)}",
     )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
     parser.add_argument(

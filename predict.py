@@ -14,6 +14,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
         if getattr(args, option):  # before the work, not after it
             require_writable(f"--{option}", getattr(args, option))
     chosen = choose_images(args.images)
+    for option in FILES:
+        require_no_image(option, getattr(args, option), chosen.names)
     drawn = [kind for kind in FIGURES if getattr(args, kind)]
     if drawn and len(chosen.names) > MOST_DRAWN:
         raise UserError(f"--{drawn[0]}: at most {MOST_DRAWN} images are drawn, and these are {len(chosen.names):,}")
@@ -60,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"{trained.description}\non {counted(count, 'image')}, {describe_device(device)}")
     for note in other_files_notes(chosen.left_alone):
         print(f"note: {note}")
-    predictor = Predictor(trained, count, args.top)
+    predictor = Predictor(trained, count, args.top, with_features=bool(args.features))
     with leaving_at_once("interrupted"), announced("compiling"):
         in_thread(predictor.compile)
     predictions: list[Prediction] = []
@@ -151,6 +154,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     if not args.images:
         parser.error("name an image, a folder, a pattern, or - for standard input")
     return args
+
+
+def require_no_image(option: str, path: Path | None, names: Sequence[str]) -> None:
+    """Raises UserError if the file to be written is one of the images."""
+    if path is not None and path.exists() and any(name != "-" and is_same(path, name) for name in names):
+        raise UserError(f"--{option} {path}: this is one of the images; choose another file")
+
+
+def is_same(path: Path, name: str) -> bool:
+    try:
+        return path.samefile(name)
+    except OSError:  # the image is a link to nothing
+        return False
 
 
 def tell(image: ReadImage) -> None:

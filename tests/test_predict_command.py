@@ -24,6 +24,7 @@ from data.tiny_imagenet import load
 from tests.conftest import Ended
 from tests.tiny_data import jpeg
 from tests.tiny_runs import ROOT, start_python
+from training import checkpoint
 from training.run_folder import RunFolder
 from training.trained import load_trained
 
@@ -326,6 +327,38 @@ def test_what_would_change_the_prediction_stays(say: Call, tmp_path: Path, finis
 
 
 @pytest.mark.parametrize("argv", [["--top", "0", "a.jpg"], ["data.workers=1"], []])
+def test_no_image_is_overwritten(say: Call, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(jpeg(1))
+    for option in ("--attention", "--json"):
+        ended = say("a.png", option, tmp_path / "a.png")
+        assert ended.err == f"error: {option} {tmp_path}/a.png: this is one of the images; choose another file\n"
+    assert (tmp_path / "a.png").read_bytes() == jpeg(1)
+
+
+def test_what_is_no_number_is_refused(call: Call, finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    arrays, meta = checkpoint.load(run / "best.npz")
+    arrays["params/head/b"][0] = np.nan
+    checkpoint.save(run / "best.npz", arrays, meta)
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    ended = call(predict.main, "a.jpg", "--run", "run", "--json", "a.json", "--device", "cpu")
+    assert ended.err == "error: run/best.npz: what it says is no number, as of a run that diverged: use another one\n"
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_names_that_are_no_text(say: Call, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    name = os.fsdecode(b"\xff.jpg")
+    (tmp_path / "photos" / name).write_bytes(jpeg(1))
+    (tmp_path / "photos" / f"x{name}").write_bytes(b"")
+    ended = say("photos", "--json", "a.json", "--csv", "a.csv", "--features", "a.npz")
+    assert (ended.code, ended.err.split(":")[0]) == (predict.SOME_BROKEN, r"photos/x\udcff.jpg")
+    assert r"photos/\udcff.jpg" in ended.out
+    assert read(tmp_path / "a.json")["images"][0]["path"] == f"photos/{name}"
+    with np.load(tmp_path / "a.npz") as features:
+        assert features["paths"][0] == f"photos/{name}"
+
+
 def test_wrong_usage(say: Call, argv: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         say(*argv)

@@ -108,6 +108,8 @@ def test_the_best_of_a_sweep_is_chosen(sweep: Sweep, call: Call, capfd: pytest.C
     (names[3] / "metrics.csv").write_text("damaged\n")
     assert choose_run(sweep.folder).path == names[1]
     assert f"warning: {names[3]}: left out ({names[3]}/metrics.csv: its columns are not" in capfd.readouterr().err
+    with pytest.raises(UserError, match=r"no run with a checkpoint in it but those of sweeps; name one: runs/sweep"):
+        choose_run(None)
     for name in names:
         (name / "last.npz").unlink(missing_ok=True)
     with pytest.raises(UserError, match=r"no run of this sweep has been evaluated and has a checkpoint yet"):

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from common.command import one_line
 from common.errors import UserError
 from training.metrics import MetricsRow
-from training.run_folder import RunFolder
+from training.run_folder import RUNS, RunFolder
 from training.sweep import Sweep, is_sweep
 
 
@@ -20,7 +21,7 @@ def choose_run(path: Path | None) -> RunFolder:
         UserError: there is no such run, or none of the sweep has a checkpoint and was evaluated.
     """
     if path is None:
-        return RunFolder.newest()
+        return _newest()
     if not is_sweep(path):
         return RunFolder.open(path)
     best, found = 0.0, None
@@ -36,6 +37,18 @@ def choose_run(path: Path | None) -> RunFolder:
     if found is None:
         raise UserError(f"{path}: no run of this sweep has been evaluated and has a checkpoint yet")
     return found
+
+
+def _newest() -> RunFolder:
+    try:
+        return RunFolder.newest()
+    except UserError:
+        sweeps = sorted(path for path in RUNS.iterdir() if is_sweep(path)) if RUNS.is_dir() else []
+        if not sweeps:
+            raise
+        raise UserError(
+            f"{RUNS.absolute()}: no run with a checkpoint in it but those of sweeps; name one: {quote(str(sweeps[-1]))}"
+        ) from None
 
 
 def accuracy(row: MetricsRow) -> float | None:

@@ -65,7 +65,7 @@ def write_features(path: Path, predictions: Sequence[Prediction]) -> None:
     with replacing(path) as file:
         np.savez(
             file,
-            features=np.stack([prediction.features for prediction in predictions]).astype(np.float32),
+            features=np.stack([p.features for p in predictions if p.features is not None]).astype(np.float32),
             paths=np.array([prediction.name for prediction in predictions]),
             predicted=np.array([prediction.classes[0] for prediction in predictions], np.int32),
         )

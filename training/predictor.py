@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common.errors import UserError
 from data.augment import normalize
 from data.chosen_images import ReadImage
 from data.form import Target
@@ -45,13 +46,14 @@ class PredictionStep:
 class Prediction(NamedTuple):
     """Of one image.
 
-    `classes` are the most probable ones, the best first, and `probabilities` theirs; both (k,). `features` is (D,).
+    `classes` are the most probable ones, the best first, and `probabilities` theirs; both (k,). `features` is (D,), or
+    None where they are not asked for.
     """
 
     name: str
     classes: np.ndarray
     probabilities: np.ndarray
-    features: np.ndarray
+    features: np.ndarray | None
 
 
 class Predictor:
@@ -61,8 +63,9 @@ class Predictor:
     as a batch of 256, and few shapes are compiled, which the cache of compiled programs keeps.
     """
 
-    def __init__(self, trained: Trained, images: int, top: int) -> None:
+    def __init__(self, trained: Trained, images: int, top: int, with_features: bool = False) -> None:
         classes, self._params = trained.classes, trained.params
+        self._checkpoint, self._with_features = trained.checkpoint, with_features
         self.step = PredictionStep(trained.model, classes.mean, classes.std)
         self.top = min(top, trained.model.num_classes)
         self.batch_size = min(1 << (images - 1).bit_length(), trained.config.train.eval_batch_size)
@@ -77,7 +80,7 @@ class Predictor:
         """The prediction of each image that was read, in order. Each other one is handed on at once.
 
         Raises:
-            UserError: memory ran out.
+            UserError: memory ran out, or the parameters are so large that no probability is a number.
         """
         waiting: list[ReadImage] = []
         for image in images:
@@ -95,9 +98,13 @@ class Predictor:
         batch = np.zeros((self.batch_size, *self.target.size, self.target.channels), np.uint8)  # the rest is padding
         batch[: len(images)] = np.stack([image.pixels for image in images if image.pixels is not None])
         _, probabilities, features = self._run(batch)
+        if not np.isfinite(probabilities[: len(images)]).all():
+            raise UserError(
+                f"{self._checkpoint}: what it says is no number, as of a run that diverged: use another one"
+            )
         for image, p, feature in zip(images, probabilities, features, strict=False):
             order = np.argsort(-p, kind="stable")[: self.top]  # equal ones in the order of the classes
-            yield Prediction(image.name, order, p[order], feature)
+            yield Prediction(image.name, order, p[order], feature if self._with_features else None)
 
     def _run(self, batch: np.ndarray) -> list[np.ndarray]:
         with explained_out_of_memory("train.eval_batch_size"):
