@@ -13,7 +13,7 @@ predicted; 2 bad usage, or none could be read; 130 interrupted.
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
@@ -28,7 +28,7 @@ from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
 from common.progress import announced
 from common.text import counted
-from data.chosen_images import ReadImage, choose_images, read_images
+from data.chosen_images import STANDARD_INPUT, Chosen, ReadImage, choose_images, read_images
 from data.folder_scan import other_files_notes
 from training.arguments import CommandParser
 from training.chosen_run import choose_run
@@ -46,69 +46,42 @@ SOME_BROKEN = 1
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    for option in FILES:
-        if getattr(args, option):  # before the work, not after it
-            require_writable(f"--{option}", getattr(args, option))
+    files: dict[str, Path] = {option: getattr(args, option) for option in FILES if getattr(args, option)}
+    for option, path in files.items():  # before the work, not after it
+        require_writable(f"--{option}", path)
     chosen = choose_images(args.images)
-    for option in FILES:
-        require_no_image(option, getattr(args, option), chosen.names)
-    drawn = [kind for kind in FIGURES if getattr(args, kind)]
-    if drawn and len(chosen.names) > MOST_DRAWN:
-        raise UserError(f"--{drawn[0]}: at most {MOST_DRAWN} images are drawn, and these are {len(chosen.names):,}")
+    require_fit(files, chosen.names)
     run = choose_run(args.run)
     device = choose_device(args.device)
     keep_compiled_programs()
     trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
-    count = len(chosen.names)
-    print(f"{trained.description}\non {counted(count, 'image')}, {describe_device(device)}")
+    print(f"{trained.description}\non {counted(len(chosen.names), 'image')}, {describe_device(device)}")
     for note in other_files_notes(chosen.left_alone):
         print(f"note: {note}")
-    predictor = Predictor(trained, count, args.top, with_features=bool(args.features))
+    predictor = Predictor(trained, len(chosen.names), args.top, with_features="features" in files)
     with leaving_at_once("interrupted"), announced("compiling"):
         in_thread(predictor.compile)
-    predictions: list[Prediction] = []
-    bad = [ReadImage(name, None, problem) for name, problem in chosen.unread]
-    threads = trained.config.data.workers or available_cores()
-    images = read_images(chosen.names, predictor.target, threads)
-    if drawn:  # few, and needed twice: standard input cannot be read again
-        images = iter(kept := list(images))
-    with tqdm(total=count, desc="predicting", unit=" images", leave=False, disable=None) as bar:
-        for image in bad:
-            tell(image)
-        for found in predictor(images):
-            bar.update()
-            if isinstance(found, Prediction):
-                predictions.append(found)
-            else:
-                bad.append(found)
-                if count > 1:
-                    tell(found)
-    if not predictions:
-        raise UserError(none_read(bad))
-    about = {
-        "run": str(run.path),
-        "checkpoint": trained.checkpoint.name,
-        "weights": trained.weights,
-        "step": trained.step,
-    }
-    classes = trained.classes
+    images = read_images(chosen.names, predictor.target, trained.config.data.workers or available_cores())
+    drawn = [kind for kind in FIGURES if kind in files]
+    kept = list(images) if drawn else []  # few, and needed twice: standard input cannot be read again
+    predictions, bad = predict_all(predictor, kept or images, chosen)
+    pixels = [image.pixels for image in kept if image.pixels is not None]
+    pictures = {kind: draw(kind, trained, predictions, pixels) for kind in drawn}
     # Files first: printing may end early, as in `predict.py photos | head`.
-    if args.json:
-        write_text(args.json, as_json(about, predictions, bad, classes))
-    if args.csv:
-        write_text(args.csv, as_csv(predictions, bad, classes, predictor.top))
-    if args.features:
-        write_features(args.features, predictions)
-    for kind in drawn:
-        pixels = [image.pixels for image in kept if image.pixels is not None]
-        picture = draw(kind, trained, predictions, pixels)
-        with replacing(getattr(args, kind)) as file:
-            picture.save(file, format="PNG")
-    written = [str(getattr(args, option)) for option in FILES if getattr(args, option)]
-    print(f"\n{as_text(predictions, classes, listed=not written)}")
-    if written:
+    for option, path in files.items():
+        if option == "json":
+            write_text(path, as_json(trained, predictions, bad))
+        elif option == "csv":
+            write_text(path, as_csv(predictions, bad, trained.classes, predictor.top))
+        elif option == "features":
+            write_features(path, predictions)
+        else:
+            with replacing(path) as file:
+                pictures[option].save(file, format="PNG")
+    print(f"\n{as_text(predictions, trained.classes, listed=not files)}")
+    if files:
         each = " (each image is there)" if len(predictions) > BARS else ""
-        print(f"\nwritten: {', '.join(written)}{each}")
+        print(f"\nwritten: {', '.join(map(str, files.values()))}{each}")
     return SOME_BROKEN if bad else 0
 
 
@@ -156,10 +129,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def require_no_image(option: str, path: Path | None, names: Sequence[str]) -> None:
-    """Raises UserError if the file to be written is one of the images."""
-    if path is not None and path.exists() and any(name != "-" and is_same(path, name) for name in names):
-        raise UserError(f"--{option} {path}: this is one of the images; choose another file")
+def require_fit(files: Mapping[str, Path], names: Sequence[str]) -> None:
+    """Raises UserError if a figure would have too many images, or a file that is to be written is one of the images."""
+    for option, path in files.items():
+        if option in FIGURES and len(names) > MOST_DRAWN:
+            raise UserError(f"--{option}: at most {MOST_DRAWN} images are drawn, and these are {len(names):,}")
+        if path.exists() and any(name != STANDARD_INPUT and is_same(path, name) for name in names):
+            raise UserError(f"--{option} {path}: this is one of the images; choose another file")
 
 
 def is_same(path: Path, name: str) -> bool:
@@ -169,16 +145,37 @@ def is_same(path: Path, name: str) -> bool:
         return False
 
 
+def predict_all(
+    predictor: Predictor, images: Iterable[ReadImage], chosen: Chosen
+) -> tuple[list[Prediction], list[ReadImage]]:
+    """The predictions, and what could not be read, of which each is told at once.
+
+    Raises:
+        UserError: nothing could be read.
+    """
+    predictions: list[Prediction] = []
+    bad = [ReadImage(name, None, problem) for name, problem in chosen.unread]
+    for image in bad:
+        tell(image)
+    alone = len(chosen.names) == 1 and not bad  # then it is the error itself
+    with tqdm(total=len(chosen.names), desc="predicting", unit=" images", leave=False, disable=None) as bar:
+        for found in predictor(images):
+            bar.update()
+            if isinstance(found, Prediction):
+                predictions.append(found)
+                continue
+            if alone:
+                raise UserError(f"{shown_path(found.name)}: {found.problem}")
+            tell(found)
+            bad.append(found)
+    if not predictions:
+        raise UserError(f"none of the {counted(len(chosen.names), 'image')} can be read")
+    return predictions, bad
+
+
 def tell(image: ReadImage) -> None:
     """Say that an image is left out, above the progress bar if there is one."""
     tqdm.write(f"{shown_path(image.name)}: {image.problem}; left out", file=sys.stderr)
-
-
-def none_read(bad: Sequence[ReadImage]) -> str:
-    """The message where no image could be read."""
-    if len(bad) == 1:
-        return f"{shown_path(bad[0].name)}: {bad[0].problem}"
-    return f"none of the {counted(len(bad), 'image')} can be read"
 
 
 if __name__ == "__main__":

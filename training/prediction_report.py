@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from common.text import counted, in_columns
 from data.chosen_images import STANDARD_INPUT, ReadImage
 from training.classes import Classes, short_names
 from training.predictor import Prediction
+from training.trained import Trained
 
 BARS = 10  # images that are shown with all guesses, as bars; of more, each has a line
 NAME, BAR = 29, 38  # columns: 2 + 7 + 2 + NAME + 2 + BAR is 80
@@ -23,10 +23,15 @@ LINE_PATH, LINE_NAME, LINE_BAR = 37, 22, 10  # the same of a line: 37 + 2 + 22 +
 COUNTED = 5  # classes in the summary
 
 
-def as_json(
-    about: dict[str, Any], predictions: Sequence[Prediction], bad: Sequence[ReadImage], classes: Classes
-) -> str:
-    """`about` the run, then each image with its guesses, and each one that could not be read with the reason."""
+def as_json(trained: Trained, predictions: Sequence[Prediction], bad: Sequence[ReadImage]) -> str:
+    """What predicted, then each image with its guesses, and each one that could not be read with the reason."""
+    classes = trained.classes
+    about = {
+        "run": str(trained.run.path),
+        "checkpoint": trained.checkpoint.name,
+        "weights": trained.weights,
+        "step": trained.step,
+    }
     images = [
         {
             "path": prediction.name,
