@@ -352,7 +352,6 @@ def test_names_that_are_no_text(say: Call, tmp_path: Path) -> None:
     (tmp_path / "photos" / f"x{name}").write_bytes(b"")
     ended = say("photos", "--json", "a.json", "--csv", "a.csv", "--features", "a.npz")
     assert (ended.code, ended.err[:8]) == (predict.SOME_BROKEN, "photos/x")
-    assert r"photos/\udcff.jpg" in ended.out
     assert read(tmp_path / "a.json")["images"][0]["path"] == f"photos/{name}"
     with np.load(tmp_path / "a.npz") as features:
         assert features["paths"][0] == f"photos/{name}"
