@@ -146,6 +146,7 @@ def test_the_files_are_all_there() -> None:
     assert {
         "train.py",
         "evaluate.py",
+        "predict.py",
         "model/layers/softmax.py",
         "optim/adamw.py",
         "training/step.py",

@@ -106,7 +106,7 @@ def export_parser() -> CommandParser:
     parser.options = {}
     parser.add_argument("run", metavar="RUN", type=named_path, help="folder of a run")
     parser.add_argument("to", metavar="FILE|FOLDER", type=named_path, help="a new .safetensors or .npz, or its folder")
-    parser.add_argument("--names", choices=tuple(NAMINGS), default="own", help="whose names (default: %(default)s)")
+    _add_names(parser, "own")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
     parser.add_argument("--weights", choices=tuple(WEIGHTS), help="default: the moving average if there is one")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -120,12 +120,17 @@ def import_parser() -> CommandParser:
     parser.add_argument("file", metavar="FILE|FOLDER", type=named_path, help=".safetensors or .npz, or its folder")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="options of the model and of data")
     parser.add_argument("--run", required=True, metavar="DIR", type=named_path, help="new folder for the run")
-    parser.add_argument("--names", choices=tuple(NAMINGS), help="whose names (default: they are recognized)")
+    _add_names(parser, None)
     for name, what in (("mean", "mean"), ("std", "standard deviation")):
         parser.add_argument(f"--{name}", type=_numbers, metavar="X,...", help=f"{what} of the pixels, 0 to 1")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(act=import_file)
     return parser
+
+
+def _add_names(parser: CommandParser, default: str | None) -> None:
+    known = f"whose names: {', '.join(NAMINGS)} (default: {default or 'they are recognized'})"
+    parser.add_argument("--names", choices=tuple(NAMINGS), default=default, metavar="NAMES", help=known)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
