@@ -121,9 +121,9 @@ def chosen_validation(trained: Trained) -> Config:
 
 
 def check_holdout(trained: Trained, chosen: float) -> None:
-    """Raises UserError if the run was trained on images of the chosen slice."""
-    own = trained.run.read_config().data.holdout or 0.0
-    if chosen not in (0, own):
+    """Raises UserError if the run was trained on images of the chosen slice. Of an imported one that is not known."""
+    own = trained.run.read_config().data.holdout
+    if own is not None and chosen not in (0, own):
         raise UserError(
             f"data.holdout={chosen:g}: {trained.run.path} was trained with data.holdout={own:g}, so it knows "
             "images of that slice; leave the option out, or set data.holdout=0 for the official validation images"

@@ -6,6 +6,7 @@ import runpy
 import struct
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import evaluate
 from common.command import run_command
 from common.errors import UserError
 from model.weights.maps import to_names
@@ -81,6 +83,19 @@ def test_what_no_file_says_is_assumed_told_and_can_be_given(
     )
     assert (given.model.gelu, given.config.data.resize) == ("erf", "squash")
     assert (given.classes.mean, given.classes.std) == ((0.5, 0.4, 0.3), (0.25,) * 3)
+
+
+def test_an_imported_run_has_not_seen_the_images_that_the_run_had_not_seen(tmp_path: Path) -> None:
+    """An unknown run may be evaluated on any part of the images."""
+    config = replace(CONFIG, data=replace(CONFIG.data, holdout=0.25, classes=3))
+    file = export(make_run(tmp_path / "run", config), tmp_path / "weights.npz")
+    back = load_trained(imported(file))
+    assert (back.config.data.holdout, back.config.data.classes) == (0.25, 3)
+    evaluate.check_holdout(back, 0.25)
+    with pytest.raises(UserError, match="it knows images of that slice"):
+        evaluate.check_holdout(back, 0.1)
+    description_file(file).unlink()
+    evaluate.check_holdout(load_trained(imported(file, "model.heads=4")), 0.1)
 
 
 def test_an_imported_run_is_not_overwritten_by_a_training(run: RunFolder, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from training.yaml_text import dump_yaml
 
 ENDING = ".vit.json"
 FORMAT = 1
-OF_THE_DATA = ("name", "resize")  # the options of the data that belong to the model
+OF_THE_DATA = ("name", "resize", "classes", "holdout", "val_folder")
+"""The options of the data that belong to the model: what its classes are, and which images it has not seen."""
 
 
 @dataclass(frozen=True)
