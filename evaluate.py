@@ -11,7 +11,6 @@ python evaluate.py RUN data.val_folder=test     another folder of an image folde
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,12 +25,15 @@ from common.files import replace_text
 from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
 from common.progress import announced
+from common.text import shorten
 from training.arguments import CommandParser
+from training.chosen_run import choose_run
+from training.classes import short_names
 from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.metrics import shows_top5
-from training.run_folder import Classes, RunFolder
+from training.run_folder import Classes
 from training.setup import check_fit, describe_validation, load_dataset
 from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
 
@@ -39,7 +41,7 @@ from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
 OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout", "data.val_folder")
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
-NAME_WIDTH = 29
+NAME_WIDTH = 29  # leaves room for two names in a line
 LINE = 69  # letters of a name alone in a line of 80 columns
 
 
@@ -47,11 +49,11 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     if args.json:  # before the evaluation, not after it
         require_writable("--json", args.json)
-    run = RunFolder.open(args.run) if args.run else RunFolder.newest()
+    run = choose_run(args.run)
     device = choose_device(args.device)
     keep_compiled_programs()
     trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
-    config, classes = chosen_images(trained), trained.classes
+    config, classes = chosen_validation(trained), trained.classes
     dataset = load_dataset(config, draw=False)  # shapes that are drawn now would be other images
     check_holdout(trained, dataset.held_out)
     if dataset.class_ids != classes.class_ids:
@@ -89,7 +91,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "arguments",
         nargs="*",
         metavar="RUN or section.key=value",
-        help=f"folder of a run (default: the newest in runs/); options that may change: {', '.join(OVERRIDABLE)}",
+        help="folder of a run, or of a sweep: its best run (default: the newest in runs/); "
+        f"options that may change: {', '.join(OVERRIDABLE)}",
     )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
     parser.add_argument(
@@ -109,7 +112,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def chosen_images(trained: Trained) -> Config:
+def chosen_validation(trained: Trained) -> Config:
     """The options, with which another folder takes the place of a part that the run has held out."""
     config, own = trained.config, trained.run.read_config().data
     if config.data.val_folder == own.val_folder:
@@ -118,9 +121,9 @@ def chosen_images(trained: Trained) -> Config:
 
 
 def check_holdout(trained: Trained, chosen: float) -> None:
-    """Raises UserError if the run was trained on images of the chosen slice."""
-    own = trained.run.read_config().data.holdout or 0.0
-    if chosen not in (0, own):
+    """Raises UserError if the run was trained on images of the chosen slice. Of an imported one that is not known."""
+    own = trained.run.read_config().data.holdout
+    if own is not None and chosen not in (0, own):
         raise UserError(
             f"data.holdout={chosen:g}: {trained.run.path} was trained with data.holdout={own:g}, so it knows "
             "images of that slice; leave the option out, or set data.holdout=0 for the official validation images"
@@ -177,7 +180,7 @@ def format_report(report: dict[str, Any]) -> str:
         lines.append(f"balanced accuracy {report['balanced_accuracy']:.2%}   (mean of the classes' accuracies)")
     if shows_top5(len(report["per_class"])):
         lines.append(f"top-5   {report['top5']:.2%}")
-    names = short_names(report["per_class"])
+    names = short_names({c["wnid"]: c["name"] for c in report["per_class"]})
     ranked = sorted((c for c in report["per_class"] if c["images"]), key=lambda c: c["accuracy"])
     classes = [f"  {c['accuracy']:7.2%}  {shorten(names[c['wnid']], LINE)}" for c in ranked]
     if len(ranked) <= 2 * SHOWN_CLASSES:
@@ -186,23 +189,12 @@ def format_report(report: dict[str, Any]) -> str:
         lines += ["", "best classes", *classes[::-1][:SHOWN_CLASSES], "worst classes", *classes[:SHOWN_CLASSES]]
     if report["confused"]:
         lines.append("most confused")
+        short = {wnid: shorten(name, NAME_WIDTH) for wnid, name in names.items()}
         lines += [
-            f"  {p['images']:4} x  {shorten(names[p['label_wnid']])} taken for {shorten(names[p['predicted_wnid']])}"
+            f"  {p['images']:4} x  {short[p['label_wnid']]} taken for {short[p['predicted_wnid']]}"
             for p in report["confused"][:SHOWN_PAIRS]
         ]
     return "\n".join(lines)
-
-
-def short_names(per_class: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """By the id of each class: the first of its synonyms, with the id where that is another's too."""
-    first = {c["wnid"]: c["name"].partition(",")[0] for c in per_class}
-    shared = [name for name, count in Counter(first.values()).items() if count > 1]
-    return {wnid: f"{name} ({wnid})" if name in shared else name for wnid, name in first.items()}
-
-
-def shorten(name: str, width: int = NAME_WIDTH) -> str:
-    """At most `width` letters; NAME_WIDTH leaves room for two names in a line."""
-    return name if len(name) <= width else f"{name[: width - 2]}.."
 
 
 if __name__ == "__main__":

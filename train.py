@@ -40,6 +40,7 @@ from training.resuming import require_same_data
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, check_padding, fit_to_data, load_dataset, require_known, steps_per_epoch
 from training.size import check_dispatch, check_size
+from training.start import require_start
 from training.step import default_accumulate
 from training.stops import DivergedError, Stopped
 from training.summary import format_summary, summarize
@@ -98,6 +99,7 @@ def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder
         resumed.require_checkpoint()
     else:
         RunFolder.require_new(args.run)
+        require_start(config)
     dataset = load_dataset(config, draw=resumed is None)
     config = fit_to_data(config, dataset)
     check_data(config, dataset, resumed)

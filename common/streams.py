@@ -16,7 +16,7 @@ OUTPUT, ERROR = "standard output", "standard error"
 LONGEST_WORD = 400  # characters of a message; paths are shorter, and what was typed by accident may not be
 LONGEST = 4000  # of a whole message
 
-SIMPLER = str.maketrans({"±": "+-"})  # for characters of our own, where the encoding lacks them
+SIMPLER = str.maketrans({"±": "+-", "█": "#"})  # for characters of our own, where the encoding lacks them
 
 # Control characters but tabs and line ends, and those of Unicode that turn the direction of text or break lines.
 CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"

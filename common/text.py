@@ -1,5 +1,6 @@
-"""Words for numbers and lists."""
+"""Text for a terminal: words for numbers and lists, and lines of a certain width."""
 
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -12,3 +13,22 @@ def first_of(items: Sequence[str], shown: int, separator: str = ", ") -> str:
     """`a, b, c`, and where there are more than `shown` items: `a, b, c, and 4 more`."""
     rest = len(items) - shown
     return separator.join(items[:shown]) + (f", and {rest:,} more" if rest > 0 else "")
+
+
+def shorten(text: str, width: int) -> str:
+    """At most `width` letters: where there are more, the end is left out."""
+    return text if len(text) <= width else f"{text[: width - 2]}.."
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal the text takes: two for a wide letter, as of Chinese, none for an accent."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def in_columns(text: str, width: int, *, keep_end: bool = False) -> str:
+    """The text in exactly `width` columns: filled with spaces, or without its end; with `keep_end`, its beginning."""
+    if columns(text) > width:
+        while columns(text) > width - 2:
+            text = text[1:] if keep_end else text[:-1]
+        text = f"..{text}" if keep_end else f"{text}.."
+    return text + " " * (width - columns(text))

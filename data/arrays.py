@@ -20,6 +20,7 @@ import numpy as np
 from common.errors import DamagedError
 
 KINDS = "biuf"  # booleans, integers and floats
+RAW_16 = np.dtype("V2")  # what NumPy writes of a bfloat16, which it does not know: 16 bits without a meaning
 
 
 class Header(NamedTuple):
@@ -58,8 +59,8 @@ def damage(source: str) -> Iterator[None]:
         raise DamagedError(f"{source}: damaged or cut short ({reason})") from error
 
 
-def read_header(file: IO[bytes], size: int, source: str) -> Header:
-    """The header of a `.npy` file of `size` bytes, open at its beginning.
+def read_header(file: IO[bytes], size: int, source: str, raw_16: bool = False) -> Header:
+    """The header of a `.npy` file of `size` bytes, open at its beginning. `raw_16`: values may have the type RAW_16.
 
     Raises:
         DamagedError: it is none of numbers, or the array has another size than the file.
@@ -76,7 +77,7 @@ def read_header(file: IO[bytes], size: int, source: str) -> Header:
         raise DamagedError(f"{source}: damaged or cut short (its header cannot be read)") from None
     if dtype.hasobject:
         raise DamagedError(f"{source} is a pickled object, which could run code and is never opened")
-    if dtype.kind not in KINDS:
+    if dtype.kind not in KINDS and not (raw_16 and dtype == RAW_16):
         raise DamagedError(f"{source} has type {dtype}, but arrays of numbers are expected")
     if any(side < 0 or isinstance(side, bool) for side in shape):
         raise DamagedError(f"{source}: damaged or cut short (its shape is {shape})")
@@ -185,9 +186,9 @@ def member_header(archive: zipfile.ZipFile, name: str, source: str) -> Header:
             return read_header(member, size, source)
 
 
-def member_array(archive: zipfile.ZipFile, name: str, source: str) -> np.ndarray:
-    """The array in the member `<name>.npy`. Raises DamagedError."""
+def member_array(archive: zipfile.ZipFile, name: str, source: str, raw_16: bool = False) -> np.ndarray:
+    """The array in the member `<name>.npy`; with `raw_16` its values may have the type RAW_16. Raises DamagedError."""
     with damage(source):
         size = archive.getinfo(f"{name}.npy").file_size
         with archive.open(f"{name}.npy") as member:
-            return _values(member, read_header(member, size, source), source)
+            return _values(member, read_header(member, size, source, raw_16), source)

@@ -161,18 +161,24 @@ def _require_text(root: Path, path: str) -> None:
 
 def left_alone_notes(scanned: FolderScan) -> list[str]:
     """What was not read, in lines."""
-    notes = []
-    others = {name: count for name, count in scanned.left_alone.items() if name not in UNREAD}
-    unread = {name: count for name, count in scanned.left_alone.items() if name in UNREAD}
-    if others:
-        notes.append(f"no images, and left alone: {_listed(others)}")
-    if unread:
-        notes.append(f"pictures that are not read: {_listed(unread)}; convert them to JPEG or PNG")
+    notes = other_files_notes(scanned.left_alone)
     if scanned.loose:
         notes.append(f"images outside the class folders, and left alone: {scanned.loose:,}")
     if scanned.unused:
         unused = first_of(scanned.unused, SHOWN)
         notes.append(f"folders beside {scanned.train_folder}/ that are not used: {unused}")
+    return notes
+
+
+def other_files_notes(left_alone: Counter[str]) -> list[str]:
+    """Of files that are no images, or none that is read, how many there are, by the ends of their names."""
+    notes = []
+    others = {name: count for name, count in left_alone.items() if name not in UNREAD}
+    unread = {name: count for name, count in left_alone.items() if name in UNREAD}
+    if others:
+        notes.append(f"no images, and left alone: {_listed(others)}")
+    if unread:
+        notes.append(f"pictures that are not read: {_listed(unread)}; convert them to JPEG or PNG")
     return notes
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from common.command import in_one_line, run_command
 from common.cores import available_cores
 from common.errors import DataError
 from common.paths import named_path
-from common.text import counted
+from common.text import counted, in_columns
 from data.build import in_chunks
 from data.folder_scan import left_alone_notes, scan_folder
 from data.image_folder import unequal_notes
@@ -121,7 +120,7 @@ def report(name: str, root: Path, found: Inspected, image_size: int | None) -> I
     yield ""
     yield f"{'class':<{NAME_WIDTH}} {'training':>10} {'validation':>10}"
     for label, class_name in enumerate(found.class_names):
-        yield f"{_cell(class_name)} {train[label]:>10,} {val[label]:>10,}"
+        yield f"{in_columns(class_name, NAME_WIDTH)} {train[label]:>10,} {val[label]:>10,}"
     yield f"{'all':<{NAME_WIDTH}} {train.total():>10,} {val.total():>10,}"
     yield ""
     yield from _summary(found.images)
@@ -204,21 +203,6 @@ def _some(one: str, several: str, items: Iterable[str]) -> Iterator[str]:
         yield from (f"  {in_one_line(item)}" for item in items[:SHOWN])
         if len(items) > SHOWN:
             yield f"  and {len(items) - SHOWN:,} more"
-
-
-def _cell(name: str) -> str:
-    """A name in NAME_WIDTH columns of a terminal, where a letter of Chinese takes two."""
-    if _columns(name) > NAME_WIDTH:
-        while _columns(name) > NAME_WIDTH - 2:
-            name = name[:-1]
-        name += ".."
-    return name + " " * (NAME_WIDTH - _columns(name))
-
-
-def _columns(text: str) -> int:
-    return sum(
-        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text
-    )
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ The whole model is one `Sequential`: to follow the gradient, read the list in `b
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import jax
+
 from model.combinators import Composite, Sequential
 from model.encoder import Encoder, EncoderBlock
-from model.layer import Layer
+from model.layer import Layer, Params
 from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout
@@ -44,8 +46,9 @@ class ViT(Composite):
 
     `params = vit.init(key)`; `logits, cache = vit.forward(params, images, key=None)`;
     `dimages, grads = vit.backward(params, cache, dlogits)`. Images are float arrays (B, H, W, C), logits
-    (B, num_classes). With dtype="float32" everything is computed in the type of `params` and `images`, which in a
-    gradient check is float64; with "bfloat16", everything up to the head in half precision (model/precision.py).
+    (B, num_classes). `features` and `tokens` return embeddings beside the logits. With dtype="float32" everything is
+    computed in the type of `params` and `images`, which in a gradient check is float64; with "bfloat16", everything up
+    to the head in half precision (model/precision.py).
 
     Attributes:
         image_size, patch_size: pixels, the side of a square or (height, width); patches must tile the image.
@@ -181,6 +184,29 @@ class ViT(Composite):
 
     @property
     def body(self) -> Sequential:
+        return self._compose()
+
+    def features(self, params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What the head reads of each image, the pooled token (B, D), and the logits (B, num_classes)."""
+        *below, (name, head) = self.body.layers
+        pooled, _ = Sequential(tuple(below)).forward(params, images)
+        logits, _ = head.forward(params[name], pooled)
+        return pooled, logits
+
+    def tokens(self, params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """All tokens after the final norm (B, N, D), the class token first if there is one, and the logits.
+
+        With pooling "class_token" the last block of `forward` computes that token alone. Here it computes all of them,
+        from the same parameters. The logits are those of `forward` up to rounding.
+        """
+        *below, (pooling, pool), (name, head) = self._compose(every_token=True).layers
+        tokens, _ = Sequential(tuple(below)).forward(params, images)
+        pooled, _ = pool.forward(params[pooling], tokens)
+        logits, _ = head.forward(params[name], pooled)
+        return tokens, logits
+
+    def _compose(self, every_token: bool = False) -> Sequential:
+        """The list of all layers; with `every_token` the last block computes every token."""
         layers: list[tuple[str, Layer]] = []
         if self.shifted_patches:
             layers.append(("shifted_patches", ShiftedPatches(self.patch_size)))
@@ -190,7 +216,7 @@ class ViT(Composite):
             ("embedding_dropout", Dropout(self.embedding_dropout)),
         ]
         if self.layers:
-            layers.append(("encoder", self.encoder))
+            layers.append(("encoder", replace(self.encoder, last=None) if every_token else self.encoder))
         if self.final_norm:
             layers.append(("norm", LayerNorm(self.d_model, self.eps)))
         layers.append(("pooling", self.pool))

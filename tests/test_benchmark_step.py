@@ -15,7 +15,7 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from benchmarks import step as command
-from benchmarks.contestants import conventional, own
+from benchmarks.contestants import CONTESTANTS, conventional, own
 from benchmarks.contestants.from_config import SUPPORTED, draw_params, problem_from_config
 from benchmarks.contestants.operations import forward_operations, step_operations
 from benchmarks.contestants.problem import ARCHITECTURE, Params, Problem, load_params, save_params
@@ -130,7 +130,8 @@ def test_the_conventional_model_is_this_one(gelu: str) -> None:
 
 
 def first_losses(build: Callable[..., Any], name: str, steps: int = 4) -> list[float]:
-    contestant = build(name, PROBLEM, draw_params(PROBLEM))
+    params = own.named_params(CONTESTANTS[name].names, PROBLEM, draw_params(PROBLEM))
+    contestant = build(name, PROBLEM, params)
     losses = [float(contestant.step()) for _ in range(steps)]
     contestant.forward()
     return losses

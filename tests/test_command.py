@@ -12,8 +12,9 @@ import pytest
 
 import evaluate
 import gradcheck
+import predict
 import train
-from benchmarks import decode, step
+from benchmarks import decode, parity, step
 from benchmarks.faults import __main__ as faults
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import complex_step
@@ -21,6 +22,8 @@ from common.command import run_command
 from common.errors import CheckpointError, ConfigError, DataError, UserError
 from common.text import counted
 from data import inspect, split
+from training import runs
+from training.weights import __main__ as weights
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -142,21 +145,34 @@ def test_a_reader_who_has_gone_is_no_error(lines: int, unbuffered: str) -> None:
     assert process.wait() == 141
 
 
+def export_or_import(command: str) -> Callable[[Sequence[str]], object]:
+    def main(argv: Sequence[str]) -> object:
+        return weights.main([command, *argv])
+
+    main.__name__ = command
+    return main
+
+
 @pytest.mark.parametrize(
     "main",
     [
         train.main,
         evaluate.main,
+        predict.main,
         gradcheck.main,
         faults.main,
         gpu.main,
         complex_step.main,
         step.main,
         decode.main,
+        parity.main,
         inspect.main,
         split.main,
+        runs.main,
+        export_or_import("export"),
+        export_or_import("import"),
     ],
-    ids=lambda main: main.__module__,
+    ids=lambda main: f"{main.__module__} {main.__name__}",
 )
 def test_help_fits_80_columns(
     main: Callable[[Sequence[str]], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -254,7 +254,7 @@ def test_values_that_cannot_be_used(override: str, told: str) -> None:
         ("use_fp16=true", "did you mean model.dtype=bfloat16?"),
         ("compile=true", "there is none, as training is always compiled"),
         ("train.strategy=ddp", "there is none, as it trains on one device"),
-        ("pretrained=true", "there is none, as every run begins with random parameters"),
+        ("pretrained=true", "did you mean train.start_from?"),
         ("log_every=5", "there is none, as a line is printed for each evaluation (train.evaluate_every)"),
         ("num_workers=4", "did you mean data.workers?"),
         ("model.d_model", "model.d_model: expected section.key=value"),

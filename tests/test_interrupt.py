@@ -93,7 +93,9 @@ raise SystemExit(run_command(main, []))
     assert (tmp_path / "saved").read_text() == str(signal.SIGHUP)
 
 
-@pytest.mark.parametrize("command", ["train.py", "evaluate.py", "gradcheck.py", "-m training.preview", "-m exercises"])
+@pytest.mark.parametrize(
+    "command", ["train.py", "evaluate.py", "predict.py", "gradcheck.py", "-m training.preview", "-m exercises"]
+)
 def test_ctrl_c_while_a_command_is_imported_prints_no_traceback(command: str, tmp_path: Path) -> None:
     """A package that is imported early interrupts the process, as Ctrl-C would at that moment."""
     (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass")

@@ -118,7 +118,7 @@ def _is_forbidden(path: str) -> bool:
     return root == "jax" and bool(DERIVATIVES.intersection(rest) or {*READY_MADE, "*"}.intersection(rest[:1]))
 
 
-OPTIONAL = {"training/curves.py": {"matplotlib"}}
+OPTIONAL = {"training/curves.py": {"matplotlib"}, "training/weights/files.py": {"safetensors"}}
 """What a command of its own may import, and nothing else imports."""
 
 
@@ -146,6 +146,7 @@ def test_the_files_are_all_there() -> None:
     assert {
         "train.py",
         "evaluate.py",
+        "predict.py",
         "model/layers/softmax.py",
         "optim/adamw.py",
         "training/step.py",

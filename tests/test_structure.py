@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "benchmarks": GROUND | PARTS | {"training", "verify", "checks"},
     "commands": GROUND | PARTS | {"training", "verify", "checks"},
 }
-COMMANDS = ("train.py", "evaluate.py", "gradcheck.py")
+COMMANDS = ("train.py", "evaluate.py", "predict.py", "gradcheck.py")
 LONGEST = 300  # lines of a file
 FILES = sorted(
     [ROOT / name for name in (*COMMANDS, "vit_environment.py")]

@@ -75,6 +75,8 @@ ELSEWHERE: Mapping[str, str] = {
     "val_every validation_interval test_every evaluation_interval",
     "train.checkpoint_every": "save_every save_freq save_steps checkpoint_interval checkpoint_freq ckpt_every "
     "save_interval",
+    "train.start_from": "pretrained init_from finetune load_weights pretrained_weights",
+    "train.freeze": "freeze_backbone linear_probe freeze_encoder frozen head_only linear_probing",
     "train.accumulate": "grad_accum grad_accum_steps gradient_accumulation_steps accum_iter accumulate_grad_batches "
     "accum_steps accumulation_steps update_freq",
     "--device cpu or --device gpu": "device devices accelerator backend platform jax_platforms",
@@ -95,7 +97,6 @@ ELSEWHERE: Mapping[str, str] = {
 WITHOUT: Mapping[str, str] = {
     "training is always compiled": "compile torch_compile jit use_jit use_compile",
     "it trains on one device": "strategy ddp distributed num_nodes world_size local_rank multi_gpu num_devices dist",
-    "every run begins with random parameters": "pretrained init_from finetune load_weights pretrained_weights",
     "a line is printed for each evaluation (train.evaluate_every)": "log_every log_interval log_freq log_steps "
     "print_freq log_every_n_steps logging_steps print_every",
 }

@@ -1,6 +1,8 @@
 """What is needed of the data to use a trained model without them, and its file, `classes.json`."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,3 +57,15 @@ def read_classes(path: Path) -> Classes:
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); delete it: {AGAIN}") from None
     return classes
+
+
+def short_names(names: Mapping[str, str]) -> dict[str, str]:
+    """By the id of each class the first of the synonyms in its name, with the id where that is another's too."""
+    first = {class_id: name.partition(",")[0] for class_id, name in names.items()}
+    shared = [name for name, count in Counter(first.values()).items() if count > 1]
+    return {class_id: f"{name} ({class_id})" if name in shared else name for class_id, name in first.items()}
+
+
+def short_class_names(classes: Classes) -> list[str]:
+    """The short names in the order of the classes."""
+    return list(short_names(dict(zip(classes.class_ids, classes.class_names, strict=True))).values())

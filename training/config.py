@@ -87,7 +87,7 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path | No
     values = _read_defaults(presets)
     for where, sections in presets.layers(preset):
         values = _merge(values, _read_sections(sections, where))
-    values = _merge(values, _read_overrides(overrides or []))
+    values = _merge(values, read_overrides(overrides or []))
     return _build(preset, values, " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])]))
 
 
@@ -117,7 +117,7 @@ def from_yaml(
         values = _merge(_read_defaults(read_presets(path)), _read_sections(document, source))
     except UnknownOptionError as error:
         raise ConfigError(f"{error}; correct the line or delete it") from None
-    return _build(preset, _merge(values, _read_overrides(overrides or [])), source)
+    return _build(preset, _merge(values, read_overrides(overrides or [])), source)
 
 
 def _read_defaults(presets: Presets) -> Values:
@@ -144,7 +144,8 @@ def _read_sections(content: object, where: str) -> Values:
     return values
 
 
-def _read_overrides(overrides: list[str]) -> Values:
+def read_overrides(overrides: list[str]) -> Values:
+    """Overrides `section.key=value` with their values, by section and key. Raises ConfigError."""
     values: Values = {}
     for override in overrides:
         name, equals, text = override.partition("=")
@@ -214,6 +215,11 @@ def _build(preset: str, values: Values, source: str) -> Config:
     config = Config(preset=preset, **sections, from_data=from_data)
     if config.optim.name == "muon" and not config.model.layers:
         raise ConfigError(f"{source}: model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw")
+    if config.optim.name == "muon" and config.train.freeze:
+        raise ConfigError(
+            f"{source}: train.freeze={config.train.freeze} leaves no weight matrix for optim.name=muon: set "
+            "optim.name=adamw"
+        )
     return config
 
 

@@ -86,6 +86,8 @@ class TrainConfig:
     checkpoint_every: Count | None
     accumulate: Count | None
     steps_per_dispatch: Count | None
+    start_from: Name | None
+    freeze: Literal["backbone"] | None
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}

@@ -207,4 +207,5 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         accumulate=config.train.accumulate or default_accumulate(config.train.batch_size, platform),
         concurrent_microbatches=default_concurrency(platform),
         ema=None if config.optim.ema is None else EMA(config.optim.ema),
+        freeze=config.train.freeze,
     )

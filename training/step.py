@@ -6,7 +6,7 @@ draws the same numbers as one that was never interrupted.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ class TrainingStep:
             CPU, the matrix products of one keep the cores busy while another does what cannot use them all (see
             `default_concurrency`).
         ema: the moving average of the parameters that is kept beside them; None: no average is kept.
+        freeze: "backbone" to train the head alone; the optimizer then has a state for the head only. None: nothing.
     """
 
     objective: Objective
@@ -67,24 +68,33 @@ class TrainingStep:
     accumulate: int = 1
     concurrent_microbatches: int = 1
     ema: EMA | None = None
+    freeze: Literal["backbone"] | None = None
 
     def init(self) -> TrainState:
         """Parameters and optimizer state before the first step."""
         init_key, _ = jax.random.split(jax.random.key(self.seed))
         params = self.objective.init(init_key)
-        return TrainState(params, self.optimizer.init(params), self.ema.init(params) if self.ema else None)
+        return TrainState(
+            params, self.optimizer.init(self.trained(params)), self.ema.init(params) if self.ema else None
+        )
+
+    def trained(self, tree: Params) -> Params:
+        """The branches of a tree of parameters, or of gradients, that are updated."""
+        return {"head": tree["head"]} if self.freeze == "backbone" else tree
 
     def __call__(self, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, StepMetrics]:
         _, run_key = jax.random.split(jax.random.key(self.seed))
         augment_key, model_key = jax.random.split(jax.random.fold_in(run_key, state.optimizer.step))
         images, labels = self.augment(augment_key, images, labels)
-        loss, grads = self.loss_and_grads(state.params, images, labels, model_key)
+        loss, all_grads = self.loss_and_grads(state.params, images, labels, model_key)
+        grads = self.trained(all_grads)
         if self.max_grad_norm is None:
             grad_norm = global_norm(grads)
         else:
             grads, grad_norm = clip_by_global_norm(grads, self.max_grad_norm)
         learning_rate = self.optimizer.rate(state.optimizer.step)
-        params, optimizer = self.optimizer.update(state.params, grads, state.optimizer)
+        updated, optimizer = self.optimizer.update(self.trained(state.params), grads, state.optimizer)
+        params = {**state.params, **updated} if self.freeze else updated
         average = state.average
         if self.ema is not None:
             assert average is not None, "this step keeps a moving average, so it must begin from a state with one"

@@ -36,7 +36,8 @@ from training.progress_bar import EpochProgress
 from training.resuming import best_so_far, continue_metrics, last_is_damaged
 from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
-from training.step import StepMetrics, TrainingStep, TrainState
+from training.start import starting_state
+from training.step import StepMetrics, TrainState
 from training.stops import DivergedError, Stopped, stop_if_asked
 
 # What happens before a training that is asked to stop does so.
@@ -80,7 +81,8 @@ class Trainer:
         """A hash of the step, its order of images and its data: equal ones train alike."""
         data = self.config.data
         order = (self.batch_size, data.holdout, data.classes, data.sampling)
-        parts = (self.step, order, self.dataset.fingerprint, self.device.platform)
+        start = filter(None, (self.config.train.start_from,))
+        parts = (self.step, order, self.dataset.fingerprint, self.device.platform, *start)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def start(self) -> None:
@@ -105,7 +107,7 @@ class Trainer:
                 self.progress.best_top1 = best_so_far(self.run, self.progress, best, due)
                 self.state: TrainState = jax.device_put(state, self.device)
             else:
-                self.state = jax.jit(TrainingStep.init, static_argnums=0)(self.step)
+                self.state = starting_state(self.step, self.config, self.dataset.class_ids, self.device)
         continue_metrics(self.run, self.progress, self.evaluation_is_due())
 
     def _require_average_as_configured(self) -> None:

@@ -16,6 +16,7 @@ PRODUCTS = "matmul"
 class Entry:
     module: str  # below benchmarks.contestants
     about: str
+    names: str = "own"  # under which it is given the parameters: those of a naming of model/weights
 
     @property
     def framework(self) -> str:
@@ -28,7 +29,7 @@ CONTESTANTS = {
     "autodiff-chunked": Entry("own", "the same, with the engine's microbatches"),
     "conventional": Entry("conventional", "a typical JAX ViT: jax.nn functions, jax.value_and_grad, optax.adamw"),
     "flax-nnx": Entry("flax_nnx", "Flax NNX modules with optax.adamw"),
-    "torch-eager": Entry("pytorch", "PyTorch, eager"),
-    "torch-compile": Entry("pytorch", "PyTorch, torch.compile"),
+    "torch-eager": Entry("pytorch", "PyTorch, eager", names="timm"),
+    "torch-compile": Entry("pytorch", "PyTorch, torch.compile", names="timm"),
     PRODUCTS: Entry("products", "matrix products alone"),
 }

@@ -1,4 +1,7 @@
-"""What a worker expects: `build(name, problem, params) -> Contestant`, in the module that the registry names."""
+"""What a worker expects: `build(name, problem, params) -> Contestant`, in the module that the registry names.
+
+`params` are the parameters of the engine, under the names that the registry says.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -12,6 +12,8 @@ from benchmarks.contestants.problem import ARCHITECTURE, Problem
 from model.layer import Params
 from model.loss import CrossEntropy
 from model.vit import ViT
+from model.weights.maps import to_names
+from model.weights.namings import NAMINGS
 from optim.adamw import AdamW
 from training.objective import Classification
 from training.step import TrainingStep, TrainState, default_accumulate, default_concurrency
@@ -69,3 +71,8 @@ def own_model(problem: Problem) -> ViT:
 
 def own_optimizer(problem: Problem) -> AdamW:
     return AdamW(problem.learning_rate, problem.beta1, problem.beta2, problem.adam_eps, problem.weight_decay)
+
+
+def named_params(naming: str, problem: Problem, params: Params) -> Params:
+    """The engine's parameters under the names that a contestant has them by: its own tree, or another naming."""
+    return params if naming == "own" else to_names(NAMINGS[naming], own_model(problem), params)

@@ -1,10 +1,12 @@
-"""The same model in PyTorch, eager and under `torch.compile`, with fused kernels for attention and AdamW."""
+"""The same model in PyTorch, eager and under `torch.compile`, with fused kernels for attention and AdamW.
+
+Its modules have the names of timm, under which it is given the parameters. JAX is not imported.
+"""
 
 import contextlib
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from torch import Tensor, nn
@@ -20,39 +22,36 @@ class Block(nn.Module):
         D, M = problem.d_model, problem.mlp_dim
         self.heads = problem.heads
         self.norm1 = nn.LayerNorm(D, problem.norm_eps)
-        self.qkv = nn.Linear(D, 3 * D)
-        self.out = nn.Linear(D, D)
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(D, 3 * D), "proj": nn.Linear(D, D)})
         self.norm2 = nn.LayerNorm(D, problem.norm_eps)
-        self.expand = nn.Linear(D, M)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(D, M), "fc2": nn.Linear(M, D)})
         self.gelu = nn.GELU(approximate="tanh" if problem.gelu == "tanh" else "none")
-        self.project = nn.Linear(M, D)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + self.project(self.gelu(self.expand(self.norm2(x))))
+        return x + self.mlp["fc2"](self.gelu(self.mlp["fc1"](self.norm2(x))))
 
     def attention(self, x: Tensor) -> Tensor:
         B, N, D = x.shape
-        q, k, v = self.qkv(x).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.attn["qkv"](x).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v)  # (B, H, N, K)
-        return self.out(mixed.transpose(1, 2).reshape(B, N, D))
+        return self.attn["proj"](mixed.transpose(1, 2).reshape(B, N, D))
 
 
 class TorchViT(nn.Module):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
-        D = problem.d_model
-        self.patch = nn.Conv2d(problem.channels, D, problem.patch_size, stride=problem.patch_size)
-        self.class_token = nn.Parameter(torch.zeros(D))
-        self.positions = nn.Parameter(torch.zeros(problem.tokens, D))
+        D, size = problem.d_model, problem.patch_size
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(problem.channels, D, size, stride=size)})
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, D))
+        self.pos_embed = nn.Parameter(torch.zeros(1, problem.tokens, D))
         self.blocks = nn.Sequential(*(Block(problem) for _ in range(problem.layers)))
         self.norm = nn.LayerNorm(D, problem.norm_eps)
         self.head = nn.Linear(D, problem.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.patch(images).flatten(2).transpose(1, 2)  # (B, D, rows, columns) -> (B, n, D)
-        token = self.class_token.expand(len(x), 1, -1)
-        x = torch.cat([token, x], dim=1) + self.positions
+        x = self.patch_embed["proj"](images).flatten(2).transpose(1, 2)  # (B, D, rows, columns) -> (B, n, D)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
@@ -66,7 +65,7 @@ def build(name: str, problem: Problem, params: Params) -> Contestant:
     device = torch.device("cuda" if on_gpu else "cpu")
     model = TorchViT(problem).to(device)
     with torch.no_grad():
-        model.load_state_dict({key: torch.tensor(value) for key, value in from_engine(params, problem).items()})
+        model.load_state_dict({name: torch.tensor(array) for name, array in params.items()})
     forward: Callable[[Tensor], Tensor] = torch.compile(model) if name == "torch-compile" else model
     optimizer = torch.optim.AdamW(
         parameter_groups(model, problem.weight_decay),
@@ -129,33 +128,3 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     decayed = [p for p in model.parameters() if id(p) in matrices]
     others = [p for p in model.parameters() if id(p) not in matrices]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def from_engine(params: Params, problem: Problem) -> dict[str, np.ndarray]:
-    """The engine's parameters under PyTorch's names: weights transposed, the patch projection as a convolution."""
-    (h, w), C, D = problem.patch_size, problem.channels, problem.d_model
-    patch = params["patch_embedding"]["project"]
-    state = {
-        "patch.weight": patch["W"].reshape(h, w, C, D).transpose(3, 2, 0, 1),
-        "patch.bias": patch["b"],
-        "class_token": params["position_embedding"]["class_token"],
-        "positions": params["position_embedding"]["positions"],
-    }
-
-    def linear(name: str, dense: Params) -> None:
-        state.update({f"{name}.weight": dense["W"].T, f"{name}.bias": dense["b"]})
-
-    def norm(name: str, layer_norm: Params) -> None:
-        state.update({f"{name}.weight": layer_norm["gamma"], f"{name}.bias": layer_norm["beta"]})
-
-    for i in range(problem.layers):
-        block = params["encoder"][f"block_{i}"]
-        norm(f"blocks.{i}.norm1", block["attention"]["norm"])
-        linear(f"blocks.{i}.qkv", block["attention"]["attention"]["qkv"])
-        linear(f"blocks.{i}.out", block["attention"]["attention"]["out"])
-        norm(f"blocks.{i}.norm2", block["feed_forward"]["norm"])
-        linear(f"blocks.{i}.expand", block["feed_forward"]["feed_forward"]["expand"])
-        linear(f"blocks.{i}.project", block["feed_forward"]["feed_forward"]["project"])
-    norm("norm", params["norm"])
-    linear("head", params["head"])
-    return {name: np.ascontiguousarray(array) for name, array in state.items()}

@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from benchmarks.contestants import CONTESTANTS, PRODUCTS, REFERENCE
+from benchmarks.contestants.own import named_params
 from benchmarks.contestants.problem import Params, Problem, save_params
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -94,10 +95,11 @@ def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int,
     The losses of the first `warmup` steps are kept; these steps are not timed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "params.npz"
-        save_params(file, params)
+        files = {CONTESTANTS[name].names: Path(folder) / f"{CONTESTANTS[name].names}.npz" for name in names}
+        for naming, file in files.items():
+            save_params(file, named_params(naming, problem, params))
         with _started(names, problem.device) as workers:
-            _prepare_all(workers, problem, file, warmup)
+            _prepare_all(workers, problem, files, warmup)
             for _ in range(rounds):
                 for worker in _alive(workers):
                     with _noting_death(worker):
@@ -117,7 +119,7 @@ def measure(problem: Problem, params: Params, names: Sequence[str], rounds: int,
             return [worker.outcome for worker in workers]
 
 
-def _prepare_all(workers: Sequence[WorkerHandle], problem: Problem, params: Path, warmup: int) -> None:
+def _prepare_all(workers: Sequence[WorkerHandle], problem: Problem, files: dict[str, Path], warmup: int) -> None:
     """One after another. On a GPU, where the host compiles for a minute, JAX and PyTorch do so beside each
     other. Kernels that they choose by timing are then chosen under load; the steps are timed when all are built."""
 
@@ -125,7 +127,7 @@ def _prepare_all(workers: Sequence[WorkerHandle], problem: Problem, params: Path
         for worker in workers:
             if CONTESTANTS[worker.outcome.name].framework == framework:
                 with _noting_death(worker):
-                    _prepare(worker, problem, params, warmup)
+                    _prepare(worker, problem, files[CONTESTANTS[worker.outcome.name].names], warmup)
 
     with ThreadPoolExecutor(2 if problem.device == "gpu" else 1) as pool:
         list(pool.map(prepare, ("torch", "jax")))

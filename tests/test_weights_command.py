@@ -1,0 +1,285 @@
+"""`python -m training.weights`: from a run to a file and back, and what is refused."""
+
+import json
+import pickle
+import runpy
+import struct
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import evaluate
+from common.command import run_command
+from common.errors import UserError
+from model.weights.maps import to_names
+from model.weights.namings import NAMINGS
+from tests.oracle import random_params
+from tests.tiny_weights import CLASSES, CONFIG, MEAN, export, imported, logits_of, make_run
+from training.config import Config
+from training.run_folder import RunFolder
+from training.trained import load_trained
+from training.weights.__main__ import main
+from training.weights.description import description_file
+from training.weights.files import INSTALL, read_arrays, write_arrays
+
+TO_NPZ = ("own", "google", "big_vision", "big_vision_scanned")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return make_run(tmp_path / "run")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The one line of the error, and nothing is left behind."""
+    assert run_command(main, list(map(str, arguments))) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--run" not in arguments or not Path(arguments[list(arguments).index("--run") + 1]).exists()
+    return error
+
+
+@pytest.mark.parametrize("config", [CONFIG, MEAN], ids=["class token", "mean and sinusoids"])
+@pytest.mark.parametrize("names", NAMINGS)
+def test_a_run_comes_back_with_its_logits_classes_and_preparation(tmp_path: Path, config: Config, names: str) -> None:
+    if names not in TO_NPZ:
+        pytest.importorskip("safetensors")
+    run = make_run(tmp_path / "run", config)
+    if config is MEAN and names in ("huggingface", "torchvision"):
+        with pytest.raises(UserError, match="has no model with pooling=mean; `--names own` has every model"):
+            export(run, tmp_path / "out", "--names", names)
+        return
+    file = tmp_path / ("weights.npz" if names in TO_NPZ else "weights.safetensors")
+    back = imported(export(run, file, "--names", names))
+    np.testing.assert_allclose(logits_of(back), logits_of(run), rtol=1e-5, atol=1e-5)
+    trained = load_trained(back)
+    assert trained.classes == CLASSES
+    assert trained.step == 7
+    assert (trained.config.data.name, trained.config.data.resize) == ("cifar10", "pad")
+    assert trained.model.gelu == "tanh"
+
+
+def test_what_no_file_says_is_assumed_told_and_can_be_given(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = export(run, tmp_path / "weights.npz", "--names", "google")
+    description_file(file).unlink()
+    capsys.readouterr()
+    bare = load_trained(imported(file))
+    output = capsys.readouterr().out
+    assert "gelu=tanh eps=1e-06 mean=0.5 std=0.5 classes=without names" in output
+    assert max(map(len, output.replace(str(tmp_path), "").splitlines())) <= 80
+    assert bare.model == CONFIG.model
+    assert bare.classes.class_ids == bare.classes.class_names == ("class 0", "class 1", "class 2")
+    assert bare.config.data.name == "image_folder"
+    given = load_trained(
+        imported(file, "model.gelu=erf", "data.resize=squash", "--mean", "0.5,0.4,0.3", "--std", "0.25")
+    )
+    assert (given.model.gelu, given.config.data.resize) == ("erf", "squash")
+    assert (given.classes.mean, given.classes.std) == ((0.5, 0.4, 0.3), (0.25,) * 3)
+
+
+def test_an_imported_run_has_not_seen_the_images_that_the_run_had_not_seen(tmp_path: Path) -> None:
+    """An unknown run may be evaluated on any part of the images."""
+    config = replace(CONFIG, data=replace(CONFIG.data, holdout=0.25, classes=3))
+    file = export(make_run(tmp_path / "run", config), tmp_path / "weights.npz")
+    back = load_trained(imported(file))
+    assert (back.config.data.holdout, back.config.data.classes) == (0.25, 3)
+    evaluate.check_holdout(back, 0.25)
+    with pytest.raises(UserError, match="it knows images of that slice"):
+        evaluate.check_holdout(back, 0.1)
+    description_file(file).unlink()
+    evaluate.check_holdout(load_trained(imported(file, "model.heads=4")), 0.1)
+
+
+def test_an_imported_run_is_not_overwritten_by_a_training(run: RunFolder, tmp_path: Path) -> None:
+    back = imported(export(run, tmp_path / "weights.npz"))
+    with pytest.raises(UserError, match="beginning it again would overwrite"):
+        back.require_checkpoint()
+
+
+def test_existing_files_are_not_overwritten(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = export(run, tmp_path / "weights.npz")
+    content = file.read_bytes()
+    assert "weights.npz: exists; move it away" in refused(capsys, "export", run.path, file)
+    assert file.read_bytes() == content
+    assert run_command(main, ["import", str(file), "--run", str(run.path)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def google_arrays() -> dict[str, Any]:
+    return to_names(NAMINGS["google"], CONFIG.model, random_params(CONFIG.model))
+
+
+def test_half_precision_is_read_also_as_raw_bits(tmp_path: Path) -> None:
+    """NumPy, which knows no bfloat16, writes 16 bits without a meaning."""
+    halves = {name: jnp.asarray(array, jnp.bfloat16) for name, array in google_arrays().items()}
+    np.savez(tmp_path / "raw.npz", **{name: np.asarray(array) for name, array in halves.items()})  # type: ignore[arg-type]
+    with zipfile.ZipFile(tmp_path / "raw.npz") as archive, archive.open("cls.npy") as member:
+        assert b"V2" in member.read()
+    arrays = read_arrays(tmp_path / "raw.npz")
+    for name, array in arrays.items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, np.asarray(halves[name], np.float32))
+    np.savez(tmp_path / "double.npz", **{name: array.astype(np.float64) for name, array in google_arrays().items()})
+    assert {array.dtype for array in read_arrays(tmp_path / "double.npz").values()} == {np.dtype(np.float32)}
+
+
+def test_bfloat16_of_safetensors_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    safetensors_file(tmp_path / "x.safetensors", {"x": ("BF16", [2], 0, 4)}, struct.pack("<HH", 0x3F80, 0x4000))
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.safetensors")["x"], np.array([1, 2], np.float32))
+
+
+@pytest.mark.parametrize("length", [0x80, int.from_bytes(b"PK", "little")])
+def test_a_header_whose_length_looks_like_a_pickle_or_a_zip_file_is_read(length: int, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", length) + header + struct.pack("<f", 0.5))
+    assert read_arrays(tmp_path / "x.safetensors")["x"] == 0.5
+
+
+def safetensors_file(path: Path, tensors: dict[str, Any], content: bytes, length: int | None = None) -> Path:
+    header = json.dumps(
+        {name: {"dtype": d, "shape": s, "data_offsets": [a, b]} for name, (d, s, a, b) in tensors.items()}
+    ).encode()
+    path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + content)
+    return path
+
+
+DAMAGED: dict[str, tuple[dict[str, Any], bytes, int | None, str]] = {
+    "a header of 4 GB": ({}, b"", 2**32, "damaged or cut short (Error while deserializing header: header too large)"),
+    "overlapping": ({"x": ("F32", [2], 0, 8), "y": ("F32", [2], 4, 12)}, b"\0" * 12, None, "invalid offset"),
+    "cut short": ({"x": ("F32", [2], 0, 8)}, b"\0" * 4, None, "damaged or cut short"),
+    "an unknown type": ({"x": ("F33", [2], 0, 8)}, b"\0" * 8, None, "damaged or cut short"),
+    "a type of 8 bits": ({"x": ("F8_E4M3", [2], 0, 2)}, b"\0" * 2, None, "x (F8_E4M3) is neither floats"),
+    "a huge shape": ({"x": ("F32", [2**40, 2**40], 0, 8)}, b"\0" * 8, None, "damaged or cut short"),
+    "empty": ({}, b"", None, "there are no arrays in it"),
+    "something else": ({"fc.weight": ("F32", [2], 0, 8)}, b"\0" * 8, None, "of no ViT that is known here"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_safetensors_file_gets_one_message(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("safetensors")
+    tensors, content, length, message = DAMAGED[kind]
+    file = safetensors_file(tmp_path / "x.safetensors", tensors, content, length)
+    assert message in refused(capsys, "import", file, "--run", tmp_path / "new")
+
+
+class Malicious:
+    def __reduce__(self) -> Any:
+        return (Path("executed").write_text, ("oh",))
+
+
+def torch_file(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Malicious()))
+
+
+def pickle_file(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Malicious()))
+
+
+def pickled_array(path: Path) -> None:
+    np.savez(path, x=np.array([Malicious()], dtype=object), allow_pickle=True)
+    path.with_name(path.name + ".npz").rename(path)
+
+
+@pytest.mark.parametrize(("write", "message"), [
+    (torch_file, "a pickle, which could run code and is never opened"),
+    (pickle_file, "a pickle, which could run code and is never opened"),
+    (pickled_array, "is a pickled object, which could run code and is never opened"),
+    (lambda path: path.write_text("hello"), "no file of weights; expected .safetensors or .npz"),
+    (lambda path: path.mkdir(), "a folder without model.safetensors or model.npz"),
+    (lambda path: None, "there is no such file"),
+    (lambda path: path.write_bytes(b""), "no file of weights"),
+    (lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 40), "damaged or cut short"),
+])  # fmt: skip
+def test_what_is_no_file_of_weights_gets_one_message_and_runs_nothing(
+    write: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "weights.pth")
+    assert message in refused(capsys, "import", "weights.pth", "--run", tmp_path / "new")
+    assert not (tmp_path / "executed").exists()
+
+
+def with_cls(cls: np.ndarray) -> dict[str, Any]:
+    return google_arrays() | {"cls": cls}
+
+
+@pytest.mark.parametrize(("arrays", "message"), [
+    (with_cls(np.zeros((1, 1, 9), np.float32)), "cls has shape (1, 1, 9), not (1, 1, 8)"),
+    (with_cls(np.zeros((1, 1, 8), np.int32)), "cls has type int32, not numbers with fractions"),
+    (google_arrays() | {"pre_logits/kernel": np.zeros((8, 8))}, "this model has a layer between pooling and head"),
+    (google_arrays() | {"Transformer/encoderblock_999999/x": np.zeros(1)}, "at most 1000 layers"),
+])  # fmt: skip
+def test_arrays_that_do_not_fit_get_one_message(
+    arrays: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arrays(tmp_path / "weights.npz", arrays)
+    assert message in refused(capsys, "import", tmp_path / "weights.npz", "--run", tmp_path / "new")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda values: values["model"].update(heads="four"), "model.heads=four: expected a whole number"),
+    (lambda values: values["model"].update(mlp_dim=13), "has shape"),
+    (lambda values: values["classes"].update(mean=[0.5]), "mean and std: expected one number for each channel"),
+    (lambda values: values.update(format=2), "written in format 2, but this version reads format 1"),
+    (lambda values: values.pop("classes"), "classes is missing"),
+])  # fmt: skip
+def test_a_damaged_description_gets_one_message(
+    change: Any, message: str, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = export(run, tmp_path / "weights.npz", "--names", "google")
+    values = json.loads(description_file(file).read_text(encoding="utf-8"))
+    change(values)
+    description_file(file).write_text(json.dumps(values), encoding="utf-8")
+    capsys.readouterr()
+    assert message in refused(capsys, "import", file, "--run", tmp_path / "new")
+
+
+def test_a_missing_safetensors_is_named_before_the_run_is_read(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    run.best.unlink()
+    for to in ("x.safetensors", "folder"):
+        assert refused(capsys, "export", run.path, tmp_path / to) == f"error: {INSTALL}\n"
+
+
+def test_a_file_of_another_ending_is_no_folder(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "ends in .safetensors or .npz" in refused(capsys, "export", run.path, tmp_path / "x.pth")
+
+
+def test_a_run_without_checkpoint_gets_one_message(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.best.unlink()
+    assert "best.npz: there is no such checkpoint" in refused(capsys, "export", run.path, tmp_path / "x.npz")
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_what_a_library_computes_otherwise_is_warned_of(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("safetensors")
+    export(run, tmp_path / "x.safetensors", "--names", "torchvision")
+    warning = "warning: torchvision computes gelu=erf, and here tanh: its logits differ a little\n"
+    assert capsys.readouterr().err == warning
+
+
+def test_the_model_says_where_the_command_is() -> None:
+    with pytest.raises(SystemExit, match=r"`python -m training\.weights` exports and imports weights"):
+        runpy.run_module("model.weights", run_name="__main__")

@@ -1,0 +1,122 @@
+"""Files of named arrays: `.safetensors` and `.npz`. Nothing is executed from a file: a pickle is never opened.
+
+Both formats are checked before memory is taken: `.npz` by data/arrays.py, `.safetensors` by the package of that name,
+which refuses headers of more than 100 MB, tensors that overlap or leave gaps, and types that it does not know.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common.errors import DamagedError, UserError
+from common.files import replacing
+from data.arrays import RAW_16, member_array, open_zip, require_stored
+
+SUFFIXES = (".safetensors", ".npz")
+INSTALL = "the package safetensors is not installed: pip install -r requirements-weights.txt"
+PICKLE = (
+    "a pickle, which could run code and is never opened. Convert it with PyTorch: `safetensors.torch.save_file("
+    "torch.load(FILE, weights_only=True), 'weights.safetensors')`"
+)
+FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names. Floats of any precision come in JAX's default type.
+
+    Raises:
+        UserError: the file is damaged, or no file of arrays; or safetensors is not installed.
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder without model.safetensors or model.npz; name a file")
+    with open(path, "rb") as file:
+        begins = file.read(9)
+    if begins[8:] == b"{":  # first of all: the length before it may have the bytes by which the others begin
+        arrays = _read_safetensors(path)
+    elif begins[:2] == b"PK":
+        arrays = _read_npz(path)
+    elif begins[:1] == b"\x80":
+        raise DamagedError(f"{path}: {PICKLE}")
+    elif path.suffix == ".safetensors":
+        arrays = _read_safetensors(path)
+    else:
+        raise DamagedError(f"{path}: no file of weights; expected {' or '.join(SUFFIXES)}")
+    if not arrays:
+        raise DamagedError(f"{path}: there are no arrays in it")
+    return {name: _in_default_float(array) for name, array in arrays.items()}
+
+
+def _in_default_float(array: np.ndarray) -> np.ndarray:
+    if array.dtype == RAW_16:
+        array = array.view(jnp.bfloat16)
+    return array.astype(jax.dtypes.canonicalize_dtype(float)) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with open_zip(path) as archive:
+        names = archive.namelist()
+        if any(name.endswith("data.pkl") for name in names):
+            raise DamagedError(f"{path}: {PICKLE}")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise DamagedError(f"{path}: compressed, so it could unpack to any size; write it again by numpy.savez")
+        require_stored(path, archive)
+        members = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+        return {name: member_array(archive, name, f"{path}: {name}", raw_16=True) for name in members}
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    package = _safetensors()
+    try:
+        with package.safe_open(path, framework="np") as file:
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - it is no dict
+            unknown = [
+                f"{name} ({kind})" for name, kind in kinds.items() if kind not in FLOATS and kind[0] not in "BIU"
+            ]
+            if unknown:
+                raise DamagedError(f"{path}: {unknown[0]} is neither floats of 16 bits or more nor integers")
+            return {name: file.get_tensor(name) for name in kinds}
+    except package.SafetensorError as error:
+        raise DamagedError(f"{path}: damaged or cut short ({error})") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to a new file, whole or not at all. The ending of its name is one of SUFFIXES.
+
+    Raises:
+        UserError: safetensors is not installed.
+        OSError: the file cannot be written.
+    """
+    if path.suffix == ".npz":
+        with replacing(path) as file:
+            np.savez(file, allow_pickle=False, **dict(arrays))
+        return
+    content = _safetensors().numpy.save(dict(arrays), metadata={"format": "pt"})  # without which transformers refuses
+    with replacing(path) as file:
+        file.write(content)
+
+
+def require_writer(path: Path) -> None:
+    """Raises UserError if `write_arrays` could not write such a file. Asked before long work."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(
+            f"{path}: the name of a file of weights ends in {' or '.join(SUFFIXES)}; a new folder has no ending"
+        )
+    if path.suffix == ".safetensors":
+        _safetensors()
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError as error:
+        raise UserError(INSTALL) from error
+    package: ModuleType = safetensors
+    return package
