@@ -36,7 +36,8 @@ def attention_weights(vit: ViT, params: Params, images: jax.Array) -> list[jax.A
         layer = reached.layer.layer if isinstance(reached.layer, Cast) else reached.layer
         if isinstance(layer, ProjectedAttention):
             _, cache = reached.layer.forward(reached.params, reached.x)
-            found.append(cache.attention.weights)
+            tokens = reached.x.shape[1]
+            found.append(cache.attention.weights[..., :tokens, :tokens])  # without those that pad_to_multiple_of added
     return found
 
 

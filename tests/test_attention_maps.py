@@ -62,7 +62,8 @@ def test_tokens_in_half_precision() -> None:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"pooling": "mean", "class_token": False}, {"learned_temperature": True, "masked_diagonal": True},
+    [{}, {"pooling": "mean", "class_token": False}, {"pooling": "mean", "pad_to_multiple_of": 4},
+     {"learned_temperature": True, "masked_diagonal": True},
      {"norm": "post", "qkv_bias": False}],
     ids=str,
 )  # fmt: skip
