@@ -86,6 +86,7 @@ class TrainConfig:
     checkpoint_every: Count | None
     accumulate: Count | None
     steps_per_dispatch: Count | None
+    log_every: Count | None
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}
