@@ -255,7 +255,7 @@ def test_values_that_cannot_be_used(override: str, told: str) -> None:
         ("compile=true", "there is none, as training is always compiled"),
         ("train.strategy=ddp", "there is none, as it trains on one device"),
         ("pretrained=true", "did you mean train.start_from?"),
-        ("log_every=5", "there is none, as a line is printed for each evaluation (train.evaluate_every)"),
+        ("print_freq=5", "did you mean train.log_every?"),
         ("num_workers=4", "did you mean data.workers?"),
         ("model.d_model", "model.d_model: expected section.key=value"),
         ("xyz", "--help lists the options"),

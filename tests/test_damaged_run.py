@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import train
 from tests.conftest import Ended
 from training import checkpoint
 from training.run_folder import RunFolder
+from training.step_log import read_steps
 
 Call = Callable[..., Ended]
 
@@ -78,6 +80,8 @@ def resume(call: Call, run: Path, *options: str) -> Ended:
         ("last.npz", halve, r"damaged or cut short .*; `python evaluate\.py .*` evaluates best\.npz \(step \d+\)"),
         ("metrics.csv", change("epoch,step", "step,epoch"), r"its columns are not .*; move it away and run again"),
         ("metrics.csv", change("\n2,12,", "\n2,12;"), r", line 3: damaged: .*; delete the line"),
+        ("steps.csv", change("step,loss", "loss,step"), r"its columns are not .*; move it away and run again"),
+        ("steps.csv", change("\n9,", "\nx,"), r", line 10: damaged: .*; delete the line"),
         ("classes.json", halve, r"damaged or cut short .*; delete it: `python train\.py --resume RUN` writes it anew"),
         ("classes.json", change("fingerprint", "print"), r"damaged .*; delete it: `python train\.py --resume RUN`"),
         ("config.yml", change("  d_model: 8", "  d_model: 8\n  x: 3"), r"unknown option model\.x; .* or delete it"),
@@ -105,6 +109,8 @@ def test_what_is_damaged_is_refused_and_left_as_it_is(
         ("metrics.csv", cut_at("epoch"), "the rows up to step 18 are missing; its rows begin here"),
         ("metrics.csv", cut_at("1,6,"), "the rows up to step 18 are missing; its rows begin here"),
         ("metrics.csv", cut_at("3,18,"), "the row of step 18 is missing, and will be in no curve and no table"),
+        ("steps.csv", Path.unlink, "missing; it goes on after step 18"),
+        ("steps.csv", cut_at("17,"), "its rows after step 16 are missing; it goes on after step 18"),
         ("classes.json", Path.unlink, r"missing; it is written anew: last\.npz tells that these are the data"),
         ("config.yml", change("  beta2: 0.999\n", ""), r"it has no optim\.beta2, as if .* defaults from configs\.yml"),
     ],
@@ -133,13 +139,16 @@ def test_a_best_checkpoint_of_another_moment_stays_until_a_better_one(call: Call
 
 
 def test_rows_of_later_steps_than_the_checkpoint_are_kept_elsewhere(call: Call, copy: Path) -> None:
-    metrics, last = copy / "metrics.csv", (copy / "last.npz").read_bytes()
-    assert resume(call, copy, "train.epochs=4").code == 0
-    later = metrics.read_bytes()
+    metrics, steps, last = copy / "metrics.csv", copy / "steps.csv", (copy / "last.npz").read_bytes()
+    assert resume(call, copy, "train.epochs=4", "train.log_every=4") == (0, ANY, "")
+    later, later_steps = metrics.read_bytes(), steps.read_bytes()
     (copy / "last.npz").write_bytes(last)
     ended = resume(call, copy)
     assert f"{metrics}: 1 row of later steps than last.npz, which is of step 18, will be written again" in ended.err
+    assert f"{steps}: its rows of later steps than last.npz, which is of step 18, will be written again" in ended.err
     assert (copy / "metrics-1.csv").read_bytes() == later
+    assert (copy / "steps-1.csv").read_bytes() == steps.read_bytes() == later_steps
+    assert [row.step for row, _ in read_steps(steps)] == [*range(1, 19), 20, 24]  # 18 is the last of one for each step
     assert [row.step for row in RunFolder(copy).read_metrics()] == [6, 12, 18, 24]
 
 

@@ -118,7 +118,11 @@ def _is_forbidden(path: str) -> bool:
     return root == "jax" and bool(DERIVATIVES.intersection(rest) or {*READY_MADE, "*"}.intersection(rest[:1]))
 
 
-OPTIONAL = {"training/curves.py": {"matplotlib"}, "training/weights/files.py": {"safetensors"}}
+OPTIONAL = {
+    "training/curves.py": {"matplotlib"},
+    "training/event_file.py": {"tensorboardX"},
+    "training/weights/files.py": {"safetensors"},
+}
 """What a command of its own may import, and nothing else imports."""
 
 

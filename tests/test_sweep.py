@@ -270,10 +270,10 @@ def test_killed_behind_its_last_row_a_run_is_not_finished(finished: Path, tmp_pa
 def test_a_run_of_so_many_steps_is_finished_with_the_last(tmp_path: Path, length: str, ended: bool) -> None:
     run = RunFolder.create("demo", tmp_path / "run")
     run.write_config(load_config("demo", [length]))
-    assert not sweep_runner._has_all_steps(run)
+    assert not run.has_all_steps()
     run.append_metrics(row(epoch=1, step=6))
     run.append_metrics(row(epoch=2, step=7))
-    assert sweep_runner._has_all_steps(run) == ended
+    assert run.has_all_steps() == ended
 
 
 def test_a_folder_holds_one_sweep(call: Call, calls: list, tmp_path: Path) -> None:

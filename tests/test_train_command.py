@@ -60,7 +60,7 @@ def assert_refused(ended: Ended, message: str) -> None:
 
 
 def test_a_run_leaves_what_is_needed_to_go_on(finished: Path) -> None:
-    files = {"config.yml", "classes.json", "metrics.csv", "last.npz", "best.npz", "log.txt"}
+    files = {"config.yml", "classes.json", "metrics.csv", "steps.csv", "last.npz", "best.npz", "log.txt"}
     assert set(contents(finished)) == files
     run = RunFolder(finished)
     config, classes = run.read_config(), run.read_classes()
@@ -261,7 +261,8 @@ def test_a_full_disk_keeps_the_checkpoint_that_is_there(call: Call, copy: Path) 
     assert_refused(ended, rf"^error: {copy}/last\.npz: cannot be written: File too large\. .*--resume {copy}`\n$")
     after = results(copy)
     assert after.keys() == before.keys()
-    assert [name for name in after if after[name] != before[name]] == ["config.yml"]  # which has the new epochs
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"config.yml", "steps.csv"}  # which have the new epochs, and a step of them
     assert call(train.main, "--resume", copy, "--device", "cpu").code == 0
 
 

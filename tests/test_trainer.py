@@ -26,6 +26,7 @@ from training.progress import describe_epoch
 from training.run_folder import RunFolder
 from training.setup import check_fit, steps_per_epoch
 from training.step import TrainingStep
+from training.step_log import read_steps
 from training.stops import Stopped
 from training.trainer import Trainer
 
@@ -144,7 +145,7 @@ def test_a_run_whose_last_checkpoint_is_gone_is_left_as_it_is(tmp_path: Path) ->
     """To begin again would overwrite what there is: the metrics, and the best parameters."""
     train(tmp_path)
     (tmp_path / "last.npz").unlink()
-    for present in (("best.npz", "metrics.csv"), ("metrics.csv",)):
+    for present in (("best.npz", "metrics.csv", "steps.csv"), ("metrics.csv", "steps.csv")):
         files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         assert set(files) == set(present)
         with pytest.raises(UserError, match=r"last\.npz: missing, .* there is: metrics\.csv up to step 10"):
@@ -283,11 +284,12 @@ def test_a_row_sums_up_its_epoch(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.start()
     losses: list[float] = []
+    norms: list[float] = []
     require_finite = trainer._require_finite
 
     def record(name: str, value: float) -> None:
-        if name.startswith("the loss of step"):
-            losses.append(value)
+        if "of step" in name:
+            (losses if "loss" in name else norms).append(value)
         require_finite(name, value)
 
     trainer._require_finite = record
@@ -295,6 +297,12 @@ def test_a_row_sums_up_its_epoch(tmp_path: Path) -> None:
         trainer.fit(stop)
     rows = trainer.run.read_metrics()
     assert len(losses) == STEPS
+    steps = [row for row, _ in read_steps(trainer.run.steps_file)]
+    expected = zip(range(1, STEPS + 1), losses, norms, strict=True)
+    assert [np.float32(row[:3]).tolist() for row in steps] == [[*row] for row in expected]
+    assert [row.learning_rate for row in steps if row.step in (4, 8, 10)] == [
+        pytest.approx(row.learning_rate, rel=1e-5) for row in rows
+    ]
     for row, part in zip(rows, (losses[:4], losses[4:8], losses[8:]), strict=True):
         assert row.train_loss == pytest.approx(np.mean(part), rel=1e-5)
         assert 0 <= row.data_wait <= 1
@@ -459,6 +467,8 @@ def test_a_number_that_is_not_finite_stops_the_run(
         train(tmp_path)
     assert checkpoint.load(tmp_path / "last.npz")[1]["progress"]["step"] == 4
     assert [row.step for row in RunFolder(tmp_path).read_metrics()] == [4]
+    *_, (last, _) = read_steps(tmp_path / "steps.csv")
+    assert (last.step, str(last.loss if what == "loss" else last.gradient_norm)) == (5, str(value))
 
 
 @pytest.mark.usefixtures("compile_once")
@@ -468,7 +478,9 @@ def test_parameters_that_the_last_update_has_spoiled_are_not_saved(tmp_path: Pat
     good = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UserError, match=r"^the validation loss after step 11 is nan: .*is that of step 10\."):
         train(tmp_path, "train.steps=11", "optim.learning_rate=1e30", "optim.max_grad_norm=null", "optim.warmup=0")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.pop("steps.csv").startswith(good.pop("steps.csv"))  # which tells of step 11, too
+    assert after == good
 
 
 def test_a_row_of_the_longest_training_fits_a_terminal() -> None:

@@ -54,7 +54,8 @@ def start_python(*arguments: str | Path, cache: Path, cwd: Path, **options: Any)
 
 
 def assert_same_outcome(run: Path, reference: Path) -> None:
-    """Parameters, optimizer state and best checkpoint bit for bit, and all of the metrics but what measures time."""
+    """Parameters, optimizer state, best checkpoint and what is said of each step bit for bit, and all of the metrics
+    but what measures time."""
     (arrays, meta), (expected, expected_meta) = (checkpoint.load(RunFolder(p).last) for p in (run, reference))
     assert list(arrays) == list(expected)
     for name, array in arrays.items():
@@ -62,6 +63,7 @@ def assert_same_outcome(run: Path, reference: Path) -> None:
         assert array.dtype == expected[name].dtype
     assert without_times(meta["progress"]) == without_times(expected_meta["progress"])
     assert RunFolder(run).best.read_bytes() == RunFolder(reference).best.read_bytes()
+    assert RunFolder(run).steps_file.read_text() == RunFolder(reference).steps_file.read_text()
     rows = [[without_times(row._asdict()) for row in RunFolder(path).read_metrics()] for path in (run, reference)]
     assert rows[0] == rows[1]
 

@@ -79,6 +79,8 @@ ELSEWHERE: Mapping[str, str] = {
     "train.freeze": "freeze_backbone linear_probe freeze_encoder frozen head_only linear_probing",
     "train.accumulate": "grad_accum grad_accum_steps gradient_accumulation_steps accum_iter accumulate_grad_batches "
     "accum_steps accumulation_steps update_freq",
+    "train.log_every": "log_interval log_freq log_steps print_freq log_every_n_steps logging_steps print_every "
+    "log_every_steps log_period summary_every save_summary_steps report_interval",
     "--device cpu or --device gpu": "device devices accelerator backend platform jax_platforms",
     "--device gpu": "gpu gpus cuda ngpu num_gpus n_gpu n_gpus gpu_id gpu_ids use_gpu use_cuda",
     "--device cpu": "cpu no_cuda no_gpu use_cpu",
@@ -97,8 +99,6 @@ ELSEWHERE: Mapping[str, str] = {
 WITHOUT: Mapping[str, str] = {
     "training is always compiled": "compile torch_compile jit use_jit use_compile",
     "it trains on one device": "strategy ddp distributed num_nodes world_size local_rank multi_gpu num_devices dist",
-    "a line is printed for each evaluation (train.evaluate_every)": "log_every log_interval log_freq log_steps "
-    "print_freq log_every_n_steps logging_steps print_every",
 }
 
 

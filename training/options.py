@@ -86,6 +86,7 @@ class TrainConfig:
     checkpoint_every: Count | None
     accumulate: Count | None
     steps_per_dispatch: Count | None
+    log_every: Count | None
     start_from: Name | None
     freeze: Literal["backbone"] | None
 

@@ -1,4 +1,4 @@
-"""What a resumed run finds in its folder besides its last checkpoint: the best one and the metrics.
+"""What a resumed run finds in its folder besides its last checkpoint: the best one, the metrics and the steps.
 
 They may be gone, damaged or of another moment than the last checkpoint, as where a backup was put back. What is damaged
 is refused, so that nothing overwrites it. What is gone is warned of, with what that means. Nothing is lost without a
@@ -18,6 +18,7 @@ from common.text import counted
 from training import checkpoint
 from training.progress import Progress
 from training.run_folder import RunFolder
+from training.step_log import cut_behind, last_until
 
 
 def best_so_far(run: RunFolder, progress: Progress, template: Any, due: bool) -> float:
@@ -64,26 +65,28 @@ def best_so_far(run: RunFolder, progress: Progress, template: Any, due: bool) ->
     return top1
 
 
-def continue_metrics(run: RunFolder, progress: Progress, due: bool) -> None:
-    """Prepare metrics.csv for the next row: rows behind the last checkpoint, which will be written again, are dropped.
+def continue_records(run: RunFolder, progress: Progress, due: bool, log_every: int | None) -> None:
+    """Prepare metrics.csv and steps.csv for the next rows: those behind the last checkpoint, which will be written
+    again, are dropped.
 
-    A file that has rows of later steps is kept under another name. The user is warned of that, and of rows that are
-    missing. `progress` and `due` are as above.
+    Where metrics.csv has rows of later steps, both files are kept under another name. The user is warned of that, and
+    of rows that are missing. `progress` and `due` are as above, `log_every` is the distance of the rows of steps.csv.
 
     Raises:
-        UserError: the file is damaged or has other columns.
-        OSError: it cannot be written.
+        UserError: a file is damaged or has other columns; none is changed then.
+        OSError: one cannot be written.
     """
     file, evaluated = run.metrics_file, progress.step - progress.loss_count
-    rows = run.read_metrics()
-    later = [row for row in rows if row.step > progress.step]
+    last, missing = last_until(run.steps_file, progress.step, log_every)
+    later = [row for row in run.read_metrics() if row.step > progress.step]
     if later:
-        kept = _free_name(file)
-        shutil.copy2(file, kept)
-        _warn(
-            f"{file}: {counted(len(later), 'row')} of later steps than {run.last.name}, which is of step "
-            f"{progress.step:,}, will be written again; the former file is kept as {kept.name}"
-        )
+        _keep_former(file, f"{counted(len(later), 'row')} of later steps", run, progress.step)
+        if run.steps_file.exists():
+            _keep_former(run.steps_file, "its rows of later steps", run, progress.step)
+    cut_behind(run.steps_file, last)
+    if log_every and missing:
+        there = f"its rows after step {last.step:,} are missing" if run.steps_file.exists() else "missing"
+        _warn(f"{run.steps_file}: {there}; it goes on after step {progress.step:,}")
     run.truncate_metrics(progress.step - int(due))
     steps = [row.step for row in run.read_metrics()]
     if not evaluated or evaluated in steps:
@@ -94,6 +97,15 @@ def continue_metrics(run: RunFolder, progress: Progress, due: bool) -> None:
         _warn(f"{file}: the rows up to step {evaluated:,} are missing; its rows begin here")
     else:
         _warn(f"{file}: the row of step {evaluated:,} is missing, and will be in no curve and no table")
+
+
+def _keep_former(file: Path, later: str, run: RunFolder, step: int) -> None:
+    kept = _free_name(file)
+    shutil.copy2(file, kept)
+    _warn(
+        f"{file}: {later} than {run.last.name}, which is of step {step:,}, will be written again; the former file is "
+        f"kept as {kept.name}"
+    )
 
 
 def last_is_damaged(run: RunFolder, error: CheckpointError) -> CheckpointError:

@@ -3,6 +3,7 @@
 config.yml     the configuration, every option resolved
 classes.json   class ids and names, mean, standard deviation and fingerprint of the data
 metrics.csv    one row per evaluation
+steps.csv      one row per step, or per train.log_every steps
 log.txt        what train.py said
 last.npz       the latest checkpoint, to resume from
 best.npz       the checkpoint with the best validation accuracy (of the moving average, if there is one)
@@ -59,6 +60,10 @@ class RunFolder:
     @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.csv"
+
+    @property
+    def steps_file(self) -> Path:
+        return self.path / "steps.csv"
 
     @property
     def log_file(self) -> Path:
@@ -262,3 +267,11 @@ class RunFolder:
 
     def read_metrics(self) -> list[MetricsRow]:
         return read_rows(self.metrics_file)
+
+    def has_all_steps(self) -> bool:
+        """Whether the metrics have a row of the last step: the end of a run is always evaluated."""
+        rows = self.read_metrics()
+        if not rows:
+            return False
+        length = self.read_config().train
+        return rows[-1].step == length.steps if length.epochs is None else rows[-1].epoch == length.epochs

@@ -83,7 +83,7 @@ def train_sweep(sweep: Sweep, options: Sequence[str]) -> int:
 
 def _seconds_of_finished(sweep: Sweep) -> list[float]:
     """How long each finished run took, without its start."""
-    runs = [run for run in map(sweep.run, sweep.combinations()) if _has_all_steps(run)]
+    runs = [run for run in map(sweep.run, sweep.combinations()) if run.has_all_steps()]
     return [run.read_metrics()[-1].seconds for run in runs]
 
 
@@ -117,19 +117,10 @@ def _same(began: Config, today: Config) -> bool:
     return began == today
 
 
-def _has_all_steps(run: RunFolder) -> bool:
-    """Whether the metrics have a row of the last step: the end of a run is always evaluated."""
-    rows = run.read_metrics()
-    if not rows:
-        return False
-    length = run.read_config().train
-    return rows[-1].step == length.steps if length.epochs is None else rows[-1].epoch == length.epochs
-
-
 def _is_finished(run: RunFolder) -> bool:
     """Whether nothing is left to do. A run that was killed after its last row may not have saved its best yet."""
     try:
-        return _has_all_steps(run) and Progress.from_meta(checkpoint.load_meta(run.last), run.last).loss_count == 0
+        return run.has_all_steps() and Progress.from_meta(checkpoint.load_meta(run.last), run.last).loss_count == 0
     except CheckpointError:
         return False  # train.py will report what is wrong with it
 
@@ -146,7 +137,7 @@ def _write_tables(sweep: Sweep, failures: Mapping[RunFolder, str]) -> str:
         if run in failures:
             state = f"failed: {failures[run]}"
         else:
-            state = FINISHED if _has_all_steps(run) else "unfinished" if run.config_file.exists() else "waiting"
+            state = FINISHED if run.has_all_steps() else "unfinished" if run.config_file.exists() else "waiting"
         entries.append(Entry(values, state, rows, run.path.name))
     keys = [key for key, _ in sweep.swept]
     replace_text(sweep.folder / "table.csv", format_csv(keys, entries))

@@ -33,11 +33,12 @@ from training.fields import show
 from training.plan import Plan
 from training.progress import Progress, describe_epoch
 from training.progress_bar import EpochProgress
-from training.resuming import best_so_far, continue_metrics, last_is_damaged
+from training.resuming import best_so_far, continue_records, last_is_damaged
 from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
 from training.start import starting_state
 from training.step import StepMetrics, TrainState
+from training.step_log import StepLog, StepRow
 from training.stops import DivergedError, Stopped, stop_if_asked
 
 # What happens before a training that is asked to stop does so.
@@ -74,6 +75,7 @@ class Trainer:
         self._programs: dict[int, Any] = {}  # compiled, by the number of their steps
         self._pending: deque[tuple[int, StepMetrics]] = deque()  # of dispatches: first step, metrics
         self._last_loss: float | None = None
+        self._steps = StepLog(run.steps_file, config.train.log_every)
         self._evaluation_seconds = 0.0  # of the last one in this process
 
     @property
@@ -108,7 +110,7 @@ class Trainer:
                 self.state: TrainState = jax.device_put(state, self.device)
             else:
                 self.state = starting_state(self.step, self.config, self.dataset.class_ids, self.device)
-        continue_metrics(self.run, self.progress, self.evaluation_is_due())
+        continue_records(self.run, self.progress, self.evaluation_is_due(), self.config.train.log_every)
 
     def _require_average_as_configured(self) -> None:
         saved, configured = "average" in checkpoint.branches(self.run.last), self.step.ema is not None
@@ -127,7 +129,7 @@ class Trainer:
             UserError: memory ran out.
         """
         stop_if_asked(stop, self.progress.step)
-        with explained_out_of_memory("train.batch_size, or raise train.accumulate (microbatches)"):
+        with self._steps, explained_out_of_memory("train.batch_size, or raise train.accumulate (microbatches)"):
             with announced("compiling the training step"):
                 stop.compiling(self._compile)
             stop_if_asked(stop, self.progress.step)
@@ -188,6 +190,7 @@ class Trainer:
             first, metrics = self._pending.popleft()
             for step, row in enumerate(zip(*jax.device_get(metrics), strict=True), first):
                 loss, grad_norm, learning_rate = map(float, row)
+                self._steps.add(StepRow(step, loss, grad_norm, learning_rate))
                 self._require_finite(f"the loss of step {step}", loss)
                 # A gradient that is not finite spoils the parameters in a step whose loss was still finite.
                 self._require_finite(f"the norm of the gradient of step {step}", grad_norm)
@@ -256,6 +259,7 @@ class Trainer:
         self._write()
 
     def _write(self) -> None:
+        self._steps.write(to_disk=True)  # first, so that no row before a checkpoint is ever missing
         self._save_to(
             self.run.last, self.state, {"progress": dataclasses.asdict(self.progress), "data": self.dataset.fingerprint}
         )

@@ -25,6 +25,7 @@ from training.metrics import MetricsRow, append_row, read_rows
 from training.presets import option_comments
 from training.progress import Progress
 from training.size import check_size
+from training.step_log import StepLog, StepRow, cut_behind, last_until, read_steps
 
 Attempt = Callable[[random.Random], None]
 
@@ -156,6 +157,24 @@ def metrics(folder: Path) -> Attempt:
     return attempt
 
 
+def steps(folder: Path) -> Attempt:
+    """steps.csv of a run that is resumed after step 12."""
+    path = folder / "steps.csv"
+    path.unlink(missing_ok=True)
+    with StepLog(path, every=1) as log:
+        for step in range(1, 19):
+            log.add(StepRow(step, 2.5, 0.25, 1e-3))
+    content = path.read_bytes()
+
+    def attempt(rng: random.Random) -> None:
+        path.write_bytes(mutated(content, rng))
+        cut_behind(path, last_until(path, 12)[0])
+        found = [row.step for row, _ in read_steps(path)]
+        hold(found == sorted({step for step in found if 0 < step <= 12}), "accepted rows stand in order")
+
+    return attempt
+
+
 def sweeps(folder: Path) -> Attempt:
     """sweep.yml of a sweep."""
     content = b"preset: demo\noverrides: [train.epochs=2]\nsweep:\n  train.seed: ['0']\n  optim.name: [adamw, muon]\n"
@@ -188,6 +207,7 @@ KINDS: dict[str, Callable[[Path], Attempt]] = {
     "overrides": overrides,
     "classes.json": classes,
     "metrics.csv": metrics,
+    "steps.csv": steps,
     "sweep.yml": sweeps,
     "state of a check": check_states,
 }

@@ -135,4 +135,5 @@ def same(run: Path, reference: Path) -> None:
         for path in (run, reference)
     )
     hold(rows == wanted, "a resumed run has the same metrics")
+    hold(RunFolder(run).steps_file.read_bytes() == RunFolder(reference).steps_file.read_bytes(), "and the same steps")
     hold(RunFolder(run).best.read_bytes() == RunFolder(reference).best.read_bytes(), "and the same best parameters")
