@@ -207,6 +207,11 @@ class RunFolder:
             )
         self.divergence_file.unlink()
 
+    def undo_beginning(self) -> None:
+        """Remove the options of a run that could not begin, so that another can begin in its folder. The log stays."""
+        if {entry.name for entry in self.path.iterdir()} <= {CONFIG, CLASSES, LOG, LOCK}:
+            self.config_file.unlink(missing_ok=True)
+
     def log(self, command: str) -> AbstractContextManager[None]:
         """Append what is printed in the block to log.txt, below `command`."""
         return logged(self.log_file, command)
