@@ -24,6 +24,7 @@ from common.documents import read_json
 from common.errors import DamagedError, UserError
 from common.files import LockedError, locked, replace_text
 from common.log import logged
+from common.text import first_of
 from training.classes import Classes, read_classes, write_classes
 from training.config import Config, from_yaml, missing_options
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
@@ -245,9 +246,8 @@ class RunFolder:
         """Warn of options that config.yml does not have, so that they take their defaults."""
         missing = missing_options(read_utf8(self.config_file), str(self.config_file))
         if missing:
-            others = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
             print(
-                f"warning: {self.config_file}: it has no {', '.join(missing[:2])}{others}, as if it were cut short or "
+                f"warning: {self.config_file}: it has no {first_of(missing, 2)}, as if it were cut short or "
                 "older than these options; they take their defaults from configs.yml",
                 file=sys.stderr,
             )
