@@ -6,6 +6,7 @@ import runpy
 import struct
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 
 import evaluate
+import predict
 from common.command import run_command
 from common.errors import UserError
 from model.weights.maps import to_names
 from model.weights.namings import NAMINGS
+from tests.conftest import Ended
 from tests.oracle import random_params
+from tests.tiny_data import jpeg
 from tests.tiny_weights import CLASSES, CONFIG, MEAN, export, imported, logits_of, make_run
 from training.config import Config
 from training.run_folder import RunFolder
@@ -83,6 +87,38 @@ def test_what_no_file_says_is_assumed_told_and_can_be_given(
     )
     assert (given.model.gelu, given.config.data.resize) == ("erf", "squash")
     assert (given.classes.mean, given.classes.std) == ((0.5, 0.4, 0.3), (0.25,) * 3)
+
+
+def photos(root: Path, *classes: str) -> Path:
+    """An image folder, one image of each class to train on and one to validate on."""
+    for number, name in enumerate(f"{split}/{name}" for split in ("train", "val") for name in classes):
+        (root / name).mkdir(parents=True)
+        (root / name / "x.jpg").write_bytes(jpeg(number))
+    return root
+
+
+def test_what_an_import_says_to_do_next_works_though_the_classes_are_not_known(
+    run: RunFolder, tmp_path: Path, call: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = export(run, tmp_path / "weights.npz", "--names", "google")
+    description_file(file).unlink()
+    photos(tmp_path / "DIR", "dog", "eel", "fox")
+    (tmp_path / "IMAGE").write_bytes(jpeg(1))
+    told = call(main, "import", "weights.npz", "--run", "new").out.splitlines()
+    commands = [line.split()[1:] for line in told if line.startswith("  python ")]
+    assert [name for name, *_ in commands] == ["predict.py", "evaluate.py"]
+    assert "where DIR has images of its 3 classes, in their order, as image_folder;" in told[-2]
+    options = ["data.workers=1"]
+    assert call(predict.main, *commands[0][1:], *options).code == 0
+    ended = call(evaluate.main, *commands[1][1:], *options)
+    assert ended.code == 0
+    warning = ended.err.splitlines()[-1]
+    assert warning.endswith("are taken in their order: dog (dog) for class 0, and so on")
+    assert "best classes" in ended.out or "classes, the best first" in ended.out
+    assert all(name in ended.out for name in ("dog", "eel", "fox"))
+    other = photos(tmp_path / "other", "dog", "eel")
+    ended = call(evaluate.main, "new", f"data.root={other}", *options)
+    assert "its classes are not those of new" in ended.err.splitlines()[-1]
 
 
 def test_an_imported_run_has_not_seen_the_images_that_the_run_had_not_seen(tmp_path: Path) -> None:

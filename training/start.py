@@ -16,11 +16,12 @@ from common.text import counted, first_of
 from model.layer import Params
 from model.vit import ViT
 from model.weights.fit import Sources, find_sources, fit
+from training.classes import UNKNOWN
 from training.config import Config
 from training.run_folder import RunFolder
 from training.step import TrainingStep, TrainState
 from training.trained import load_trained
-from training.weights.importing import UNKNOWN, read_weights
+from training.weights.importing import read_weights
 
 SHOWN = 3  # paths in a line of the table; the others are counted
 ASSUMED_EQUAL = ("gelu", "eps", "norm", "residual", "pooling")  # options that change the function, and no shape

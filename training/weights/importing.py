@@ -12,7 +12,7 @@ from model.weights.infer import infer_model
 from model.weights.maps import Found, from_names
 from model.weights.namings import NAMINGS, Naming, recognize
 from training import checkpoint
-from training.classes import Classes
+from training.classes import UNKNOWN, Classes
 from training.config import Config, read_overrides
 from training.run_folder import RunFolder
 from training.weights.description import Description, configuration, read_description
@@ -22,7 +22,6 @@ from training.weights.foreign import Told, read_told
 IN_FOLDERS = ("model.safetensors", "model.npz")
 SECTIONS = ("model", "data")
 NAMED = 2  # arrays in a message about names that are not known
-UNKNOWN = "unknown"  # fingerprint of the data
 
 
 @dataclass(frozen=True)
