@@ -1,5 +1,6 @@
 """Starting from weights: what fits is taken, positions are resampled, the rest is drawn; the head alone is trained."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from common.errors import ConfigError, UserError
 from model.loss import CrossEntropy
 from model.vit import ViT
 from model.weights.fit import fit, resample
-from model.weights.maps import flatten
+from model.weights.maps import flatten, to_names
+from model.weights.namings import NAMINGS, Naming
 from optim.adamw import AdamW
 from optim.ema import EMA
 from tests.conftest import Ended
@@ -25,6 +27,7 @@ from training.config import load_config
 from training.objective import Classification
 from training.start import configured_start, require_fit, starting_state
 from training.step import TrainingStep
+from training.weights.importing import read_weights
 
 SMALL = ViT(image_size=8, patch_size=4, d_model=8, heads=2, layers=2, mlp_dim=12, num_classes=3)
 POSITIONS = "position_embedding/positions"
@@ -136,6 +139,35 @@ def test_a_training_starts_from_a_run_or_a_file(names: str, tmp_path: Path, caps
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("start   ")
     assert lines[1:] == [f"        taken     {len(jax.tree.leaves(expected))} arrays"]
+
+
+@pytest.mark.parametrize("naming", NAMINGS.values(), ids=lambda naming: naming.name)
+def test_a_training_starts_from_a_file_without_a_head(
+    naming: Naming, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does it say how many heads its attention has, but for Flax."""
+    model = replace(CONFIG.model, patch_size=8, image_size=16)  # of 3 channels, as a square patch is taken for
+    params = jax.tree.map(lambda a: np.asarray(a, np.float32), random_params(model))
+    arrays = {n: a for n, a in to_names(naming, model, params).items() if not re.search(r"head/|head\.|classifier", n)}
+    assert len(arrays) == len(to_names(naming, model, params)) - 2
+    np.savez(tmp_path / "weights.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    state = start(config_from(tmp_path / "weights.npz", "model.image_size=16", "model.patch_size=8"))
+    np.testing.assert_array_equal(state.params["head"]["W"], np.zeros((8, 3)))
+    for path, array in flatten(state.params).items():
+        if not path.startswith("head/") and not ("big_vision" in naming.name and path.startswith("position_embedding")):
+            np.testing.assert_array_equal(array, flatten(params)[path], err_msg=path)
+    assert "        drawn     head/W, head/b" in capsys.readouterr().out.splitlines()
+    with pytest.raises(UserError, match=r"weights\.npz: there is no head in it.* train\.start_from=.*weights\.npz$"):
+        read_weights(tmp_path / "weights.npz")
+
+
+def test_the_heads_of_a_published_width_are_not_taken_on_trust(tmp_path: Path) -> None:
+    model = replace(CONFIG.model, d_model=192, heads=3, layers=1)
+    np.savez(tmp_path / "weights.npz", allow_pickle=False, **to_names(NAMINGS["timm"], model, random_params(model)))
+    config = config_from(tmp_path / "weights.npz", "model.d_model=192", "model.heads=6", "model.layers=1")
+    told = r"its attention has 3 heads, not 6: set model\.heads=3 \(usual for its width; if it has others, import it"
+    with pytest.raises(UserError, match=told):
+        start(config)
 
 
 def test_classes_of_other_ids_get_a_new_head_though_their_number_is_the_same(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ import evaluate
 import predict
 from common.command import run_command
 from common.errors import UserError
-from model.weights.maps import to_names
-from model.weights.namings import NAMINGS
+from model.weights.maps import flatten, from_names, to_names
+from model.weights.namings import NAMINGS, Naming
 from tests.conftest import Ended
 from tests.oracle import random_params
 from tests.tiny_data import jpeg
@@ -31,6 +32,7 @@ from training.trained import load_trained
 from training.weights.__main__ import main
 from training.weights.description import description_file
 from training.weights.files import INSTALL, read_arrays, write_arrays
+from training.weights.importing import read_weights
 
 TO_NPZ = ("own", "google", "big_vision", "big_vision_scanned")
 
@@ -165,6 +167,61 @@ def test_half_precision_is_read_also_as_raw_bits(tmp_path: Path) -> None:
         np.testing.assert_array_equal(array, np.asarray(halves[name], np.float32))
     np.savez(tmp_path / "double.npz", **{name: array.astype(np.float64) for name, array in google_arrays().items()})
     assert {array.dtype for array in read_arrays(tmp_path / "double.npz").values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("naming", NAMINGS.values(), ids=lambda naming: naming.name)
+def test_half_precision_is_read_in_each_naming(naming: Naming, dtype: str, tmp_path: Path) -> None:
+    params = jax.tree.map(lambda a: jnp.asarray(a, dtype), random_params(CONFIG.model))
+    arrays = to_names(naming, CONFIG.model, params)
+    assert {str(array.dtype) for array in arrays.values()} == {dtype}
+    np.savez(tmp_path / "weights.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    sizes = ["model.heads=4"] + (["model.patch_size=4", "model.image_size=8"] if naming.name == "own" else [])
+    found = read_weights(tmp_path / "weights.npz", overrides=sizes)
+    assert found.config.model == replace(CONFIG.model, gelu=found.config.model.gelu, eps=found.config.model.eps)
+    exact = from_names(naming, CONFIG.model, {n: np.asarray(a, np.float32) for n, a in arrays.items()}).params
+    for path, array in flatten(found.found.params).items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, flatten(exact)[path], err_msg=path)
+
+
+def parts(folder: Path, count: int = 2) -> Path:
+    """A model of timm's names in several files, and the index."""
+    arrays = to_names(NAMINGS["timm"], CONFIG.model, random_params(CONFIG.model))
+    names = {name: f"model-{i % count}.safetensors" for i, name in enumerate(arrays)}
+    folder.mkdir()
+    for file in set(names.values()):
+        write_arrays(folder / file, {n: np.asarray(a, np.float32) for n, a in arrays.items() if names[n] == file})
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}), encoding="utf-8")
+    return index
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors.index.json"])
+def test_a_model_in_several_files_is_read(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    parts(tmp_path / "theirs")
+    found = read_weights(tmp_path / "theirs" / name, overrides=["model.heads=4"])
+    for path, array in flatten(found.found.params).items():
+        np.testing.assert_allclose(array, flatten(random_params(CONFIG.model))[path], rtol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda index: index.with_name("model-1.safetensors").unlink(), "model-1.safetensors: missing, but model.safeten"),
+    (lambda index: index.with_name("model-1.safetensors").write_bytes(b""), "model-1.safetensors: damaged or cut"),
+    (lambda index: index.write_text("[]"), "index.json: damaged"),
+    (lambda index: index.write_text("{}"), "index.json: damaged (there is no array in it)"),
+    (lambda index: index.write_text('{"weight_map": {"x": 1}}'), "weight_map: x: expected"),
+    (lambda index: index.write_text('{"weight_map": {"x": "../y.safetensors"}}'), "../y.safetensors is no file beside"),
+    (lambda index: index.write_text('{"weight_map": {"x": "model.safetensors.index.json"}}'), "is no file beside it"),
+    (lambda index: index.write_text('{"weight_map": {"x": "model-1.safetensors"}}'), "no x (model-1.safetensors)"),
+])  # fmt: skip
+def test_a_damaged_model_in_several_files_gets_one_message(
+    change: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("safetensors")
+    change(parts(tmp_path / "theirs"))
+    assert message in refused(capsys, "import", tmp_path / "theirs", "--run", tmp_path / "new")
 
 
 def test_bfloat16_of_safetensors_is_read(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 resampled to another grid; a head of other classes is drawn anew (model/weights/fit.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ from common.text import counted, first_of
 from model.layer import Params
 from model.vit import ViT
 from model.weights.fit import Sources, find_sources, fit
+from model.weights.infer import HEADS
 from training.classes import UNKNOWN
 from training.config import Config
 from training.run_folder import RunFolder
@@ -24,6 +25,7 @@ from training.trained import load_trained
 from training.weights.importing import read_weights
 
 SHOWN = 3  # paths in a line of the table; the others are counted
+IF_OTHERS = " (usual for its width; if it has others, import it with model.heads=N, and start from that run)"
 ASSUMED_EQUAL = ("gelu", "eps", "norm", "residual", "pooling")  # options that change the function, and no shape
 
 
@@ -33,11 +35,24 @@ class Start:
     model: ViT
     params: Params
     class_ids: tuple[str, ...] | None  # None: unknown
+    assumes_heads: bool = False  # no file says how many heads there are
 
 
 def configured_start(config: Config) -> Start | None:
-    """What `train.start_from` names; None: it names nothing. Raises UserError if it cannot be read."""
-    return None if config.train.start_from is None else read_start(named_path(config.train.start_from))
+    """What `train.start_from` names; None: it names nothing.
+
+    Where nothing tells its heads, and its width is none of a published model, it has as many as the configured model.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if config.train.start_from is None:
+        return None
+    start = read_start(named_path(config.train.start_from))
+    unknown = start.assumes_heads and start.model.d_model not in HEADS
+    if unknown and start.model.d_model == config.model.d_model:
+        start = replace(start, model=replace(start.model, heads=config.model.heads))
+    return start
 
 
 def require_fit(start: Start | None, config: Config, class_ids: tuple[str, ...]) -> list[str]:
@@ -51,7 +66,8 @@ def require_fit(start: Start | None, config: Config, class_ids: tuple[str, ...])
     try:
         sources = find_sources(config.model, start.model, start.params, head=start.class_ids == class_ids)
     except ValueError as error:
-        raise UserError(f"train.start_from={config.train.start_from}: {error}") from None
+        hint = IF_OTHERS if start.assumes_heads and start.model.heads != config.model.heads else ""
+        raise UserError(f"train.start_from={config.train.start_from}: {error}{hint}") from None
     untrained = [path for path in sources.drawn if not path.startswith("head/")]
     if config.train.freeze and untrained:
         raise UserError(
@@ -70,10 +86,11 @@ def read_start(path: Path) -> Start:
     if RunFolder(path).config_file.is_file():
         trained = load_trained(RunFolder.open(path), any_precision=True)
         return Start(trained.description, trained.model, trained.params, trained.classes.class_ids)
-    imported = read_weights(path)
-    known = imported.classes.fingerprint != UNKNOWN
+    imported = read_weights(path, need_head=False)
+    known = imported.classes.fingerprint != UNKNOWN and imported.has_head
     class_ids = imported.classes.class_ids if known else None
-    return Start(str(imported.file), imported.config.model, imported.found.params, class_ids)
+    model, params = imported.config.model, imported.found.params
+    return Start(str(imported.file), model, params, class_ids, "heads" in imported.assumed)
 
 
 def starting_state(
