@@ -26,9 +26,10 @@ from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
 from common.progress import announced
 from common.text import shorten
+from data.dataset import Dataset
 from training.arguments import CommandParser
 from training.chosen_run import choose_run
-from training.classes import short_names
+from training.classes import UNKNOWN, short_names
 from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
@@ -53,16 +54,13 @@ def main(argv: Sequence[str]) -> int:
     device = choose_device(args.device)
     keep_compiled_programs()
     trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
-    config, classes = chosen_validation(trained), trained.classes
+    config = chosen_validation(trained)
     dataset = load_dataset(config, draw=False)  # shapes that are drawn now would be other images
     check_holdout(trained, dataset.held_out)
-    if dataset.class_ids != classes.class_ids:
-        raise UserError(
-            f"{config.data.folder}: its classes are not those of {run.path}; name the data it was trained on with "
-            "data.root=DIR"
-        )
+    classes = matched_classes(trained, dataset)
     check_fit(config.model, dataset, run.path)
-    if dataset.fingerprint != classes.fingerprint and config.data.val_folder == run.read_config().data.val_folder:
+    same_folder = config.data.val_folder == run.read_config().data.val_folder
+    if dataset.fingerprint != classes.fingerprint != UNKNOWN and same_folder:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(dataset)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
@@ -128,6 +126,35 @@ def check_holdout(trained: Trained, chosen: float) -> None:
             f"data.holdout={chosen:g}: {trained.run.path} was trained with data.holdout={own:g}, so it knows "
             "images of that slice; leave the option out, or set data.holdout=0 for the official validation images"
         )
+
+
+def matched_classes(trained: Trained, dataset: Dataset) -> Classes:
+    """The classes of the model, which are those of the data.
+
+    A file of weights from elsewhere has no ids of its classes. Then the classes of the data are taken in their order,
+    if there are as many; the user is warned, unless the names agree.
+
+    Raises:
+        UserError: they are others.
+    """
+    classes, folder = trained.classes, trained.config.data.folder
+    if dataset.class_ids == classes.class_ids:
+        return classes
+    if set(dataset.class_ids) == set(classes.class_ids):
+        raise UserError(f"{folder}: its classes are in another order than those of {trained.run.path}")
+    if classes.fingerprint != UNKNOWN or len(dataset.class_ids) != len(classes.class_ids):
+        raise UserError(
+            f"{folder}: its classes are not those of {trained.run.path}; name the data it was trained on with "
+            "data.root=DIR"
+        )
+    if dataset.class_names != classes.class_names:
+        first = f"{shorten(dataset.class_names[0], NAME_WIDTH)} ({dataset.class_ids[0]})"
+        print(
+            f"warning: {trained.run.path}: the ids of its classes are not known; those of the data are taken in their "
+            f"order: {first} for {shorten(classes.class_names[0], NAME_WIDTH)}, and so on",
+            file=sys.stderr,
+        )
+    return replace(classes, class_ids=dataset.class_ids, class_names=dataset.class_names)
 
 
 def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from training.resuming import require_same_data
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, check_padding, fit_to_data, load_dataset, require_known, steps_per_epoch
 from training.size import check_dispatch, check_size
-from training.start import require_start
+from training.start import configured_start, require_fit
 from training.step import default_accumulate
 from training.stops import DivergedError, Stopped
 from training.summary import format_summary, summarize
@@ -99,25 +99,34 @@ def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder
         resumed.require_checkpoint()
     else:
         RunFolder.require_new(args.run)
-        require_start(config)
+    begins = resumed is None or not resumed.last.exists()
+    start = configured_start(config) if begins else None
     dataset = load_dataset(config, draw=resumed is None)
     config = fit_to_data(config, dataset)
     check_data(config, dataset, resumed)
     check_memory(config, device, dataset)
+    started_from = require_fit(start, config, dataset.class_ids)
     run = resumed or RunFolder.create(config.preset, args.run, files={CONFIG: config.to_yaml()})
     lock = contextlib.nullcontext() if resumed else run.lock()
     with lock, run.log(command), StopRequest("no step is made") as stop:
         if not resumed:  # else when its files are known to be in order
             write_description(run, config, dataset)
+        print("".join(f"{line}\n" for line in started_from), end="", flush=True)
+        trainer = None
         try:
             if config.train.minutes is not None:
                 config = fix_steps(run, config, dataset, device, stop)
-            return train(Trainer(run, config, dataset, device), stop, bool(resumed), args.brief)
+            trainer = Trainer(run, config, dataset, device, start)
+            return train(trainer, stop, bool(resumed), args.brief)
         except Stopped as stopped:
             assert stop.signal is not None
             print(f"stopped after step {stopped.step}")
             print(f"go on with: python train.py --resume {shlex.quote(str(run.path))}")
             return 128 + stop.signal
+        except UserError:
+            if not resumed and (trainer is None or not trainer.progress.step):
+                run.undo_beginning()  # so that a corrected command can begin here
+            raise
 
 
 def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> int:

@@ -22,7 +22,7 @@ from checks.draw import draw_params
 from checks.functions import ModelFunction
 from checks.structure import classes_inside, qkv_regions
 from model.encoder import Encoder, EncoderBlock
-from model.layer import Layer, Params
+from model.layer import Layer, Params, count_parameters
 from model.layers.dropout import Dropout
 from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
@@ -89,7 +89,7 @@ class _Programs(NamedTuple):
 @lru_cache(maxsize=8)
 def _programs(model: ViT, loss: CrossEntropy) -> _Programs:
     function = ModelFunction(model, loss)
-    small = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(template(model))) < SMALL
+    small = count_parameters(template(model)) < SMALL
 
     def inputs(params: Params, images: jax.Array, key: Any) -> dict[str, tuple[jax.Array, Any]]:
         return {a.path: (a.x, a.key) for a in activations(model, params, images, key)}

@@ -9,9 +9,12 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def first_of(items: Sequence[str], shown: int, separator: str = ", ") -> str:
-    """`a, b, c`, and where there are more than `shown` items: `a, b, c, and 4 more`."""
-    rest = len(items) - shown
+def first_of(items: Sequence[str], shown: int, separator: str = ", ", counts: Sequence[int] | None = None) -> str:
+    """`a, b, c`, and where there are more than `shown` items: `a, b, c, and 4 more`.
+
+    `counts` says for how many an item stands, if not for one: then so many more are told.
+    """
+    rest = sum(counts[shown:]) if counts else len(items) - shown
     return separator.join(items[:shown]) + (f", and {rest:,} more" if rest > 0 else "")
 
 

@@ -184,5 +184,4 @@ def other_files_notes(left_alone: Counter[str]) -> list[str]:
 
 def _listed(counts: dict[str, int]) -> str:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(f"{count:,} {name}" for name, count in ranked[:SHOWN])
-    return shown + (f" and {sum(count for _, count in ranked[SHOWN:]):,} more" if len(ranked) > SHOWN else "")
+    return first_of([f"{count:,} {name}" for name, count in ranked], SHOWN, counts=[count for _, count in ranked])

@@ -23,7 +23,7 @@ from common.command import in_one_line, run_command
 from common.cores import available_cores
 from common.errors import DataError
 from common.paths import named_path
-from common.text import counted, in_columns
+from common.text import counted, first_of, in_columns
 from data.build import in_chunks
 from data.folder_scan import left_alone_notes, scan_folder
 from data.image_folder import unequal_notes
@@ -200,9 +200,7 @@ def _some(one: str, several: str, items: Iterable[str]) -> Iterator[str]:
     items = list(items)
     if items:
         yield f"{len(items):,} {one if len(items) == 1 else several}"
-        yield from (f"  {in_one_line(item)}" for item in items[:SHOWN])
-        if len(items) > SHOWN:
-            yield f"  and {len(items) - SHOWN:,} more"
+        yield from first_of([f"  {in_one_line(item)}" for item in items], SHOWN, "\n").split("\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from __future__ import annotations
 import warnings
 
 from common.errors import DataError
-from common.text import counted
+from common.text import counted, first_of
 from data.dataset import Listing
 from data.scan import AGAIN, ANNOTATIONS, BOXES, Scan, by_name, cannot_read, comparable, folders_in, lines_of, text_of
 
@@ -99,13 +99,10 @@ def _check_boxes(scanned: Scan, folder: str) -> bool:
     present = by_name(file.name for file in scanned.train[folder])
     listed = lines_of(path.read_text(encoding="utf-8", errors="replace"))
     expected = [line.split("\t")[0].strip() for line in listed if line.strip()]
-    missing = [name for name in expected if comparable(name) not in present]
+    inside = scanned.root / scanned.train_folder(folder)
+    missing = [str(inside / name) for name in expected if comparable(name) not in present]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(
-            f"{scanned.root / scanned.train_folder(folder) / missing[0]}{more}: missing, but {path.name} lists it. "
-            f"{AGAIN}"
-        )
+        raise DataError(f"{first_of(missing, 1)}: missing, but {path.name} lists it. {AGAIN}")
     return True
 
 

@@ -1,11 +1,17 @@
 """The contract that every layer keeps."""
 
+import math
 from typing import Any, Protocol
 
 import jax
 
 Params = dict[str, Any]
 """A nested dictionary of arrays: `{}` where there is nothing to learn. Gradients have exactly the same tree."""
+
+
+def count_parameters(params: Params) -> int:
+    """The number of values in a tree of arrays, or of their shapes as `jax.eval_shape` gives them."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def require_sizes(layer: object, *names: str) -> None:

@@ -310,7 +310,7 @@ def test_missing_and_extra_tensors_are_named(saved: Path) -> None:
     template["params"]["head"] = {key: np.ones(1) for key in "abcde"}
     del template["seen"]
     assert refusal(saved, template) == (
-        "of another model: it lacks params/head/a, params/head/b, params/head/c and 2 more; "
+        "of another model: it lacks params/head/a, params/head/b, params/head/c, and 2 more; "
         "it also has seen/0, seen/1. Use the model configuration that it was trained with"
     )
 

@@ -291,7 +291,7 @@ def test_a_boxes_file_says_which_images_must_be_there(root: Path) -> None:
         write_boxes(root, wnid)
     for index in (1, 3):
         (root / "train" / "n02" / "images" / f"n02_{index}.JPEG").unlink()
-    expect(root, "train/n02/images/n02_1.JPEG and 1 more: missing", "n02_boxes.txt lists it", AGAIN)
+    expect(root, "train/n02/images/n02_1.JPEG, and 1 more: missing", "n02_boxes.txt lists it", AGAIN)
 
 
 def test_without_boxes_files_classes_of_very_unequal_size_are_warned_of(root: Path) -> None:

@@ -6,20 +6,25 @@ import runpy
 import struct
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import evaluate
+import predict
 from common.command import run_command
 from common.errors import UserError
-from model.weights.maps import to_names
-from model.weights.namings import NAMINGS
+from model.weights.maps import flatten, from_names, to_names
+from model.weights.namings import NAMINGS, Naming
+from tests.conftest import Ended
 from tests.oracle import random_params
+from tests.tiny_data import jpeg
 from tests.tiny_weights import CLASSES, CONFIG, MEAN, export, imported, logits_of, make_run
 from training.config import Config
 from training.run_folder import RunFolder
@@ -27,6 +32,7 @@ from training.trained import load_trained
 from training.weights.__main__ import main
 from training.weights.description import description_file
 from training.weights.files import INSTALL, read_arrays, write_arrays
+from training.weights.importing import read_weights
 
 TO_NPZ = ("own", "google", "big_vision", "big_vision_scanned")
 
@@ -85,6 +91,38 @@ def test_what_no_file_says_is_assumed_told_and_can_be_given(
     assert (given.classes.mean, given.classes.std) == ((0.5, 0.4, 0.3), (0.25,) * 3)
 
 
+def photos(root: Path, *classes: str) -> Path:
+    """An image folder, one image of each class to train on and one to validate on."""
+    for number, name in enumerate(f"{split}/{name}" for split in ("train", "val") for name in classes):
+        (root / name).mkdir(parents=True)
+        (root / name / "x.jpg").write_bytes(jpeg(number))
+    return root
+
+
+def test_what_an_import_says_to_do_next_works_though_the_classes_are_not_known(
+    run: RunFolder, tmp_path: Path, call: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = export(run, tmp_path / "weights.npz", "--names", "google")
+    description_file(file).unlink()
+    photos(tmp_path / "DIR", "dog", "eel", "fox")
+    (tmp_path / "IMAGE").write_bytes(jpeg(1))
+    told = call(main, "import", "weights.npz", "--run", "new").out.splitlines()
+    commands = [line.split()[1:] for line in told if line.startswith("  python ")]
+    assert [name for name, *_ in commands] == ["predict.py", "evaluate.py"]
+    assert "where DIR has images of its 3 classes, in their order, as image_folder;" in told[-2]
+    options = ["data.workers=1"]
+    assert call(predict.main, *commands[0][1:], *options).code == 0
+    ended = call(evaluate.main, *commands[1][1:], *options)
+    assert ended.code == 0
+    warning = ended.err.splitlines()[-1]
+    assert warning.endswith("are taken in their order: dog (dog) for class 0, and so on")
+    assert "best classes" in ended.out or "classes, the best first" in ended.out
+    assert all(name in ended.out for name in ("dog", "eel", "fox"))
+    other = photos(tmp_path / "other", "dog", "eel")
+    ended = call(evaluate.main, "new", f"data.root={other}", *options)
+    assert "its classes are not those of new" in ended.err.splitlines()[-1]
+
+
 def test_an_imported_run_has_not_seen_the_images_that_the_run_had_not_seen(tmp_path: Path) -> None:
     """An unknown run may be evaluated on any part of the images."""
     config = replace(CONFIG, data=replace(CONFIG.data, holdout=0.25, classes=3))
@@ -129,6 +167,61 @@ def test_half_precision_is_read_also_as_raw_bits(tmp_path: Path) -> None:
         np.testing.assert_array_equal(array, np.asarray(halves[name], np.float32))
     np.savez(tmp_path / "double.npz", **{name: array.astype(np.float64) for name, array in google_arrays().items()})
     assert {array.dtype for array in read_arrays(tmp_path / "double.npz").values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("naming", NAMINGS.values(), ids=lambda naming: naming.name)
+def test_half_precision_is_read_in_each_naming(naming: Naming, dtype: str, tmp_path: Path) -> None:
+    params = jax.tree.map(lambda a: jnp.asarray(a, dtype), random_params(CONFIG.model))
+    arrays = to_names(naming, CONFIG.model, params)
+    assert {str(array.dtype) for array in arrays.values()} == {dtype}
+    np.savez(tmp_path / "weights.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    sizes = ["model.heads=4"] + (["model.patch_size=4", "model.image_size=8"] if naming.name == "own" else [])
+    found = read_weights(tmp_path / "weights.npz", overrides=sizes)
+    assert found.config.model == replace(CONFIG.model, gelu=found.config.model.gelu, eps=found.config.model.eps)
+    exact = from_names(naming, CONFIG.model, {n: np.asarray(a, np.float32) for n, a in arrays.items()}).params
+    for path, array in flatten(found.found.params).items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, flatten(exact)[path], err_msg=path)
+
+
+def parts(folder: Path, count: int = 2) -> Path:
+    """A model of timm's names in several files, and the index."""
+    arrays = to_names(NAMINGS["timm"], CONFIG.model, random_params(CONFIG.model))
+    names = {name: f"model-{i % count}.safetensors" for i, name in enumerate(arrays)}
+    folder.mkdir()
+    for file in set(names.values()):
+        write_arrays(folder / file, {n: np.asarray(a, np.float32) for n, a in arrays.items() if names[n] == file})
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}), encoding="utf-8")
+    return index
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors.index.json"])
+def test_a_model_in_several_files_is_read(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    parts(tmp_path / "theirs")
+    found = read_weights(tmp_path / "theirs" / name, overrides=["model.heads=4"])
+    for path, array in flatten(found.found.params).items():
+        np.testing.assert_allclose(array, flatten(random_params(CONFIG.model))[path], rtol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda index: index.with_name("model-1.safetensors").unlink(), "model-1.safetensors: missing, but model.safeten"),
+    (lambda index: index.with_name("model-1.safetensors").write_bytes(b""), "model-1.safetensors: damaged or cut"),
+    (lambda index: index.write_text("[]"), "index.json: damaged"),
+    (lambda index: index.write_text("{}"), "index.json: damaged (there is no array in it)"),
+    (lambda index: index.write_text('{"weight_map": {"x": 1}}'), "weight_map: x: expected"),
+    (lambda index: index.write_text('{"weight_map": {"x": "../y.safetensors"}}'), "../y.safetensors is no file beside"),
+    (lambda index: index.write_text('{"weight_map": {"x": "model.safetensors.index.json"}}'), "is no file beside it"),
+    (lambda index: index.write_text('{"weight_map": {"x": "model-1.safetensors"}}'), "no x (model-1.safetensors)"),
+])  # fmt: skip
+def test_a_damaged_model_in_several_files_gets_one_message(
+    change: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("safetensors")
+    change(parts(tmp_path / "theirs"))
+    assert message in refused(capsys, "import", tmp_path / "theirs", "--run", tmp_path / "new")
 
 
 def test_bfloat16_of_safetensors_is_read(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from common.documents import parse_json
 from common.errors import CheckpointError, DamagedError
 from common.files import replacing
+from common.text import first_of
 from data.arrays import Header, member_array, member_header, open_zip, read_member, require_stored
 
 FORMAT = 1
@@ -161,17 +162,11 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _check_names(path: Path, expected: Iterable[str], saved: Iterable[str]) -> None:
     missing, extra = sorted(set(expected) - set(saved)), sorted(set(saved) - set(expected))
     if missing or extra:
-        differences = [
-            f"{what} {_some(names)}" for what, names in (("it lacks", missing), ("it also has", extra)) if names
-        ]
+        kinds = (("it lacks", missing), ("it also has", extra))
+        differences = [f"{what} {first_of(names, NAMED)}" for what, names in kinds if names]
         raise CheckpointError(
             f"{path}: of another model: {'; '.join(differences)}. Use the model configuration that it was trained with"
         )
-
-
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + rest
 
 
 def _check_array(path: Path, name: str, expected: Any, array: Header, any_precision: bool) -> None:

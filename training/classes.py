@@ -13,6 +13,9 @@ from common.files import replace_text
 
 NAMES = {"class_ids": "wnids", "class_names": "names"}  # in the file, which is older than those of the fields
 
+UNKNOWN = "unknown"
+"""The fingerprint of data of which nothing is known, as of weights from elsewhere; nor are the ids of the classes."""
+
 AGAIN = "`python train.py --resume RUN` writes it anew from the data"
 
 

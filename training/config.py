@@ -220,6 +220,11 @@ def _build(preset: str, values: Values, source: str) -> Config:
             f"{source}: train.freeze={config.train.freeze} leaves no weight matrix for optim.name=muon: set "
             "optim.name=adamw"
         )
+    if config.train.freeze and config.train.start_from is None:
+        raise ConfigError(
+            f"{source}: train.freeze={config.train.freeze} keeps parameters as they are, and without train.start_from "
+            "they are drawn at random: name a run or a file of weights with train.start_from"
+        )
     return config
 
 

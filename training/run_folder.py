@@ -25,6 +25,7 @@ from common.documents import read_json
 from common.errors import DamagedError, UserError
 from common.files import LockedError, locked, replace_text
 from common.log import logged
+from common.text import first_of
 from training.classes import Classes, read_classes, write_classes
 from training.config import Config, from_yaml, missing_options
 from training.metrics import MetricsRow, append_row, read_rows, truncate_rows
@@ -212,6 +213,11 @@ class RunFolder:
             )
         self.divergence_file.unlink()
 
+    def undo_beginning(self) -> None:
+        """Remove the options of a run that could not begin, so that another can begin in its folder. The log stays."""
+        if {entry.name for entry in self.path.iterdir()} <= {CONFIG, CLASSES, LOG, LOCK}:
+            self.config_file.unlink(missing_ok=True)
+
     def log(self, command: str) -> AbstractContextManager[None]:
         """Append what is printed in the block to log.txt, below `command`."""
         return logged(self.log_file, command)
@@ -245,9 +251,8 @@ class RunFolder:
         """Warn of options that config.yml does not have, so that they take their defaults."""
         missing = missing_options(read_utf8(self.config_file), str(self.config_file))
         if missing:
-            others = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
             print(
-                f"warning: {self.config_file}: it has no {', '.join(missing[:2])}{others}, as if it were cut short or "
+                f"warning: {self.config_file}: it has no {first_of(missing, 2)}, as if it were cut short or "
                 "older than these options; they take their defaults from configs.yml",
                 file=sys.stderr,
             )

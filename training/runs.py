@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
-from math import prod
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from common.files import PARTIAL
 from common.paths import named_path
 from common.streams import printable
 from common.text import columns, counted, in_columns
+from model.layer import count_parameters
 from model.vit import ViT
 from training.chosen_run import accuracy, best_row
 from training.metrics import MetricsRow
@@ -126,7 +126,7 @@ def _read(run: RunFolder, sweep: Path | None) -> Entry:
 
 @cache
 def _parameters(model: ViT) -> int:
-    return sum(prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0))))
+    return count_parameters(jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def _written(run: RunFolder) -> float:

@@ -1,6 +1,5 @@
 """The layers of a model and the cost of each: the table of `--summary`."""
 
-import math
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.layer import Layer, Params
+from model.layer import Layer, Params, count_parameters
 from model.layers.patch_embedding import height_width
 from model.vit import ViT
 from model.walk import activations, walk
@@ -106,5 +105,4 @@ def _cost(layer: Layer, shape: Shape) -> _Cost:
     with jax.default_device(_counter()):
         lowered = jax.jit(lambda params, x: layer.forward(params, x)[0]).lower(params, x)
     (y,) = jax.tree.leaves(lowered.out_info)
-    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    return _Cost(y.shape, parameters, int((lowered.cost_analysis() or {}).get("flops", 0)))
+    return _Cost(y.shape, count_parameters(params), int((lowered.cost_analysis() or {}).get("flops", 0)))

@@ -59,7 +59,7 @@ def fix_steps(run: RunFolder, config: Config, dataset: Dataset, device: jax.Devi
     assert minutes is not None
     seconds, began = 60 * minutes, time.perf_counter()
     print(f"train.minutes={minutes:g}: compiling and measuring the speed", flush=True)
-    trainer = Trainer(run, with_steps(config, PROVISIONAL), dataset, device)
+    trainer = Trainer(run, with_steps(config, PROVISIONAL), dataset, device)  # drawn parameters are as fast as others
     speed = measure(trainer, min(SHARE * seconds, LONGEST), stop)
     steps = steps_within(seconds, speed, trainer.plan)
     if steps < 1:

@@ -36,7 +36,7 @@ from training.progress_bar import EpochProgress
 from training.resuming import best_so_far, continue_records, last_is_damaged
 from training.run_folder import RunFolder
 from training.setup import build_step, steps_per_epoch
-from training.start import starting_state
+from training.start import Start, starting_state
 from training.step import StepMetrics, TrainState
 from training.step_log import StepLog, StepRow
 from training.stops import DivergedError, Stopped, stop_if_asked
@@ -52,9 +52,12 @@ def weights_of(state: TrainState) -> dict[str, Any]:
 
 
 class Trainer:
-    """Trains `config` on `dataset` in the folder `run`, from its last checkpoint if it has one."""
+    """Trains `config` on `dataset` in the folder `run`: from its last checkpoint if it has one, or from `origin`."""
 
-    def __init__(self, run: RunFolder, config: Config, dataset: Dataset, device: jax.Device) -> None:
+    def __init__(
+        self, run: RunFolder, config: Config, dataset: Dataset, device: jax.Device, origin: Start | None = None
+    ) -> None:
+        self.origin = origin
         self.run, self.config, self.dataset, self.device = run, config, dataset, device
         self.batch_size = config.train.batch_size
         epoch = steps_per_epoch(config.train, dataset)
@@ -88,7 +91,7 @@ class Trainer:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def start(self) -> None:
-        """Restore the last checkpoint of the run, or draw new parameters.
+        """Restore the last checkpoint of the run, or begin with the first step.
 
         Raises:
             CheckpointError: the checkpoint is damaged or of another model, or only one of checkpoint and configuration
@@ -109,7 +112,9 @@ class Trainer:
                 self.progress.best_top1 = best_so_far(self.run, self.progress, best, due)
                 self.state: TrainState = jax.device_put(state, self.device)
             else:
-                self.state = starting_state(self.step, self.config, self.dataset.class_ids, self.device)
+                self.state = starting_state(
+                    self.step, self.origin, self.config.model, self.dataset.class_ids, self.device
+                )
         continue_records(self.run, self.progress, self.evaluation_is_due(), self.config.train.log_every)
 
     def _require_average_as_configured(self) -> None:

@@ -165,6 +165,7 @@ def collect(folder: Path, overrides: list[str]) -> None:
     import jax.numpy as jnp
 
     from data.augment import normalize
+    from model.layer import count_parameters
     from training import checkpoint
     from training.metrics import read_rows
     from training.run_folder import RunFolder
@@ -179,13 +180,13 @@ def collect(folder: Path, overrides: list[str]) -> None:
                 config = run.read_config(overrides, ("data.root", "data.cache"))
                 template = jax.eval_shape(config.model.init, jax.random.key(0))
                 params, _ = checkpoint.restore(run.last, template, part="params")
-                dataset = load_dataset(config.data)
+                dataset = load_dataset(config)
                 pixels = normalize(jnp.asarray(dataset.val.images), dataset.mean, dataset.std, jnp.float32)
                 logits, _ = jax.jit(config.model.forward)(params, pixels)
                 right = np.asarray(logits).argmax(axis=1) == dataset.val.labels
                 last = read_rows(run.metrics_file)[-1]
                 bits = "".join(map(str, right.astype(int)))
-                count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(template))
+                count = count_parameters(template)
                 writer.writerow([
                     name, config.train.seed, count, f"{config.optim.learning_rate:g}", f"{last.train_loss:.4f}",
                     f"{last.val_loss:.4f}", f"{right.mean():.4f}", f"{int(bits, 2):0{len(bits) // 4}x}",

@@ -12,26 +12,29 @@ import jax.numpy as jnp
 from model.layer import Params
 from model.vit import ViT
 from model.weights.maps import flatten, with_learned_positions
-from model.weights.tables import POSITIONS
+from model.weights.tables import POSITIONS, paths
 
 Grid = tuple[int, int]
 
 
-class Fitted(NamedTuple):
-    """`params` of the new model, and the paths of its parameters by where they come from."""
+class Sources(NamedTuple):
+    """The paths of the parameters of the new model by where they come from."""
 
-    params: Params
     taken: tuple[str, ...]
     resampled: tuple[str, ...]
     drawn: tuple[str, ...]  # as in the new model's `init`
     unused: tuple[str, ...]  # paths of the old model that have no place in the new one
 
 
-def fit(model: ViT, drawn: Params, other: ViT, params: Params, head: bool = True) -> Fitted:
-    """The parameters of `model` from those of `other`.
+class Fitted(NamedTuple):
+    params: Params  # of the new model
+    sources: Sources
+
+
+def find_sources(model: ViT, other: ViT, params: Params, head: bool = True) -> Sources:
+    """Where the parameters of `model` come from, where `params` of `other` are at hand, or their shapes alone.
 
     Args:
-        drawn: what `model.init` has drawn.
         head: whether the head may be taken, which suits no other classes.
 
     Raises:
@@ -41,24 +44,37 @@ def fit(model: ViT, drawn: Params, other: ViT, params: Params, head: bool = True
         raise ValueError(f"its attention has {other.heads} heads, not {model.heads}: set model.heads={other.heads}")
     if model.positions == "learned":
         other, params = with_learned_positions(other, params)
-    old, new = flatten(params), flatten(drawn)
-    found: dict[str, jax.Array] = {}
+    old, new = flatten(params), paths(model)
     kinds: dict[str, list[str]] = {"taken": [], "resampled": [], "drawn": []}
     for path, blank in new.items():
-        kind, array = "drawn", blank
+        kind = "drawn"
         if path in old and (head or not path.startswith("head/")):
             same_grid = path != POSITIONS or _grid(other) == _grid(model)
             if old[path].shape == blank.shape and same_grid:
-                kind, array = "taken", old[path]
+                kind = "taken"
             elif path == POSITIONS and model.d_model == other.d_model:
-                kind, array = "resampled", _resampled(other, old[path], model, blank)
+                kind = "resampled"
         kinds[kind].append(path)
-        found[path] = jnp.asarray(array, blank.dtype)
     if model.layers and not any(path.startswith("encoder/") and path.endswith("/W") for path in kinds["taken"]):
         raise ValueError("nothing of its encoder fits this model, which has other sizes")
-    tree = jax.tree.unflatten(jax.tree.structure(drawn), list(found.values()))
     unused = tuple(path for path in old if path not in new)
-    return Fitted(tree, tuple(kinds["taken"]), tuple(kinds["resampled"]), tuple(kinds["drawn"]), unused)
+    return Sources(tuple(kinds["taken"]), tuple(kinds["resampled"]), tuple(kinds["drawn"]), unused)
+
+
+def fit(model: ViT, drawn: Params, other: ViT, params: Params, head: bool = True) -> Fitted:
+    """The parameters of `model` from those of `other`, and from `drawn`, which `model.init` has drawn.
+
+    Raises:
+        ValueError: as `find_sources`.
+    """
+    sources = find_sources(model, other, params, head)
+    if model.positions == "learned":
+        other, params = with_learned_positions(other, params)
+    old, found = flatten(params), flatten(drawn)
+    found |= {path: jnp.asarray(old[path], found[path].dtype) for path in sources.taken}
+    for path in sources.resampled:
+        found[path] = jnp.asarray(_resampled(other, old[path], model, found[path]), found[path].dtype)
+    return Fitted(jax.tree.unflatten(jax.tree.structure(drawn), list(found.values())), sources)
 
 
 def resample(table: jax.Array, old: Grid, new: Grid) -> jax.Array:

@@ -121,7 +121,10 @@ def _timm_spelled(arrays: Arrays) -> Arrays:
 
 
 def _huggingface_spelled(arrays: Arrays) -> Arrays:
-    """The names that transformers has in memory since its version 5; its files have kept the old ones."""
+    """The names that transformers has in memory since its version 5, while its files have kept the old ones; and those
+    of its ViTModel, which has no head."""
+    if "embeddings.patch_embeddings.projection.weight" in arrays:
+        arrays = {f"vit.{name}": array for name, array in arrays.items()}
     layer = r"^(vit\.)layers\.(\d+)\."
     old = r"\1encoder.layer.\2."
     return _renamed(

@@ -17,6 +17,7 @@ from common.streams import printable
 from common.text import counted, first_of
 from model.weights.namings import NAMINGS
 from training.arguments import CommandParser
+from training.classes import UNKNOWN
 from training.config import OPTIONS
 from training.run_folder import RunFolder
 from training.trained import CHECKPOINTS, WEIGHTS, load_trained
@@ -24,6 +25,7 @@ from training.weights.exporting import export, weights_file
 from training.weights.importing import SECTIONS, Imported, find_file, read_weights, write_run
 
 PROGRAM = "python -m training.weights"
+OTHER_DATA = "import with data.name=NAME for another kind of data"
 DROPPED = 3  # parts that were left out, named
 
 
@@ -55,8 +57,20 @@ def import_file(args: argparse.Namespace) -> int:
     run = write_run(imported, args.run)
     for line in summary(imported):
         print(printable(line))
-    print(f"written to {run.path}; to evaluate it:\n  python evaluate.py {quote(str(run.path))} data.root=DIR")
+    print(f"written to {run.path}; to use it:")
+    for line in next_commands(imported, run):
+        print(f"  {line}")
     return 0
+
+
+def next_commands(imported: Imported, run: RunFolder) -> list[str]:
+    """What can be done with it, in lines."""
+    folder, data = quote(str(run.path)), imported.config.data.name
+    lines = [f"python predict.py IMAGE --run {folder}", f"python evaluate.py {folder} data.root=DIR"]
+    if imported.classes.fingerprint != UNKNOWN:
+        return [*lines, f"where DIR has the data ({data})"]
+    classes = counted(imported.config.model.num_classes, "class", "classes")
+    return [*lines, f"where DIR has images of its {classes}, in their order, as {data};", OTHER_DATA]
 
 
 def summary(imported: Imported) -> list[str]:

@@ -14,10 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common.documents import fit, read_json
 from common.errors import DamagedError, UserError
 from common.files import replacing
+from common.text import first_of
 from data.arrays import RAW_16, member_array, open_zip, require_stored
 
+INDEX = ".index.json"  # of a model in several files
+NAMED = 3  # arrays in a message
 SUFFIXES = (".safetensors", ".npz")
 INSTALL = "the package safetensors is not installed: pip install -r requirements-weights.txt"
 PICKLE = (
@@ -36,6 +40,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     if path.is_dir():
         raise UserError(f"{path}: a folder without model.safetensors or model.npz; name a file")
+    if path.name.endswith(INDEX):
+        return _read_parts(path)
     with open(path, "rb") as file:
         begins = file.read(9)
     if begins[8:] == b"{":  # first of all: the length before it may have the bytes by which the others begin
@@ -51,6 +57,26 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not arrays:
         raise DamagedError(f"{path}: there are no arrays in it")
     return {name: _in_default_float(array) for name, array in arrays.items()}
+
+
+def _read_parts(index: Path) -> dict[str, np.ndarray]:
+    """The arrays of a model in several files, of which an index says which has which."""
+    try:
+        known: dict[str, Any] = read_json(index, dict[str, Any])
+        files: dict[str, str] = fit(dict[str, str], known.get("weight_map", {}), "weight_map")
+    except ValueError as error:
+        raise DamagedError(f"{index}: damaged ({error})") from None
+    arrays: dict[str, np.ndarray] = {}
+    for name in sorted(set(files.values())):
+        if Path(name).name != name or name.endswith(INDEX):
+            raise DamagedError(f"{index}: damaged ({name} is no file beside it)")
+        if not index.with_name(name).exists():
+            raise UserError(f"{index.with_name(name)}: missing, but {index.name} lists it")
+        arrays |= read_arrays(index.with_name(name))
+    missing = [f"{name} ({file})" for name, file in files.items() if name not in arrays]
+    if missing or not arrays:
+        raise DamagedError(f"{index}: damaged (there is no {first_of(missing, NAMED) or 'array in it'})")
+    return arrays
 
 
 def _in_default_float(array: np.ndarray) -> np.ndarray:

@@ -4,25 +4,25 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from common.errors import ConfigError, UserError
 from common.text import first_of
-from model.weights.infer import infer_model
+from model.weights.infer import infer_model, with_head
 from model.weights.maps import Found, from_names
 from model.weights.namings import NAMINGS, Naming, recognize
 from training import checkpoint
-from training.classes import Classes
+from training.classes import UNKNOWN, Classes
 from training.config import Config, read_overrides
 from training.run_folder import RunFolder
 from training.weights.description import Description, configuration, read_description
 from training.weights.files import read_arrays
 from training.weights.foreign import Told, read_told
 
-IN_FOLDERS = ("model.safetensors", "model.npz")
+IN_FOLDERS = ("model.safetensors", "model.npz", "model.safetensors.index.json")
 SECTIONS = ("model", "data")
 NAMED = 2  # arrays in a message about names that are not known
-UNKNOWN = "unknown"  # fingerprint of the data
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Imported:
     found: Found
     arrays: int
     step: int
+    has_head: bool  # otherwise the one in `found` is made of zeros
     assumed: dict[str, Any]  # what no file says
     sources: tuple[Path, ...]  # the files beside it that say something
 
@@ -54,6 +55,7 @@ def read_weights(
     overrides: Sequence[str] = (),
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    need_head: bool = True,
 ) -> Imported:
     """The model in a file of weights. Of what is known of it, the command line wins over the files beside it.
 
@@ -61,6 +63,7 @@ def read_weights(
         names: the naming; None: it is recognized, or told by the description.
         overrides: options of the sections `model` and `data`, as `section.key=value`.
         mean, std: of the pixels of an image, scaled to 0..1, per channel or one for all.
+        need_head: whether a file without a head is refused.
 
     Raises:
         UserError: the file is damaged or no file of weights, or its arrays fit no model; one message says why.
@@ -78,9 +81,15 @@ def read_weights(
             raise UserError(f"{file}: its names are those of no ViT that is known here ({known}), as in {some}")
         told = Told() if description else read_told(file, naming)
         model = (description.model if description else told.model) | given["model"]
-        inferred = infer_model(naming, arrays, model)
+        whole = with_head(naming, arrays, model.get("num_classes") or len(told.names or ()) or 1)
+        if whole is not arrays and need_head:
+            raise UserError(
+                f"{file}: there is no head in it, so it cannot say what is in an image; a training can begin with it: "
+                f"train.start_from={quote(str(file))}"
+            )
+        inferred = infer_model(naming, whole, model)
         config = configuration(dataclasses.asdict(inferred), _data(description) | given["data"], str(file))
-        found = from_names(naming, config.model, arrays)
+        found = from_names(naming, config.model, whole)
     except ConfigError:
         raise
     except ValueError as error:
@@ -89,7 +98,7 @@ def read_weights(
     assumed = {key: getattr(inferred, key) for key in _guessed(naming) if key not in model} | assumed
     sources = told.sources
     step = description.step if description else 0
-    return Imported(file, naming, config, classes, found, len(arrays), step, assumed, sources)
+    return Imported(file, naming, config, classes, found, len(arrays), step, whole is arrays, assumed, sources)
 
 
 def write_run(imported: Imported, folder: Path) -> RunFolder:
