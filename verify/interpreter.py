@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr
 
 Rule = Callable[[Any, list[Any]], Sequence[Any]]
 """From an equation and its inputs to its outputs."""
@@ -25,20 +24,20 @@ def bind(equation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
     return found if equation.primitive.multiple_results else [found]
 
 
-def evaluate(closed: Any, args: Sequence[Any], rule: Rule, given: Sequence[bool] | None = None) -> list[Any]:
-    """The outputs of a closed jaxpr at `args`, its operations by `rule`.
+def evaluate(program: Any, args: Sequence[Any], rule: Rule, given: Sequence[bool] | None = None) -> list[Any]:
+    """The outputs of a jaxpr at `args`, its operations by `rule`. It may be closed, that is with its constants.
 
     What depends on none of the arguments that are `given` (all by default) is left as it is: it may be a place in an
     array that was computed as a float.
     """
-    jaxpr = closed.jaxpr
+    jaxpr, consts = getattr(program, "jaxpr", program), getattr(program, "consts", ())
     values: dict[Any, Any] = {}
     depends = {v for v, is_given in zip(jaxpr.invars, given or [True] * len(args), strict=True) if is_given}
 
     def read(atom: Any) -> Any:
         return atom.val if hasattr(atom, "val") else values[atom]
 
-    values.update(zip(jaxpr.constvars, closed.consts, strict=True))
+    values.update(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, args, strict=True))
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
@@ -53,8 +52,7 @@ def _apply(equation: Any, inputs: list[Any], given: list[bool], rule: Rule) -> S
     name = equation.primitive.name
     if name in CALLS:
         inner = next(value for value in equation.params.values() if hasattr(getattr(value, "jaxpr", value), "eqns"))
-        closed = inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
-        return evaluate(closed, inputs, rule, given)
+        return evaluate(inner, inputs, rule, given)
     return _LOOPS[name](equation.params, inputs, rule) if name in _LOOPS else rule(equation, inputs)
 
 
