@@ -21,6 +21,7 @@ from common.command import run_command
 from common.errors import CheckpointError, ConfigError, DataError, UserError
 from common.text import counted
 from data import inspect, split
+from training import tensorboard
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -155,6 +156,7 @@ def test_a_reader_who_has_gone_is_no_error(lines: int, unbuffered: str) -> None:
         decode.main,
         inspect.main,
         split.main,
+        tensorboard.main,
     ],
     ids=lambda main: main.__module__,
 )
