@@ -22,7 +22,7 @@ from common.command import run_command
 from common.errors import CheckpointError, ConfigError, DataError, UserError
 from common.text import counted
 from data import inspect, split
-from training import runs
+from training import runs, tensorboard
 from training.weights import __main__ as weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,6 +171,7 @@ def export_or_import(command: str) -> Callable[[Sequence[str]], object]:
         runs.main,
         export_or_import("export"),
         export_or_import("import"),
+        tensorboard.main,
     ],
     ids=lambda main: f"{main.__module__} {main.__name__}",
 )

@@ -11,7 +11,7 @@ import gradcheck
 import train
 from common.errors import UserError
 from common.paths import named_path, require_writable
-from training import curves, preview
+from training import curves, preview, tensorboard
 from training.config import load_config
 
 HOME = Path("/the/home")
@@ -36,6 +36,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> None:
         (gradcheck.parse_arguments, ["--html=~/x"], "html"),
         (preview.parse_arguments, ["--out=~/x.png"], "out"),
         (curves.parse_arguments, ["a", "--out=~/x"], "out"),
+        (tensorboard.parse_arguments, ["a", "--logdir=~/x"], "logdir"),
     ],
 )
 def test_a_home_is_found_in_every_option(parse: Callable[[Sequence[str]], Any], argv: list[str], name: str) -> None:
