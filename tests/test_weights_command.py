@@ -1,6 +1,7 @@
 """`python -m training.weights`: from a run to a file and back, and what is refused."""
 
 import json
+import os
 import pickle
 import runpy
 import struct
@@ -29,6 +30,7 @@ from tests.tiny_weights import CLASSES, CONFIG, MEAN, export, imported, logits_o
 from training.config import Config
 from training.run_folder import RunFolder
 from training.trained import load_trained
+from training.weights import files as weights_files
 from training.weights.__main__ import main
 from training.weights.description import description_file
 from training.weights.files import INSTALL, read_arrays, write_arrays
@@ -313,6 +315,9 @@ def with_cls(cls: np.ndarray) -> dict[str, Any]:
 @pytest.mark.parametrize(("arrays", "message"), [
     (with_cls(np.zeros((1, 1, 9), np.float32)), "cls has shape (1, 1, 9), not (1, 1, 8)"),
     (with_cls(np.zeros((1, 1, 8), np.int32)), "cls has type int32, not numbers with fractions"),
+    (with_cls(np.full((1, 1, 8), np.nan)), "position_embedding/class_token: values that are not finite"),
+    (with_cls(np.full((1, 1, 8), 1e300)), "position_embedding/class_token: values that are not finite"),
+    (google_arrays() | {"embedding/kernel": np.float32(1)}, "embedding/kernel has shape (), which is not that of a pr"),
     (google_arrays() | {"pre_logits/kernel": np.zeros((8, 8))}, "this model has a layer between pooling and head"),
     (google_arrays() | {"Transformer/encoderblock_999999/x": np.zeros(1)}, "at most 1000 layers"),
 ])  # fmt: skip
@@ -339,6 +344,46 @@ def test_a_damaged_description_gets_one_message(
     description_file(file).write_text(json.dumps(values), encoding="utf-8")
     capsys.readouterr()
     assert message in refused(capsys, "import", file, "--run", tmp_path / "new")
+
+
+@pytest.mark.parametrize("names", ["own", "timm"])
+def test_names_that_are_given_and_not_those_of_the_file_get_one_message(
+    names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arrays(tmp_path / "weights.npz", google_arrays())
+    told = refused(capsys, "import", tmp_path / "weights.npz", "--names", names, "--run", tmp_path / "new")
+    assert f"so these are no weights of {NAMINGS[names].title}" in told
+
+
+def test_a_pipe_and_what_is_larger_than_memory_are_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "a device or a pipe" in refused(capsys, "import", tmp_path / "pipe.npz", "--run", tmp_path / "new")
+    write_arrays(tmp_path / "weights.npz", google_arrays())
+    monkeypatch.setattr(weights_files, "machine_memory", lambda: 1000)
+    told = refused(capsys, "import", tmp_path / "weights.npz", "--run", tmp_path / "new")
+    assert "and this machine has 1 kB of memory" in told
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ('{"image_mean": 3}', "preprocessor_config.json: image_mean: expected a list, got 3"),
+    ("[]", "preprocessor_config.json: damaged"),
+])  # fmt: skip
+def test_a_damaged_preparation_of_transformers_gets_one_message(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arrays(tmp_path / "model.npz", to_names(NAMINGS["huggingface"], CONFIG.model, random_params(CONFIG.model)))
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 4}')
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    told = refused(capsys, "import", tmp_path, "--run", tmp_path / "new")
+    assert told.startswith(f"error: {tmp_path}/{message}")
+
+
+def test_a_mean_that_is_no_number_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["import", "x.npz", "--run", "new", "--mean", "0.5;0.4"])
+    assert "argument --mean: 0.5;0.4: expected numbers with commas between them" in capsys.readouterr().err
 
 
 def test_a_missing_safetensors_is_named_before_the_run_is_read(

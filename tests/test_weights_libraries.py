@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from model.vit import ViT
 from model.weights.infer import infer_model
 from model.weights.maps import from_names, to_names
-from model.weights.namings import NAMINGS
+from model.weights.namings import NAMINGS, Naming
 from tests.oracle import normal
 from tests.tiny_weights import CONFIG, IMAGES, MEAN, export, forward, imported, logits_of, make_run
+from training.config import Config
 from training.trained import load_trained
+from training.weights.importing import read_weights
 
 
 @pytest.fixture
@@ -32,7 +36,18 @@ def their_logits(model: Any) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        return model.eval()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2)).logits.numpy()
+        output = model.eval()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2))
+        return getattr(output, "logits", output).numpy()
+
+
+def randomized(model: Any) -> Any:
+    """The same model of PyTorch, with every parameter drawn anew: zeros would agree with anything."""
+    import torch
+
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
 
 
 def test_transformers_loads_an_exported_folder(transformers: Any, tmp_path: Path) -> None:
@@ -50,9 +65,7 @@ def test_a_folder_that_transformers_wrote_is_imported(transformers: Any, options
         image_size=8, patch_size=4, hidden_size=8, num_attention_heads=4, num_hidden_layers=2, intermediate_size=12,
         id2label={0: "ant", 1: "bee", 2: "bee"}, **options,
     )  # fmt: skip
-    model = transformers.ViTForImageClassification(config)
-    for parameter in model.parameters():
-        parameter.data.normal_()
+    model = randomized(transformers.ViTForImageClassification(config))
     model.save_pretrained(tmp_path / "theirs")
     run = imported(tmp_path / "theirs")
     np.testing.assert_allclose(logits_of(run), their_logits(model), rtol=1e-4, atol=1e-5)
@@ -74,6 +87,126 @@ def test_another_architecture_of_transformers_is_refused(transformers: Any, tmp_
         (folder / "config.json").write_text(config.replace(old, new), encoding="utf-8")
         with pytest.raises(UserError, match=message):
             imported(folder)
+
+
+def test_transformers_models_without_a_head_and_in_several_files(transformers: Any, tmp_path: Path) -> None:
+    config = transformers.ViTConfig(
+        image_size=8, patch_size=4, hidden_size=8, num_attention_heads=4, num_hidden_layers=2, intermediate_size=12
+    )
+    model = randomized(transformers.ViTModel(config))
+    model.save_pretrained(tmp_path / "theirs", max_shard_size="2KB")
+    assert len(list((tmp_path / "theirs").glob("*.safetensors"))) > 1
+    found = read_weights(tmp_path / "theirs", need_head=False)
+    assert not found.has_head
+    ours, _ = found.config.model.tokens(found.found.params, jnp.asarray(IMAGES))
+    import torch
+
+    with torch.no_grad():
+        theirs = model.eval()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2)).last_hidden_state
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+
+TIMM = {
+    "class token": {},
+    "tanh and another eps": {"act_layer": "gelu_tanh", "eps": 1e-3},
+    "mean": {"global_pool": "avg", "fc_norm": False, "class_token": False},
+    "mean beside a class token": {"global_pool": "avg", "fc_norm": False},
+    "layer scale": {"init_values": 0.1},
+    "no biases of q, k, v": {"qkv_bias": False},
+    "no position of the class token": {"no_embed_class": True},
+    "norm of patches": {"patch_norm": True},
+    "no final norm": {"final_norm": False},
+}
+
+
+def timm_model(**options: Any) -> Any:
+    """A tiny `VisionTransformer` of timm, randomized."""
+    torch, pytest_timm = pytest.importorskip("torch"), pytest.importorskip("timm.models.vision_transformer")
+    eps, patch_norm = options.pop("eps", 1e-6), options.pop("patch_norm", False)
+    norm = partial(torch.nn.LayerNorm, eps=eps)
+    if patch_norm:
+        options["embed_layer"] = partial(pytest_timm.PatchEmbed, norm_layer=norm)
+    sizes = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 4, "mlp_ratio": 1.5}
+    return randomized(pytest_timm.VisionTransformer(num_classes=3, norm_layer=norm, **sizes, **options))
+
+
+@pytest.mark.parametrize("kind", TIMM)
+def test_timm_computes_the_same(kind: str) -> None:
+    theirs = timm_model(**TIMM[kind])
+    arrays = {name: array.numpy() for name, array in theirs.state_dict().items()}
+    naming = NAMINGS["timm"]
+    known = {"heads": 4} | ({"gelu": "tanh", "eps": 1e-3} if "eps" in TIMM[kind] else {})
+    known |= {"pooling": "mean"} if "mean" in kind else {}
+    model, params = infer_and_map(naming, arrays, known)
+    np.testing.assert_allclose(forward(model, params), their_logits(theirs), rtol=1e-5, atol=1e-5)
+    back = timm_model(**TIMM[kind])
+    ours = to_names(naming, model, params)
+    if kind == "no position of the class token":  # timm adds it to the token
+        assert ours["pos_embed"].shape == (1, 5, 8)
+        return
+    load(back, ours)
+    np.testing.assert_allclose(their_logits(back), forward(model, params), rtol=1e-5, atol=1e-5)
+
+
+def infer_and_map(naming: Naming, arrays: dict[str, np.ndarray], known: dict[str, Any]) -> tuple[ViT, Any]:
+    model = infer_model(naming, arrays, known)
+    return model, from_names(naming, model, arrays).params
+
+
+def load(model: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Put arrays in a model of PyTorch. Each must have its place, and each place its array."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, strict=True)
+
+
+@pytest.mark.parametrize(("names", "config", "options"), [
+    ("google", CONFIG, {}),
+    ("google", MEAN, {"global_pool": "avg", "fc_norm": False, "class_token": False}),
+    ("big_vision", CONFIG, {"no_embed_class": True}),
+    ("big_vision", MEAN, {"global_pool": "avg", "fc_norm": False, "class_token": False}),
+])  # fmt: skip
+def test_timm_reads_what_is_exported_under_the_names_of_google(
+    names: str, config: Config, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """It has a reader of the published files, with their names, shapes and axes."""
+    theirs = timm_model(act_layer="gelu_tanh", **options)
+    run = make_run(tmp_path / "run", config)
+    theirs.load_pretrained(str(export(run, tmp_path / "x.npz", "--names", names)))
+    np.testing.assert_allclose(their_logits(theirs), logits_of(run), rtol=1e-5, atol=1e-5)
+
+
+def torchvision_model() -> Any:
+    """torchvision's `vit_b_16`, of tiny sizes, randomized."""
+    pytest.importorskip("torch")
+    vision = pytest.importorskip("torchvision.models.vision_transformer")
+    return randomized(vision.VisionTransformer(8, 4, 2, 4, 8, 12, num_classes=3))
+
+
+def test_torchvision_computes_the_same() -> None:
+    theirs, naming = torchvision_model(), NAMINGS["torchvision"]
+    arrays = {name: array.numpy() for name, array in theirs.state_dict().items()}
+    model, params = infer_and_map(naming, arrays, {"heads": 4})
+    assert model == replace(CONFIG.model, gelu="erf")
+    expected = their_logits(theirs)
+    np.testing.assert_allclose(forward(model, params), expected, rtol=1e-5, atol=1e-5)
+    back = torchvision_model()
+    load(back, to_names(naming, model, params))
+    np.testing.assert_array_equal(their_logits(back), expected)
+
+
+@pytest.mark.parametrize("names", ["timm", "torchvision"])
+def test_an_exported_file_is_loaded_by_the_library(names: str, tmp_path: Path) -> None:
+    """As docs/weights.md shows it."""
+    theirs = timm_model(act_layer="gelu_tanh") if names == "timm" else torchvision_model()
+    safetensors = pytest.importorskip("safetensors.torch")
+    config = CONFIG if names == "timm" else replace(CONFIG, model=replace(CONFIG.model, gelu="erf"))
+    run = make_run(tmp_path / "run", config)
+    theirs.load_state_dict(safetensors.load_file(export(run, tmp_path / "x.safetensors", "--names", names)))
+    np.testing.assert_allclose(their_logits(theirs), logits_of(run), rtol=1e-5, atol=1e-5)
 
 
 def linen_vit(heads: int, pooling: str) -> Any:

@@ -245,6 +245,7 @@ SPELLINGS = {
         "attention.attention.key": "attention.k_proj", "attention.attention.value": "attention.v_proj",
         "attention.output.dense": "attention.o_proj", "intermediate.dense": "mlp.fc1", ".output.dense": ".mlp.fc2",
     }),
+    "transformers' ViTModel": ("huggingface", {"vit.": ""}),
     "torchvision 0.12": ("torchvision", {".mlp.0.": ".mlp.linear_1.", ".mlp.3.": ".mlp.linear_2."}),
     "vision_transformer in linen": ("google", dict(zip(PUBLISHED, LINEN, strict=True))),
     "big_vision before linen": ("big_vision", dict(zip(reversed(LINEN), reversed(PUBLISHED), strict=True))),

@@ -71,12 +71,15 @@ def infer_model(naming: Naming, arrays: Arrays, given: dict[str, Any] | None = N
 
 def with_head(naming: Naming, arrays: Arrays, classes: int) -> Arrays:
     """The arrays, with a head of zeros for so many classes if they have none."""
-    kernel = naming.spelled(arrays)[naming.kernel]
-    D = kernel.shape[0] if naming.kernel_axes == "oihw" else kernel.shape[-1]
+    spelled = naming.spelled(arrays)
+    if naming.kernel not in spelled or not spelled[naming.kernel].ndim:  # `infer_model` says so
+        return arrays
+    shape = spelled[naming.kernel].shape
+    D = shape[0] if naming.kernel_axes == "oihw" else shape[-1]
     blank = {"head/W": np.zeros((D, classes), np.float32), "head/b": np.zeros(classes, np.float32)}
     rows = [row for row in naming.table(_probe(naming, (1, 1), True, {})) if row.ours[0] in blank]
     head = {row.theirs[0]: row.layout.forth((blank[row.ours[0]],))[0] for row in rows}
-    return arrays | head if head.keys().isdisjoint(naming.spelled(arrays)) else arrays
+    return arrays | head if head.keys().isdisjoint(spelled) else arrays
 
 
 def _probe(naming: Naming, patch: tuple[int, int], class_token: bool, given: dict[str, Any]) -> ViT:

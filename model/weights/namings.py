@@ -123,12 +123,11 @@ def _timm_spelled(arrays: Arrays) -> Arrays:
 def _huggingface_spelled(arrays: Arrays) -> Arrays:
     """The names that transformers has in memory since its version 5, while its files have kept the old ones; and those
     of its ViTModel, which has no head."""
-    if "embeddings.patch_embeddings.projection.weight" in arrays:
-        arrays = {f"vit.{name}": array for name, array in arrays.items()}
     layer = r"^(vit\.)layers\.(\d+)\."
     old = r"\1encoder.layer.\2."
     return _renamed(
         arrays,
+        (r"^(?=(embeddings|encoder|layers|layernorm|pooler)\.)", "vit."),
         (layer + r"attention\.q_proj\.", old + "attention.attention.query."),
         (layer + r"attention\.k_proj\.", old + "attention.attention.key."),
         (layer + r"attention\.v_proj\.", old + "attention.attention.value."),

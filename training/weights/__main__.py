@@ -148,7 +148,10 @@ def _add_names(parser: CommandParser, default: str | None) -> None:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected numbers with commas between them") from None
 
 
 if __name__ == "__main__":

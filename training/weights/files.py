@@ -17,6 +17,7 @@ import numpy as np
 from common.documents import fit, read_json
 from common.errors import DamagedError, UserError
 from common.files import replacing
+from common.memory import format_bytes, machine_memory
 from common.text import first_of
 from data.arrays import RAW_16, member_array, open_zip, require_stored
 
@@ -35,15 +36,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file by their names. Floats of any precision come in JAX's default type.
 
     Raises:
-        UserError: the file is damaged, or no file of arrays; or safetensors is not installed.
+        UserError: the file is damaged, or no file of arrays, or larger than memory; or safetensors is not installed.
         OSError: it cannot be read.
     """
     if path.is_dir():
         raise UserError(f"{path}: a folder without model.safetensors or model.npz; name a file")
     if path.name.endswith(INDEX):
         return _read_parts(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path}: no file of weights, but a device or a pipe")
     with open(path, "rb") as file:
         begins = file.read(9)
+    _require_memory(path, path.stat().st_size)
     if begins[8:] == b"{":  # first of all: the length before it may have the bytes by which the others begin
         arrays = _read_safetensors(path)
     elif begins[:2] == b"PK":
@@ -59,6 +63,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return {name: _in_default_float(array) for name, array in arrays.items()}
 
 
+def _require_memory(path: Path, size: int) -> None:
+    memory = machine_memory()
+    if memory is not None and size > memory:
+        raise UserError(f"{path}: {format_bytes(size)}, and this machine has {format_bytes(memory)} of memory")
+
+
 def _read_parts(index: Path) -> dict[str, np.ndarray]:
     """The arrays of a model in several files, of which an index says which has which."""
     try:
@@ -70,9 +80,11 @@ def _read_parts(index: Path) -> dict[str, np.ndarray]:
     for name in sorted(set(files.values())):
         if Path(name).name != name or name.endswith(INDEX):
             raise DamagedError(f"{index}: damaged ({name} is no file beside it)")
-        if not index.with_name(name).exists():
-            raise UserError(f"{index.with_name(name)}: missing, but {index.name} lists it")
-        arrays |= read_arrays(index.with_name(name))
+        part = index.with_name(name)
+        if not part.exists():
+            raise UserError(f"{part}: missing, but {index.name} lists it")
+        _require_memory(index, part.stat().st_size + sum(array.nbytes for array in arrays.values()))
+        arrays |= read_arrays(part)
     missing = [f"{name} ({file})" for name, file in files.items() if name not in arrays]
     if missing or not arrays:
         raise DamagedError(f"{index}: damaged (there is no {first_of(missing, NAMED) or 'array in it'})")
@@ -82,7 +94,9 @@ def _read_parts(index: Path) -> dict[str, np.ndarray]:
 def _in_default_float(array: np.ndarray) -> np.ndarray:
     if array.dtype == RAW_16:
         array = array.view(jnp.bfloat16)
-    return array.astype(jax.dtypes.canonicalize_dtype(float)) if jnp.issubdtype(array.dtype, jnp.floating) else array
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        floats = jnp.issubdtype(array.dtype, jnp.floating)
+        return array.astype(jax.dtypes.canonicalize_dtype(float)) if floats else array
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

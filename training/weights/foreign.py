@@ -78,7 +78,10 @@ def _huggingface(path: Path, config: dict[str, Any]) -> Told:
     processor = path.with_name("preprocessor_config.json")
     if processor.exists():
         prepared: dict[str, Any] = read_json(processor, dict[str, Any])
-        mean, std = (_channels(prepared, key) for key in ("image_mean", "image_std"))
+        try:
+            mean, std = (_channels(prepared, key) for key in ("image_mean", "image_std"))
+        except ValueError as error:
+            raise UserError(f"{processor}: {error}") from None
         sources.append(processor)
     return Told(model, names or None, mean, std, tuple(sources))
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
+
 from common.errors import ConfigError, UserError
-from common.text import first_of
+from common.text import counted, first_of
 from model.weights.infer import infer_model, with_head
-from model.weights.maps import Found, from_names
+from model.weights.maps import Found, flatten, from_names
 from model.weights.namings import NAMINGS, Naming, recognize
 from training import checkpoint
 from training.classes import UNKNOWN, Classes
@@ -22,7 +24,7 @@ from training.weights.foreign import Told, read_told
 
 IN_FOLDERS = ("model.safetensors", "model.npz", "model.safetensors.index.json")
 SECTIONS = ("model", "data")
-NAMED = 2  # arrays in a message about names that are not known
+NAMED = 2  # arrays in a message
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def read_weights(
         inferred = infer_model(naming, whole, model)
         config = configuration(dataclasses.asdict(inferred), _data(description) | given["data"], str(file))
         found = from_names(naming, config.model, whole)
+        _require_finite(found)
     except ConfigError:
         raise
     except ValueError as error:
@@ -113,6 +116,12 @@ def write_run(imported: Imported, folder: Path) -> RunFolder:
     run.write_classes(imported.classes)
     checkpoint.save(run.best, {"params": imported.found.params}, {"step": imported.step})
     return run
+
+
+def _require_finite(found: Found) -> None:
+    wrong = [path for path, array in flatten(found.params).items() if not np.isfinite(array).all()]
+    if wrong:
+        raise ValueError(f"{first_of(wrong, NAMED)}: values that are not finite, as of a training that diverged")
 
 
 def _given(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -152,7 +161,7 @@ def _classes(
         channels.append(_per_channel(key, values or default, model.channels))
     names = classes.class_names if classes else told.names
     if names is not None and len(names) != model.num_classes:
-        raise UserError(f"{file}: a head of {model.num_classes} classes, but beside it there are {len(names)} names")
+        raise UserError(f"{file}: a head of {model.num_classes} classes, but beside it {counted(len(names), 'name')}")
     if names is None:
         assumed["classes"] = "without names"
         names = tuple(f"class {i}" for i in range(model.num_classes))
