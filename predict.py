@@ -129,8 +129,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def require_fit(files: Mapping[str, Path], names: Sequence[str]) -> None:
-    """Raises UserError if a figure would have too many images, or a file that is to be written is one of the images."""
+    """Raises UserError if a figure would have too many images, or a file that is to be written is one of the images, or
+    another one of them."""
+    written: dict[Path, str] = {}
     for option, path in files.items():
+        other = written.setdefault(path.resolve(), option)
+        if other != option:
+            raise UserError(f"--{option} {path}: the same file as --{other}; choose another one")
         if option in FIGURES and len(names) > MOST_DRAWN:
             raise UserError(f"--{option}: at most {MOST_DRAWN} images are drawn, and these are {len(names):,}")
         if path.exists() and any(name != STANDARD_INPUT and is_same(path, name) for name in names):

@@ -144,6 +144,8 @@ def read_image(name: str, target: Target) -> ReadImage:
         else:
             with open(name, "rb") as file:
                 content = _content(file)
+        if not content:
+            return ReadImage(name, None, "empty")
         if len(content) > LARGEST:
             return ReadImage(name, None, f"more than {LARGEST:,} bytes, which is too large for an image")
         return ReadImage(name, decode(content, Path(name), target)[0], "")

@@ -21,10 +21,13 @@ from common.streams import OUTPUT
 from data.augment import normalize
 from data.chosen_images import choose_images, read_images
 from data.tiny_imagenet import load
+from model.weights.namings import NAMINGS
 from tests.conftest import Ended
 from tests.tiny_data import jpeg
 from tests.tiny_runs import ROOT, start_python
+from tests.tiny_weights import export, imported
 from training import checkpoint
+from training.evaluation import EvaluationStep
 from training.run_folder import RunFolder
 from training.trained import load_trained
 
@@ -86,6 +89,12 @@ def test_probabilities_are_those_of_the_evaluation_bit_for_bit(
     assert step.batch_size == 16
     ours = np.concatenate([step._run(padded[i : i + 16])[0] for i in (0, 16, 32)])[:36]
     np.testing.assert_array_equal(ours, expected)
+    evaluated = jax.jit(EvaluationStep(trained.model, trained.classes.mean, trained.classes.std))
+    labels = np.arange(16) % 12
+    losses, guesses, _ = evaluated(trained.params, padded[:16], labels)
+    probabilities = step._run(padded[:16])[1]
+    np.testing.assert_allclose(np.exp(-losses), probabilities[np.arange(16), labels], rtol=1e-6)
+    np.testing.assert_array_equal(guesses, probabilities.argmax(axis=1))
 
     assert say(*files, "--top", "12", "--json", "all.json").code == 0
     exact = np.exp(expected.astype(np.float64))
@@ -93,6 +102,35 @@ def test_probabilities_are_those_of_the_evaluation_bit_for_bit(
     for image, p in zip(read(tmp_path / "all.json")["images"], exact, strict=True):
         found = {guess["wnid"]: guess["probability"] for guess in image["guesses"]}
         np.testing.assert_allclose([found[wnid] for wnid in trained.classes.class_ids], p, rtol=1e-6)
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_an_exported_and_imported_run_says_the_same(
+    naming: str, finished: Path, shapes_root: Path, tmp_path: Path
+) -> None:
+    """Bit for bit, but for the position of the class token, which big_vision adds to the token."""
+    run = RunFolder(finished)
+    export(run, tmp_path / "weights.npz", "--names", naming)
+    back = imported(tmp_path / "weights.npz")
+    images = load(shapes_root, workers=1, quiet=True).val.images[:16]
+    expected, found = (
+        predict.Predictor(load_trained(each), 16, 12)._run(np.asarray(images))[1] for each in (run, back)
+    )
+    if "big_vision" in naming:
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_an_imported_run_is_evaluated_as_the_run_was(
+    call: Call, finished: Path, shapes_root: Path, tmp_path: Path
+) -> None:
+    export(RunFolder(finished), tmp_path / "weights.npz", "--names", "google")
+    back = imported(tmp_path / "weights.npz")
+    for run, name in ((finished, "run.json"), (back.path, "back.json")):
+        assert call(evaluate.main, run, f"data.root={shapes_root}", "--json", name, "--device", "cpu").code == 0
+    one, other = (read(tmp_path / name) for name in ("run.json", "back.json"))
+    assert {key for key in one if one[key] != other[key]} == {"run"}
 
 
 def test_the_first_guesses_are_those_that_evaluate_counts(
@@ -234,7 +272,7 @@ def test_where_no_image_can_be_read_it_is_an_error(say: Call, tmp_path: Path) ->
     (tmp_path / "a.jpg").write_bytes(b"")
     ended = say("a.jpg", "--json", "a.json")
     assert ended.code == 2
-    assert ended.err == "error: a.jpg: not an intact image (its content is not that of an image)\n"
+    assert ended.err == "error: a.jpg: empty\n"
     assert not (tmp_path / "a.json").exists()
     (tmp_path / "b.jpg").write_bytes(b"GIF89a")
     ended = say("a.jpg", "b.jpg")
@@ -332,6 +370,17 @@ def test_no_image_is_overwritten(say: Call, tmp_path: Path) -> None:
         ended = say("a.png", option, tmp_path / "a.png")
         assert ended.err == f"error: {option} {tmp_path}/a.png: this is one of the images; choose another file\n"
     assert (tmp_path / "a.png").read_bytes() == jpeg(1)
+
+
+def test_two_results_are_not_written_to_one_file(say: Call, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(jpeg(1))
+    ended = say("a.png", "--json", "x", "--csv", "./x")
+    assert ended.err == "error: --csv x: the same file as --json; choose another one\n"
+
+
+def test_an_empty_standard_input_is_told(say: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert say("-").err == "error: standard input: empty\n"
 
 
 def test_what_is_no_number_is_refused(call: Call, finished: Path, tmp_path: Path) -> None:
