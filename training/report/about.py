@@ -31,8 +31,8 @@ def options(material: Material) -> str:
             if as_written(value) != as_written(default):
                 changed.append(cells)
     said = (
-        f"The run began with the preset <code>{escape(config.preset)}</code>. These options differ from the defaults of "
-        "configs.yml, by the preset, by hand, or because they were taken from the data."
+        f"The run began with the preset <code>{escape(config.preset)}</code>. These options differ from the defaults "
+        "of configs.yml, by the preset, by hand, or because they were taken from the data."
     )
     titles = ("option", "value", "default")
     return section(
@@ -69,7 +69,8 @@ def versions() -> list[str]:
 
 def training(material: Material) -> list[tuple[str, str]]:
     """What the log, the metrics and the checkpoint know of the training, in HTML."""
-    run, facts = material.trained.run, []
+    run = material.trained.run
+    facts: list[tuple[str, str]] = []
     said = logged(run)
     facts += [(name, escape(said[name])) for name in ("device", "data", "model") if name in said]
     try:
@@ -79,7 +80,7 @@ def training(material: Material) -> list[tuple[str, str]]:
     if rows:
         last = rows[-1]
         facts += [
-            ("length", f"{counted(last.epoch, 'pass', 'passes')} over the training images, {counted(last.step, 'step')}"),
+            ("length", f"{counted(last.epoch, 'pass', 'passes')} over the images, {counted(last.step, 'step')}"),
             ("time", f"{duration(last.seconds)}, evaluations included"),
             ("speed", f"{last.images_per_second:,.0f} images/s, {last.data_wait:.1%} of the time waiting for data"),
         ]  # fmt: skip

@@ -16,7 +16,8 @@ COUNTED = 24  # classes, at most, whose counts are written into the matrix
 CELL = 10  # units of a class in a larger matrix
 NAME = 18  # letters of a name beside the matrix
 LEVELS = 12  # of a colour in the matrix
-CLOUD = 640, 560  # units of the cloud of points
+CLOUD = 520, 480  # units of the cloud of points
+WORD = 110, 18  # units that a name takes in it
 FAINT = 0.15  # the opacity of a share of almost nothing
 
 Point = tuple[float, float]
@@ -34,7 +35,8 @@ def line_chart(
 ) -> str:  # fmt: skip
     """Lines over linear axes, with a legend below; points that are no numbers are left out. `mark` is a place on x.
 
-    `label` is read out in place of the picture. `limits` are (left, right, bottom, top); by default those of the points.
+    `label` is read out in place of the picture. `limits` are (left, right, bottom, top); by
+    default those of the points.
     """
     kept = [Line(name, [p for p in points if all(map(math.isfinite, p))], kind) for name, points, kind in lines]
     kept = [line for line in kept if line.points]
@@ -42,9 +44,8 @@ def line_chart(
     if not places:
         return ""
     left, right, low, high = limits or _limits(places)
-    ticks_x, ticks_y = _ticks(left, right, 6), _ticks(low, high, 5)
-    if limits is None:
-        low, high = min(low, ticks_y[0]), max(high, ticks_y[-1])
+    ticks_x, ticks_y = _ticks(left, right, 6), _ticks(low, high, 5, limits is None)
+    low, high = min(low, ticks_y[0]), max(high, ticks_y[-1])
 
     def at(point: Point) -> tuple[str, str]:
         across = (point[0] - left) / (right - left)
@@ -97,12 +98,16 @@ def _limits(places: Sequence[Point]) -> tuple[float, float, float, float]:
     return left, right, low, high
 
 
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers from `low` to `high`."""
+def _ticks(low: float, high: float, most: int, beyond: bool = False) -> list[float]:
+    """Round numbers from `low` to `high`, with `beyond` from the last one before to the first one after these."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    return [round(i * step, 12) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    if beyond:
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    else:
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
 def matrix(confusion: np.ndarray, names: Sequence[str]) -> str:
@@ -120,7 +125,8 @@ def _with_counts(confusion: np.ndarray, rates: np.ndarray, names: Sequence[str],
     side, margin = 34, 8 + 7 * max(len(shorten(name, NAME)) for name in names)
     total = side * len(names)
     yield f'<svg class="matrix" viewBox="{-margin} {-margin} {total + margin} {total + margin}" role="img" '
-    yield f'style="max-width:{total + margin}px" aria-label="{escape(said)}"><path class="back" d="M0 0H{total}V{total}H0z"/>'
+    yield f'style="max-width:{total + margin}px" aria-label="{escape(said)}">'
+    yield f'<path class="back" d="M0 0H{total}V{total}H0z"/>'
     for i, name in enumerate(names):
         middle, short = side * i + side / 2, escape(shorten(name, NAME))
         yield f'<text class="name" x="-6" y="{middle + 4}" text-anchor="end">{short}</text>'
@@ -161,26 +167,37 @@ def _opacity(rate: float) -> float:
     return FAINT + (1 - FAINT) * math.sqrt(rate)
 
 
-def cloud(points: np.ndarray, labels: np.ndarray, names: Sequence[str], kinds: Mapping[int, str], said: str) -> str:
+def cloud(points: np.ndarray, labels: np.ndarray, names: Sequence[str], kinds: Mapping[int, str], label: str) -> str:
     """Points (n, 2) in the plane, a shape for each class, whose name is shown under the pointer.
 
-    `kinds` are classes of the style by the classes that are coloured; these are drawn above the others, and named at
-    the median of their points.
+    `kinds` are classes of the style by the classes that are coloured; these are drawn above the others. If all are,
+    they are named at the median of their points. `label` is read out in place of the picture.
     """
     width, height = CLOUD
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = min((width - 20) / max(high[0] - low[0], 1e-12), (height - 20) / max(high[1] - low[1], 1e-12))
-    at = np.rint(10 * ((points - (low + high) / 2) * scale * (1, -1) + (width / 2, height / 2))).astype(int) / 10
-    parts = [f'<svg class="cloud" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">']
-    texts = []
+    span = np.maximum(high - low, 1e-12 + 1e-6 * (high - low).max())
+    scale = np.min((np.array(CLOUD) - 40) / span)
+    at = ((points - (low + high) / 2) * scale * (1, -1) + np.array(CLOUD) / 2).round(1)
+    parts = [f'<svg class="cloud" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">']
     present = np.unique(labels).tolist()
     for c in sorted(present, key=lambda c: c in kinds):
-        own = at[labels == c]
-        path = "".join(f"M{x:g} {y:g}h0" for x, y in own)
-        kind = kinds.get(c, "grey")
-        parts.append(f'<path class="{kind}" d="{path}"><title>{escape(names[c])}</title></path>')
-        if c in kinds:
-            x, y = np.median(own, axis=0)
+        path = "".join(f"M{x:g} {y:g}h0" for x, y in at[labels == c])
+        parts.append(f'<path class="{kinds.get(c, "grey")}" d="{path}"><title>{escape(names[c])}</title></path>')
+    if len(kinds) >= len(present):
+        middles = np.array([np.median(at[labels == c], axis=0) for c in present])
+        for c, (x, y) in zip(present, apart(middles), strict=True):
             anchor = "end" if x > 0.8 * width else "start" if x < 0.2 * width else "middle"
-            texts.append(f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(shorten(names[c], 24))}</text>')
-    return "\n".join([*parts, *texts, "</svg>"])
+            said = escape(shorten(names[c], NAME))
+            parts.append(f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{said}</text>')
+    return "\n".join([*parts, "</svg>"])
+
+
+def apart(places: np.ndarray) -> np.ndarray:
+    """The places (k, 2) of words, moved down as far as they would cover words further up."""
+    moved: np.ndarray = places.astype(float)
+    order = np.argsort(moved[:, 1], kind="stable")
+    for number, i in enumerate(order):
+        for j in sorted(order[:number], key=lambda j: moved[j, 1]):
+            if abs(moved[i, 0] - moved[j, 0]) < WORD[0] and abs(moved[i, 1] - moved[j, 1]) < WORD[1]:
+                moved[i, 1] = moved[j, 1] + WORD[1]
+    return moved

@@ -46,17 +46,21 @@ def _pairs(material: Material) -> str:
     if not len(order):
         return "<p>Nothing was taken for anything else.</p>"
     images = confusion.sum(axis=1)
-    rows = []
+    rows, most = [], mistakes.max()
     for label, guess in (divmod(int(flat), len(names)) for flat in order):
-        share = mistakes[label, guess] / images[label]
+        count = mistakes[label, guess]
         rows.append([
-            escape(names[label]), escape(names[guess]), _bar(share, "wrong", f"{mistakes[label, guess]:,}"),
-            percent(share), f"{mistakes[guess, label]:,}",
+            escape(names[label]), escape(names[guess]), _bar(count / most, "wrong", f"{count:,}"),
+            percent(count / images[label]), f"{mistakes[guess, label]:,}",
         ])  # fmt: skip
-    titles = ("label", "taken for", "images", "of the label", "the other way round")
+    titles = ("label", "taken for", "images", "share", "reversed")
     first = table(titles, rows[:PAIRS], (3, 4), "bars")
     rest = details(f"{len(rows) - PAIRS} more pairs", table(titles, rows[PAIRS:], (3, 4), "bars"))
-    return f"<h3>Most confused pairs</h3>\n{first}{rest if len(rows) > PAIRS else ''}"
+    said = note(
+        "How many images of the label were taken for the other class, and which share of the label these are. "
+        "<em>Reversed</em>: how many of the other class were taken for the label."
+    )
+    return f"<h3>Most confused pairs</h3>\n{said}{first}{rest if len(rows) > PAIRS else ''}"
 
 
 def classes(material: Material) -> str:

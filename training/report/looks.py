@@ -14,7 +14,7 @@ from training.inside_figures import SCALE
 from training.predictor import PredictionStep
 from training.report.analysis import patch_filters, position_similarity, principal_components
 from training.report.charts import cloud
-from training.report.material import Material, details, left_out, note, percent, picture, section
+from training.report.material import Material, left_out, note, percent, picture, section
 from training.report.pictures import attention_over, data_uri, filter_picture, similarity_tiles, thumbnail
 from training.report.results import confident_mistakes
 
@@ -40,7 +40,8 @@ def attention(material: Material) -> str:
         f"How much {reader} draws from each patch, from dark (nothing) to bright (the most of this picture). "
         f"<em>Last block</em> is the mean of its {counted(vit.heads, 'head')}; <em>rollout</em> follows the attention "
         f"back through {counted(vit.layers, 'block')} (Abnar &amp; Zuidema 2020). A model that knows what it is about "
-        "looks at the thing rather than its surroundings. The heads alone often look at different parts."
+        "looks at the thing rather than its surroundings; the heads alone often look at different parts of it. Single "
+        "bright patches of the background are common: the model keeps notes there (Darcet et al. 2024)."
     )
     rows = []
     for i, index in enumerate(chosen):
@@ -49,11 +50,13 @@ def attention(material: Material) -> str:
         verdict = "right" if label == guess else f"taken for <strong>{escape(guess)}</strong>"
         sure = percent(float(material.probabilities[index]))
         mean = found.heads[i].mean(axis=0)
-        panels = [
-            picture(data_uri(thumbnail(pixels)), f"Image {index}: {label}", f"{escape(label)} <small>{verdict}, {sure}</small>"),
-            picture(data_uri(attention_over(pixels, mean)), f"Attention of the last block in image {index}", "last block"),
-            picture(data_uri(attention_over(pixels, found.rollout[i])), f"Rollout in image {index}", "rollout"),
-        ]  # fmt: skip
+        said_of = f"{escape(label)} <small>{verdict}, {sure}</small>"
+        drawn = [(mean, "last block", "Attention of the last block"), (found.rollout[i], "rollout", "Rollout")]
+        panels = [picture(data_uri(thumbnail(pixels)), f"Image {index}: {label}", said_of)]
+        panels += [
+            picture(data_uri(attention_over(pixels, grid)), f"{what} in image {index}", caption)
+            for grid, caption, what in drawn
+        ]
         panels += [
             picture(data_uri(attention_over(pixels, head)), f"Head {h} in image {index}", f"head {h}", "head")
             for h, head in enumerate(found.heads[i] if vit.heads > 1 else [], 1)
@@ -91,16 +94,19 @@ def positions(material: Material) -> str:
     tiles, low = similarity_tiles(position_similarity(table), embedding.grid)
     rows, columns = embedding.grid
     said = (
-        f"A tile for each of the {rows} x {columns} places of a patch, in the arrangement of the image. In a tile the "
-        "colour of a place is the cosine similarity of its position embedding with that of the tile, which is brightest. "
-        "Nobody told the model how patches lie: "
-        "where a tile is bright around its own place, or along its row and column, the model has learned the grid."
-        if embedding.positions == "learned"
-        else f"A tile for each of the {rows} x {columns} places of a patch, in the arrangement of the image: the cosine "
-        f"similarity of its position embedding with all others. These ({embedding.positions}) are fixed, not learned."
+        f"A tile for each of the {rows} x {columns} places of a patch, in the arrangement of the image. In a tile, the "
+        "colour of a place is the cosine similarity of its position embedding with that of the tile's own place, which "
+        "is brightest. "
     )
+    if embedding.positions == "learned":
+        said += (
+            "Nobody told the model where a patch lies: if the tiles are bright around their own places, or along their "
+            "rows and columns, it has learned the grid."
+        )
+    else:
+        said += f"These embeddings (model.positions={embedding.positions}) are fixed, not learned."
     alt = f"Similarities of the position embeddings, {rows} times {columns} tiles"
-    return section(anchor, title, note(said), picture(data_uri(tiles), alt, _scale(f"{low:.2f}", "1"), "tiles"))
+    return section(anchor, title, note(said), picture(data_uri(tiles), alt, _scale(f"{low:.2f}", "1"), "places"))
 
 
 def _scale(low: str, high: str) -> str:
@@ -124,20 +130,19 @@ def filters(material: Material) -> str:
     kept = shares > 1e-9  # there are no more than D - 1 of them
     found, shares = found[kept], shares[kept]
     said = (
-        f"The first layer compares each patch of {height} x {width} pixels with {counted(vit.d_model, 'filter')}. Drawn "
-        f"are their first {counted(len(found), 'principal component')}, which hold {percent(float(shares.sum()))} of the "
-        "variance; below each its own share. Grey is a weight of zero. Plain colours, edges and waves, from coarse to "
-        "fine, are what trained models have; noise is what they began with."
+        f"The first layer compares each patch of {height} x {width} pixels with {counted(vit.d_model, 'filter')}. "
+        f"Drawn are their first {counted(len(found), 'principal component')}, which hold {percent(float(shares.sum()))} of "
+        "the variance, each with its own share below it. Grey is a weight of zero. Plain colours, edges and waves, "
+        "from coarse to fine, are what trained models have; noise is what they began with."
     )
     if vit.shifted_patches:
         said += " Of each component the part that sees the patch itself is drawn, and not the four shifted ones."
     if vit.patch_norm_before:
         said += " The weights apply to the normalized patch."
+    own = found[..., : vit.channels]
     pictures = "".join(
-        picture(
-            data_uri(filter_picture(values[..., : vit.channels])), f"Principal component {k}", percent(float(share))
-        )
-        for k, (values, share) in enumerate(zip(found, shares, strict=True), 1)
+        picture(data_uri(filter_picture(values)), f"Principal component {k}", percent(float(share)))
+        for k, (values, share) in enumerate(zip(own, shares, strict=True), 1)
     )
     return section(anchor, title, note(said), f'<div class="filters">{pictures}</div>')
 
@@ -149,29 +154,41 @@ def embeddings(material: Material) -> str:
         return section(anchor, title, left_out("the features are no numbers, as of a run that diverged"))
     if vit.d_model < 2 or len(features) < 3:
         return section(anchor, title, left_out("it takes two numbers an image, and three images"))
-    coordinates, _, shares = principal_components(features, 2)
-    if shares[0] <= 0:
+    if not np.ptp(features, axis=0).any():
         return section(anchor, title, left_out("all images have the same features"))
-    drawn = np.sort(epoch_order(len(labels), 0, 0)[:MOST_POINTS])
+    coloured = coloured_classes(material.confusion)
+    kinds = {c: f"k{i}" for i, c in enumerate(coloured)}
     what = "class token" if vit.pooling == "class_token" else "mean of the patch tokens"
-    kinds = {c: f"k{i}" for i, c in enumerate(coloured_classes(material.confusion))}
     said = (
-        f"Each point is an image: its {what} behind the last block, which the head reads, in the two directions in which "
-        f"these differ most (principal components, {percent(float(shares[0]))} and {percent(float(shares[1]))} of the "
-        f"variance of {vit.d_model} dimensions). Images of a class should lie together; the head still has the other "
-        "dimensions to tell those apart that overlap here. "
+        f"Each point is an image: its {what} behind the last block, which the head reads, in the two directions in "
+        f"which these differ most (the first two principal components of {vit.d_model}). Images of a class should lie "
+        "together. The head has the other directions, too, to tell those apart that overlap here. Point at a point to "
+        "see its class. "
     )
-    if len(kinds) < len(material.names):
+    some = np.isin(labels, coloured)
+    few = bool(some.all())
+    if not few:
         said += (
-            "Coloured are the two most confused pairs and some of the easiest classes; point at any other group to see "
-            "all of it. "
+            f"The first picture has {'all' if len(labels) <= MOST_POINTS else f'{MOST_POINTS:,} of the'} images; "
+            "coloured are the two most confused pairs of classes, and some of the easiest. The second picture has these classes "
+            "alone, in directions of their own."
         )
-    if len(drawn) < len(labels):
-        said += f"Of {counted(len(labels), 'image')} {MOST_POINTS:,} are drawn."
-    alt = "Features of the images in two dimensions, coloured by class"
+    clouds = [_cloud(features, labels, material.names, kinds)]
+    if not few and some.sum() > 2 and np.ptp(features[some], axis=0).any():
+        clouds.append(_cloud(features[some], labels[some], material.names, kinds))
     keys = "".join(f'<span><i class="{kind}"></i>{escape(material.names[c])}</span>' for c, kind in kinds.items())
-    shape = cloud(coordinates[drawn], labels[drawn], material.names, kinds, alt)
-    return section(anchor, title, note(said), f'{shape}<p class="keys">{keys}</p>')
+    drawn = "".join(f"<div>{drawing}</div>" for drawing in clouds)
+    return section(anchor, title, note(said), f'<div class="pair">{drawn}</div><p class="keys">{keys}</p>')
+
+
+def _cloud(features: np.ndarray, labels: np.ndarray, names: list[str], kinds: dict[int, str]) -> str:
+    """The points of some images in their own first two principal components, with the share of the variance."""
+    coordinates, _, shares = principal_components(features, 2)
+    drawn = np.sort(epoch_order(len(labels), 0, 0)[:MOST_POINTS])
+    alt = f"Features of {counted(len(drawn), 'image')} in two dimensions, coloured by class"
+    across, up = (percent(float(share)) for share in shares)
+    shape = cloud(coordinates[drawn], labels[drawn], names, kinds, alt)
+    return f"{shape}<p><small>{across} of the variance from left to right, {up} from bottom to top</small></p>"
 
 
 def coloured_classes(confusion: np.ndarray) -> list[int]:

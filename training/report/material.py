@@ -79,13 +79,13 @@ def left_out(why: str) -> str:
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), kind: str = "") -> str:
     """A table of cells in HTML. `numbers` are the columns that are aligned to the right."""
-    align = ['class="n"' if column in numbers else "" for column in range(len(titles))]
-    head = "".join(f'<th scope="col" {a}>{escape(title)}</th>' for title, a in zip(titles, align, strict=True))
+    align = [' class="n"' if column in numbers else "" for column in range(len(titles))]
+    head = "".join(f'<th scope="col"{a}>{escape(title)}</th>' for title, a in zip(titles, align, strict=True))
     body = "\n".join(
-        f"<tr>{''.join(f'<td {a}>{cell}</td>' for cell, a in zip(row, align, strict=True))}</tr>" for row in rows
+        f"<tr>{''.join(f'<td{a}>{cell}</td>' for cell, a in zip(row, align, strict=True))}</tr>" for row in rows
     )
-    html = f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
-    return html.replace("<td >", "<td>").replace('"col" >', '"col">').replace('<table class="">', "<table>")
+    opening = f'<table class="{kind}">' if kind else "<table>"
+    return f'<div class="scroll">{opening}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
 def details(summary: str, *parts: str) -> str:

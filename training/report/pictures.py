@@ -9,7 +9,7 @@ from PIL import Image
 from training.inside_figures import STRENGTH, coloured
 
 LONGEST = 96  # pixels of the longer side of an image in the page
-CELL = 5  # pixels of a patch in a tile of similarities
+CELL = 7  # pixels of a patch in a tile of similarities
 MOST_TILES = 16  # down and across
 FILTER = 48  # pixels of the longer side of a filter, at least
 CLEAR = (0, 0, 0, 0)

@@ -60,9 +60,8 @@ def learning_curves(material: Material) -> str:
         line_chart(accuracies, label="Accuracy over the training", x=x, y="top-1", percent=True, mark=mark),
     ]
     said = (
-        "Left the loss, right the share of validation images whose first guess is right. "
-        "When the loss of the validation rises while that of the training still falls, the model learns its images by "
-        "heart."
+        "The loss, and the share of validation images whose first guess is right. When the loss of the "
+        "validation rises while that of the training still falls, the model learns its images by heart."
     )
     if mark is not None:
         said += " The upright line marks the checkpoint that this page is about."
@@ -120,8 +119,8 @@ def mistakes(material: Material) -> str:
     if not len(chosen):
         return section(anchor, title, left_out("there is no mistake"))
     said = (
-        "Images that the model is most sure about, and wrong: what they are labelled, what they were taken for, and how "
-        "probable the model found that. Some are honest mistakes; often the label is wrong, or the image shows both."
+        "Images that the model is most sure about, and wrong: what they are labelled, what they were taken for, "
+        "and how probable the model found that. Some are honest mistakes; often the label is wrong, or the image shows both."
     )
     figures = []
     for index in chosen.tolist():

@@ -10,10 +10,11 @@ from common.streams import printable
 
 STYLE = """
 :root { --right: #1f77b4; --wrong: #d9600b; --a: #d9600b; --b: #1f77b4; --c: #118a5e;
-  --k0: #1f77b4; --k1: #e08214; --k2: #118a5e; --k3: #c23b75; --k4: #7b52ab; --k5: #8c6d1f; --k6: #0fa3b1; --k7: #b3261e }
+  --k0: #1f77b4; --k1: #e08214; --k2: #118a5e; --k3: #c23b75; --k4: #7b52ab; --k5: #8c6d1f; --k6: #0fa3b1;
+  --k7: #b3261e }
 @media (prefers-color-scheme: dark) { :root { --right: #5eaef0; --wrong: #ff9650; --a: #ff9650; --b: #5eaef0;
-  --c: #4ccf9c; --k0: #5eaef0; --k1: #ffb054; --k2: #4ccf9c; --k3: #ff82b2; --k4: #b99aee; --k5: #d6b656; --k6: #4fd6e2;
-  --k7: #ff8a80 } }
+  --c: #4ccf9c; --k0: #5eaef0; --k1: #ffb054; --k2: #4ccf9c; --k3: #ff82b2; --k4: #b99aee; --k5: #d6b656;
+  --k6: #4fd6e2; --k7: #ff8a80 } }
 html { scroll-behavior: smooth } h1 { margin: 0 0 .2rem; font-size: 1.7rem; line-height: 1.25; overflow-wrap: anywhere }
 h2 { margin: 0 0 .4rem; font-size: 1.3rem } h3 { margin: 1.2rem 0 .3rem; font-size: 1rem }
 section { margin: 2.2rem 0; padding-top: 1.4rem; border-top: 1px solid var(--line) }
@@ -44,33 +45,36 @@ nav a { padding: .15rem .6rem; border-radius: 1rem; background: var(--panel); co
 .matrix .names { display: none } .matrix .names text { font-size: 8px }
 .zoomable input:checked ~ .map .matrix { width: calc(14px * var(--classes)); max-width: none;
   margin: 118px 0 0 118px } .zoomable input:checked ~ .map .names { display: block }
-.readout { position: sticky; bottom: 0; margin: 0; padding: .3rem .5rem; background: var(--panel); border-radius: 6px;
-  min-height: 1.5em }
-.bars { width: 100% } .bars td:first-child { overflow-wrap: anywhere } .bars td { vertical-align: middle }
-.bar { display: inline-block; width: clamp(60px, 14vw, 160px); height: .8em; background: var(--panel); border-radius: 2px;
-  vertical-align: baseline } .bar span { display: block; height: 100%; border-radius: 2px }
+.readout:empty { display: none } .readout { max-width: 800px; position: sticky; bottom: 0; margin: 0;
+  padding: .3rem .5rem; background: var(--panel); border-radius: 6px; min-height: 1.5em }
+.bars { width: 100%; max-width: 820px } .bars td:first-child { overflow-wrap: break-word }
+.bars td { vertical-align: middle }
+.bar { display: inline-block; width: clamp(60px, 14vw, 160px); height: .8em; background: var(--panel);
+  border-radius: 2px; vertical-align: baseline } .bar span { display: block; height: 100%; border-radius: 2px }
 .bar .right { background: var(--right) } .bar .wrong { background: var(--wrong) }
 .sortable th { position: sticky; top: 0; background: var(--paper) } .sortable button { font: inherit; font-weight: 600;
   color: inherit; background: none; border: 0; padding: 0; cursor: pointer }
 .sortable [aria-sort=ascending] button::after { content: " \\2191" }
 .sortable [aria-sort=descending] button::after { content: " \\2193" }
 figure { margin: 0 } figcaption { font-size: .85rem; line-height: 1.3; margin-top: .25rem; overflow-wrap: anywhere }
-figcaption strong, .label { color: var(--ink) } figcaption small { white-space: nowrap } img { display: block }
+figcaption strong, .label { color: var(--ink) } img { display: block }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 1rem .9rem }
 .gallery img, .row img { width: 100%; image-rendering: pixelated; border-radius: 4px }
 .row { display: flex; flex-wrap: wrap; gap: .6rem; margin: 0 0 1.2rem } .row > figure { width: 128px }
 .heads { display: grid; grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)); gap: .4rem .6rem; flex: 1 1 300px;
   align-content: start } .row .head { max-width: 100px }
-.tiles img { max-width: 100%; image-rendering: pixelated } figure.tiles { display: block; margin: 0 }
+.places img { width: min(100%, 560px); image-rendering: pixelated }
 .scale { display: inline-block; width: 120px; height: .7em; border-radius: 2px; vertical-align: middle }
 .filters { display: grid; grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); gap: .7rem; max-width: 840px }
-.filters img { max-width: 100%; image-rendering: pixelated; border-radius: 3px } .filters figcaption { font-size: .8rem }
-.cloud { display: block; width: 100%; max-width: 820px } .cloud path { stroke-width: 5; stroke-linecap: round; fill: none;
-  stroke-opacity: .75 } .cloud .grey { stroke: var(--soft); stroke-width: 3; stroke-opacity: .3 }
+.filters img { max-width: 100%; image-rendering: pixelated; border-radius: 3px }
+.filters figcaption { font-size: .8rem }
+.cloud { display: block; width: 100% } .cloud path { stroke-width: 5; stroke-linecap: round;
+  fill: none; stroke-opacity: .75 } .cloud .grey { stroke: var(--soft); stroke-width: 3; stroke-opacity: .3 }
 .cloud path:hover { stroke: var(--ink); stroke-opacity: 1; stroke-width: 6 }
 .cloud text { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; font-weight: 600;
   pointer-events: none } .facts th { padding-right: 1.5rem; white-space: nowrap } .facts td { overflow-wrap: anywhere }
 @media (max-width: 480px) { body { margin: 1rem auto; padding: 0 .8rem } .row > figure { width: calc(33% - .4rem) }
+  .bars .bar:has(.wrong) { display: none }
   svg text { font-size: 13px } .cloud text { font-size: 22px } .cloud path { stroke-width: 7 }
   .cloud .grey { stroke-width: 4 } }
 @media print { nav, .readout, .zoomable label, .zoomable > input { display: none } section { break-inside: avoid } }
@@ -101,6 +105,7 @@ CELLS = """
 const picture = document.querySelector('.matrix.large'), readout = document.getElementById('readout');
 if (picture) {
   const {names, rows} = DATA, cross = picture.querySelector('.cross'), size = CELL * names.length;
+  readout.textContent = 'Point at a cell, or tap it.';
   const show = event => {
     const box = picture.getBoundingClientRect();
     const column = Math.floor((event.clientX - box.left) / box.width * names.length);
