@@ -25,13 +25,13 @@ def confusions(material: Material) -> str:
         "diagonal is right, orange beside it wrong; the stronger, the larger the share of the images of the class. "
         "Classes that are taken for each other stand next to each other, so that families appear as blocks. "
     )
-    said += "Point at a cell, or tap it: the line below says what it is." if large else ""
+    said += "Point at a cell, or tap it: the line above says what it is." if large else ""
     drawn = matrix(confusion[np.ix_(order, order)], [names[c] for c in order])
     if large:
         drawn = (
             '<div class="zoomable"><input type="checkbox" id="zoom"/><label for="zoom"> large, with names</label>'
-            f'<div class="map" style="--classes:{len(names)}">{drawn}</div>'
-            '<p class="readout" id="readout" aria-live="polite">&#160;</p></div>'
+            '<p class="readout" id="readout" aria-live="polite"></p>'
+            f'<div class="map" style="--classes:{len(names)}">{drawn}</div></div>'
         )
     else:
         drawn = f'<div class="map">{drawn}</div>'

@@ -131,9 +131,10 @@ def filters(material: Material) -> str:
     found, shares = found[kept], shares[kept]
     said = (
         f"The first layer compares each patch of {height} x {width} pixels with {counted(vit.d_model, 'filter')}. "
-        f"Drawn are their first {counted(len(found), 'principal component')}, which hold {percent(float(shares.sum()))} of "
-        "the variance, each with its own share below it. Grey is a weight of zero. Plain colours, edges and waves, "
-        "from coarse to fine, are what trained models have; noise is what they began with."
+        f"Drawn are their first {counted(len(found), 'principal component')}, which hold "
+        f"{percent(float(shares.sum()))} of the variance, each with its own share below it. Grey is a weight of zero. "
+        "Plain colours, edges and waves, from coarse to fine, are what trained models have; noise is what they began "
+        "with."
     )
     if vit.shifted_patches:
         said += " Of each component the part that sees the patch itself is drawn, and not the four shifted ones."
@@ -170,8 +171,8 @@ def embeddings(material: Material) -> str:
     if not few:
         said += (
             f"The first picture has {'all' if len(labels) <= MOST_POINTS else f'{MOST_POINTS:,} of the'} images; "
-            "coloured are the two most confused pairs of classes, and some of the easiest. The second picture has these classes "
-            "alone, in directions of their own."
+            "coloured are the two most confused pairs of classes, and some of the easiest. The second picture has "
+            "these classes alone, in directions of their own."
         )
     clouds = [_cloud(features, labels, material.names, kinds)]
     if not few and some.sum() > 2 and np.ptp(features[some], axis=0).any():

@@ -120,7 +120,8 @@ def mistakes(material: Material) -> str:
         return section(anchor, title, left_out("there is no mistake"))
     said = (
         "Images that the model is most sure about, and wrong: what they are labelled, what they were taken for, "
-        "and how probable the model found that. Some are honest mistakes; often the label is wrong, or the image shows both."
+        "and how probable the model found that. Some are honest mistakes; often the label is wrong, or the "
+        "image shows both."
     )
     figures = []
     for index in chosen.tolist():

@@ -43,9 +43,10 @@ nav a { padding: .15rem .6rem; border-radius: 1rem; background: var(--panel); co
 .matrix.large { max-width: min(100%, 86vh, 820px); cursor: crosshair; touch-action: pan-x pan-y; overflow: visible }
 .matrix .cross { fill: none; stroke: var(--ink); stroke-width: 1.5; pointer-events: none }
 .matrix .names { display: none } .matrix .names text { font-size: 8px }
-.zoomable input:checked ~ .map .matrix { width: calc(14px * var(--classes)); max-width: none;
+.zoomable input:checked ~ .map > .matrix { width: calc(14px * var(--classes)); max-width: none;
   margin: 118px 0 0 118px } .zoomable input:checked ~ .map .names { display: block }
-.readout:empty { display: none } .readout { max-width: 800px; position: sticky; bottom: 0; margin: 0;
+.readout:empty { display: none } .readout { max-width: 800px; position: sticky; top: 0; margin: .3rem 0;
+  z-index: 1;
   padding: .3rem .5rem; background: var(--panel); border-radius: 6px; min-height: 1.5em }
 .bars { width: 100%; max-width: 820px } .bars td:first-child { overflow-wrap: break-word }
 .bars td { vertical-align: middle }
