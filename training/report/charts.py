@@ -10,7 +10,7 @@ from common.page import escape
 from common.text import shorten
 
 WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 14, 44
 DOTS = 60  # points of a line, at most, that are marked
 COUNTED = 24  # classes, at most, whose counts are written into the matrix
 CELL = 10  # units of a class in a larger matrix

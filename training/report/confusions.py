@@ -105,4 +105,5 @@ def _bars(title: str, chosen: np.ndarray, recall: np.ndarray, names: Sequence[st
 
 
 def _bar(share: float, kind: str, text: str) -> str:
-    return f'<span class="bar"><span class="{kind}" style="width:{100 * share:.1f}%"></span></span> {text}'
+    bar = f'<span class="bar {kind}"><span style="width:{100 * share:.1f}%"></span></span>'
+    return f'<span class="together">{bar} {text}</span>'

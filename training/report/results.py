@@ -15,6 +15,7 @@ from training.report.pictures import data_uri, thumbnail
 from training.sweep_table import passes
 
 MISTAKES = 24
+CLOSE = 0.02  # a calibration error that is called so
 
 
 def key_figures(material: Material) -> str:
@@ -87,23 +88,25 @@ def confidence(material: Material) -> str:
     bins = reliability(material.probabilities, material.right)
     error = calibration_error(bins)
     lines = [
-        Line("if it knew how often it is right", [(0, 0), (1, 1)], "grid-line"),
+        Line("probability = share that is right", [(0, 0), (1, 1)], "grid-line"),
         Line("this model", [(b.probability, b.right) for b in bins], "b"),
     ]
     chart = line_chart(
         lines, label="Share of right guesses by the probability of the first guess", x="probability of the first guess",
         y="share that is right", percent=True, limits=(0, 1, 0, 1),
     )  # fmt: skip
-    where = "below" if sum(b.images * (b.right - b.probability) for b in bins) < 0 else "above"
-    verdict = (
-        "Here it lies mostly below: the model is surer than it may be."
-        if where == "below"
-        else "Here it lies mostly above: the model is more careful than it need be, as after training with label "
-        "smoothing or mixed images."
-    )
+    if error < CLOSE:
+        verdict = "Here it lies close to the diagonal."
+    elif sum(b.images * (b.right - b.probability) for b in bins) < 0:
+        verdict = "Here it lies mostly below: the model is surer than it should be."
+    else:
+        verdict = (
+            "Here it lies mostly above: the model is more often right than it says, as after training with label "
+            "smoothing or mixed images."
+        )
     said = (
         "Images with about equally probable first guesses are put together, and it is counted how many of these are "
-        f"right. On the diagonal, 70% probability means 70% right. {verdict} Over all images the two differ by "
+        f"right. On the dashed diagonal, 70% probability means 70% right. {verdict} Over all images the two differ by "
         f"{percent(error)} on average (expected calibration error)."
     )
     cells = [(percent(b.probability), percent(b.right), f"{b.images:,}") for b in bins]

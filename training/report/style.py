@@ -52,7 +52,8 @@ nav a { padding: .15rem .6rem; border-radius: 1rem; background: var(--panel); co
 .bars td { vertical-align: middle }
 .bar { display: inline-block; width: clamp(60px, 14vw, 160px); height: .8em; background: var(--panel);
   border-radius: 2px; vertical-align: baseline } .bar span { display: block; height: 100%; border-radius: 2px }
-.bar .right { background: var(--right) } .bar .wrong { background: var(--wrong) }
+.bar.right span { background: var(--right) } .bar.wrong span { background: var(--wrong) }
+.together { white-space: nowrap }
 .sortable th { position: sticky; top: 0; background: var(--paper) } .sortable button { font: inherit; font-weight: 600;
   color: inherit; background: none; border: 0; padding: 0; cursor: pointer }
 .sortable [aria-sort=ascending] button::after { content: " \\2191" }
@@ -75,7 +76,7 @@ figcaption strong, .label { color: var(--ink) } img { display: block }
 .cloud text { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; font-weight: 600;
   pointer-events: none } .facts th { padding-right: 1.5rem; white-space: nowrap } .facts td { overflow-wrap: anywhere }
 @media (max-width: 480px) { body { margin: 1rem auto; padding: 0 .8rem } .row > figure { width: calc(33% - .4rem) }
-  .bars .bar:has(.wrong) { display: none }
+  .bar.wrong { display: none } td code { font-size: 12px; overflow-wrap: normal }
   svg text { font-size: 13px } .cloud text { font-size: 22px } .cloud path { stroke-width: 7 }
   .cloud .grey { stroke-width: 4 } }
 @media print { nav, .readout, .zoomable label, .zoomable > input { display: none } section { break-inside: avoid } }

@@ -34,7 +34,7 @@ def as_html(material: Material) -> str:
     name = trained.run.path.resolve().name
     contents = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in SECTIONS)
     head = [
-        f"<header><h1>{escape(name)}: {material.figures['top1']:.2%} of {escape(material.described)}</h1>",
+        f"<header><h1>{escape(name)}: {material.figures['top1']:.2%} top-1 on {escape(material.described)}</h1>",
         f'<p class="about">{escape(trained.description)} on {escape(material.device)}</p>',
         results.key_figures(material),
         f'<nav aria-label="Contents">{contents}</nav></header><main>',
