@@ -53,9 +53,10 @@ def test_classes_that_are_taken_for_each_other_become_neighbours() -> None:
     np.testing.assert_array_equal(similar_together(np.eye(4, dtype=int)), np.arange(4))
 
 
-def test_components_are_the_directions_of_largest_variance() -> None:
+@pytest.mark.parametrize("points", [50, 5])  # more, and fewer than there are dimensions
+def test_components_are_the_directions_of_largest_variance(points: int) -> None:
     rng = np.random.default_rng(0)
-    data = rng.normal(size=(50, 6)) * [1, 5, 0.1, 2, 0.1, 0.1] + 7
+    data = rng.normal(size=(points, 6)) * [1, 5, 0.1, 2, 0.1, 0.1] + 7
     coordinates, directions, shares = principal_components(data, 3)
     _, singular, right = np.linalg.svd(data - data.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(np.abs(directions @ right[:3].T), np.eye(3), atol=1e-9)
@@ -345,7 +346,7 @@ def test_detail_changes_nothing_of_the_evaluation(tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain.predicted, material.result.predicted)
     assert (plain.probabilities, plain.features) == (None, None)
     pixels = (material.split.images / 255 - 0.5) / 0.2
-    features, logits = trained.model.features(trained.params, pixels.astype(np.float32))
+    features, logits = jax.jit(trained.model.features)(trained.params, pixels.astype(np.float32))
     np.testing.assert_allclose(material.features, features, rtol=1e-4, atol=1e-5)
     expected = np.asarray(jax.nn.softmax(logits)).max(axis=1)
     np.testing.assert_allclose(material.probabilities, expected, rtol=1e-4)

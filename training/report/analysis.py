@@ -55,15 +55,24 @@ class Components(NamedTuple):
 
 
 def principal_components(data: np.ndarray, count: int) -> Components:
-    """The first `count` components, or D if that is less, of n points (n, D): eigenvectors of their covariance."""
+    """The first `count` components of n points (n, D), or as many as the smaller of n and D.
+
+    They are eigenvectors of X^T X, for the centred points X. Where D is larger than n they come from X X^T instead,
+    which has the same eigenvalues: if X X^T u = s u, then X^T u is an eigenvector of X^T X.
+    """
     centred = np.asarray(data, float) - np.mean(data, axis=0, dtype=float)
-    variances, vectors = np.linalg.eigh(centred.T @ centred)  # in ascending order
-    directions = vectors.T[::-1][:count]
+    points, width = centred.shape
+    products = centred.T @ centred if width <= points else centred @ centred.T
+    squares, vectors = np.linalg.eigh(products)  # in ascending order
+    squares, directions = squares[::-1][:count], vectors.T[::-1][:count]
+    if width > points:
+        directions = directions @ centred
+        length = np.linalg.norm(directions, axis=1, keepdims=True)
+        directions = directions / np.where(length > 0, length, 1)
     largest = np.abs(directions).argmax(axis=1)
-    directions = directions * np.sign(directions[np.arange(len(directions)), largest])[:, None]
-    total = variances.sum()
-    shares = np.clip(variances[::-1][:count], 0, None) / (total if total > 0 else 1)
-    return Components(centred @ directions.T, directions, shares)
+    directions = directions * np.where(directions[np.arange(len(directions)), largest] < 0, -1, 1)[:, None]
+    total = np.trace(products)
+    return Components(centred @ directions.T, directions, np.clip(squares, 0, None) / (total if total > 0 else 1))
 
 
 def position_similarity(positions: np.ndarray) -> np.ndarray:
@@ -82,7 +91,9 @@ def patch_filters(weights: np.ndarray, shape: tuple[int, int, int], count: int) 
     """
     components = principal_components(weights.T, count)
     largest = np.abs(components.directions).max(axis=1, keepdims=True)
-    return (0.5 + components.directions / (2 * largest)).reshape(-1, *shape), components.shares
+    return (0.5 + components.directions / (2 * np.where(largest > 0, largest, 1))).reshape(
+        -1, *shape
+    ), components.shares
 
 
 class Bin(NamedTuple):

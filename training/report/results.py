@@ -23,7 +23,7 @@ def key_figures(material: Material) -> str:
     figures, classes = material.figures, len(material.names)
     shown = [("top-1 accuracy", f"{figures['top1']:.2%}", f"chance: {figures['chance']:.2%}")]
     if shows_top5(classes):
-        shown.append(("top-5 accuracy", f"{figures['top5']:.2%}", "right among the first five guesses"))
+        shown.append(("top-5 accuracy", f"{figures['top5']:.2%}", "in the first five guesses"))
     if len({c["images"] for c in figures["per_class"] if c["images"]}) > 1:
         shown.append(("balanced accuracy", f"{figures['balanced_accuracy']:.2%}", "mean over the classes"))
     shown.append(("loss", f"{figures['loss']:.4f}", f"knowing nothing: {math.log(classes):.4f}"))
