@@ -2,6 +2,7 @@
 
 python evaluate.py                              the newest run: best checkpoint, moving average if there is one
 python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
+python evaluate.py --html report.html           a page with curves, confusions, mistakes, attention and more
 python evaluate.py --weights raw                the parameters themselves, not their moving average
 python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
 python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
@@ -11,6 +12,7 @@ python evaluate.py RUN data.val_folder=test     another folder of an image folde
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,6 +36,9 @@ from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.metrics import shows_top5
+from training.report.analysis import confusion_matrix
+from training.report.material import Material
+from training.report.writing import as_html
 from training.run_folder import Classes
 from training.setup import check_fit, describe_validation, load_dataset
 from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
@@ -48,8 +53,9 @@ LINE = 69  # letters of a name alone in a line of 80 columns
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    if args.json:  # before the evaluation, not after it
-        require_writable("--json", args.json)
+    for option in ("json", "html"):  # before the evaluation, not after it
+        if getattr(args, option):
+            require_writable(f"--{option}", getattr(args, option))
     run = choose_run(args.run)
     device = choose_device(args.device)
     keep_compiled_programs()
@@ -64,11 +70,13 @@ def main(argv: Sequence[str]) -> int:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(dataset)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
-    evaluation_step = EvaluationStep(trained.model, classes.mean, classes.std)
+    evaluation_step = EvaluationStep(trained.model, classes.mean, classes.std, in_detail=bool(args.html))
     evaluator = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)
     with leaving_at_once("interrupted"), announced("compiling"):
         in_thread(lambda: evaluator.probe(trained.params))
+    began = time.perf_counter()
     result = evaluator(trained.params)
+    seconds = time.perf_counter() - began
     report = make_report(result, classes) | {
         "run": str(run.path),
         "checkpoint": trained.checkpoint.name,
@@ -78,7 +86,14 @@ def main(argv: Sequence[str]) -> int:
     }
     if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    if args.html:
+        material = Material(trained, result, report, dataset.val, images, describe_device(device), seconds)
+        with leaving_at_once("interrupted"), announced("drawing"):
+            drawn = in_thread(lambda: as_html(material))
+        replace_text(args.html, drawn)
     print(format_report(report))
+    if args.html:
+        print(f"\nwritten: {args.html}")
     return 0
 
 
@@ -99,6 +114,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="the parameters as trained, or their moving average (default: the average if there is one)",
     )
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write all classes and pairs to FILE")
+    parser.add_argument("--html", metavar="FILE", type=named_path, help="write a page with figures to FILE")
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
@@ -160,8 +176,7 @@ def matched_classes(trained: Trained, dataset: Dataset) -> Classes:
 def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
     """The report as JSON: numbers over the whole set, each class, and each pair of classes that was confused."""
     count = len(classes.class_ids)
-    confusion = np.zeros((count, count), dtype=int)  # row: label, column: prediction
-    np.add.at(confusion, (result.labels, result.predicted), 1)
+    confusion = confusion_matrix(result.labels, result.predicted, count)
     images, right = confusion.sum(axis=1), confusion.diagonal()
     per_class = [
         {

@@ -11,17 +11,15 @@ from checks.exhaustive import Coverage
 from checks.mutants import MutantResult
 from checks.precision import TYPES, PrecisionRow
 from checks.report import findings
+from common.page import page
 from common.text import counted
 from verify.plot import sparkline
 from verify.results import COMPLEX, DEFINITION, DIFFERENCES, DIRECTIONS, TAYLOR, CaseResult, MethodResult, TensorResult
 
 STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1150px; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem } td, th { padding: 2px 8px; text-align: left }
-tr { border-bottom: 1px solid #eee } th { border-bottom: 2px solid #ccc; font-weight: 600 } td.n { text-align: right;
-font-variant-numeric: tabular-nums } .pass { color: #2e7d4f } .wrong { color: #b3261e; font-weight: 600 }
-.inconclusive { color: #8a6100; font-weight: 600 } pre { background: #f6f6f6; padding: .7rem; white-space: pre-wrap }
-summary { cursor: pointer; margin: .4rem 0 } code { background: #f6f6f6 }
+body { font-size: 14px } table { width: 100%; margin: .5rem 0 1rem } th { border-bottom: 2px solid var(--line) }
+.pass { color: var(--good) } .wrong { color: var(--bad); font-weight: 600 }
+.inconclusive { color: var(--doubt); font-weight: 600 } details { overflow-x: auto }
 """
 
 
@@ -75,15 +73,14 @@ def _finite(value: Any) -> Any:
 
 def to_html(report: Report) -> str:
     """The report as a page: findings, a table for each case with error-against-step curves, mutants, precision."""
-    return "\n".join(_page(report)) + "\n"
-
-
-def _page(report: Report) -> Iterator[str]:
     verdict = report.verdict
     if report.coverage is not None and not report.coverage.finished:
         verdict += " so far"
-    yield f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Gradient check: {verdict}</title>"
-    yield f"<style>{STYLE}</style><h1>Gradient check: <span class='{report.verdict}'>{verdict}</span></h1>"
+    return page(f"Gradient check: {verdict}", _body(report, verdict), STYLE)
+
+
+def _body(report: Report, verdict: str) -> Iterator[str]:
+    yield f"<h1>Gradient check: <span class='{report.verdict}'>{verdict}</span></h1>"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     yield f"<p>{html.escape(report.summary)}</p>"
     if report.coverage is not None:
@@ -102,7 +99,6 @@ def _page(report: Report) -> Iterator[str]:
         yield from _mutants(report.mutants)
     if report.precision:
         yield from _precision(report.precision)
-    yield "</html>"
 
 
 def _case(result: CaseResult) -> Iterator[str]:

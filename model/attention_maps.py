@@ -35,9 +35,8 @@ def attention_weights(vit: ViT, params: Params, images: jax.Array) -> list[jax.A
     for reached in activations(vit, params, images):
         layer = reached.layer.layer if isinstance(reached.layer, Cast) else reached.layer
         if isinstance(layer, ProjectedAttention):
-            _, cache = reached.layer.forward(reached.params, reached.x)
-            tokens = reached.x.shape[1]
-            found.append(cache.attention.weights[..., :tokens, :tokens])  # without those that pad_to_multiple_of added
+            y, cache = reached.layer.forward(reached.params, reached.x)
+            found.append(cache.attention.weights[..., : y.shape[1], : reached.x.shape[1]])  # without the padding
     return found
 
 

@@ -1,5 +1,6 @@
 """Tokens and features beside the logits, the weights of attention, and rollout, against definitions in plain NumPy."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -102,6 +103,16 @@ def test_the_single_row_of_the_last_block_is_that_of_all_rows() -> None:
     np.testing.assert_allclose(one, all_rows[:, :, :1], rtol=1e-12)
     rolled = [rollout(compiled_weights(model, params, images)) for model in (vit, every)]
     np.testing.assert_allclose(rolled[0], rolled[1][:, :1], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("pooling", ["class_token", "mean"])
+def test_tokens_that_only_pad_the_attention_have_no_weights(pooling: str) -> None:
+    vit = ViT(**{**SMALL, "pooling": pooling})
+    params, images = random_params(vit), normal(*IMAGES)
+    padded = compiled_weights(replace(vit, pad_to_multiple_of=8), params, images)  # 16 tokens for 9
+    for found, expected in zip(padded, compiled_weights(vit, params, images), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("residual", [True, False])

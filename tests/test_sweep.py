@@ -27,7 +27,7 @@ from training.metrics import MetricsRow
 from training.run_folder import RunFolder
 from training.sweep import Sweep
 from training.sweep_runner import Launcher
-from training.sweep_table import FINISHED, Entry, format_csv, format_markdown
+from training.sweep_table import FINISHED, Entry, format_csv, format_markdown, passes
 from training.sweep_text import format_text
 from training.trainer import Trainer
 
@@ -524,6 +524,12 @@ def test_a_table_fits_the_terminal_however_long_the_values(length: int) -> None:
     text = format_text(["change", "train.seed"], ["change", "seed"], entries)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "top-1, average" in text
+
+
+def test_passes_are_counted_also_where_only_some_are_evaluated() -> None:
+    every_tenth = [row()._replace(epoch=epoch, step=6 * epoch) for epoch in (10, 20, 25)]
+    assert passes(every_tenth) == [10, 20, 25]
+    assert passes([row()._replace(epoch=1, step=4)]) == [1]  # the run ended within the first one
 
 
 def test_the_csv_file_by_hand() -> None:

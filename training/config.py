@@ -42,13 +42,17 @@ class Config:
     train: TrainConfig
     from_data: tuple[str, ...] = ()  # the options of the model that are null: `model` has what is expected of the data
 
-    def to_yaml(self) -> str:
-        """Every option with its value; `from_yaml` reads it back to an equal configuration."""
+    def values(self) -> Values:
+        """Every option with its value, by section and key."""
         sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
         sections["model"] |= dict.fromkeys(self.from_data)
+        return sections
+
+    def to_yaml(self) -> str:
+        """Every option with its value; `from_yaml` reads it back to an equal configuration."""
         plain = {
             name: {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
-            for name, section in sections.items()
+            for name, section in self.values().items()
         }
         return dump_yaml({"preset": self.preset, **plain})
 
@@ -118,6 +122,11 @@ def from_yaml(
     except UnknownOptionError as error:
         raise ConfigError(f"{error}; correct the line or delete it") from None
     return _build(preset, _merge(values, read_overrides(overrides or [])), source)
+
+
+def default_values() -> Values:
+    """Every option with its default in `configs.yml`, by section and key. Raises ConfigError as `load_config` does."""
+    return _read_defaults(read_presets())
 
 
 def _read_defaults(presets: Presets) -> Values:

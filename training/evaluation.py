@@ -12,6 +12,7 @@ from data.augment import normalize
 from data.dataset import Split
 from data.loader import Batch, evaluation_batches, prefetch
 from model.layer import Params
+from model.layers.softmax import Softmax
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training.device import explained_out_of_memory
@@ -26,6 +27,8 @@ class Evaluation(NamedTuple):
     top5: float  # fraction of images whose label is among the first five guesses
     labels: np.ndarray  # (n,)
     predicted: np.ndarray  # (n,), the first guess
+    probabilities: np.ndarray | None = None  # float32 (n,), of the first guess; of a step in detail
+    features: np.ndarray | None = None  # float32 (n, D), the pooled tokens, which the head reads; of a step in detail
 
     @property
     def balanced_accuracy(self) -> float:
@@ -40,19 +43,29 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationStep:
-    """`losses, predicted, in_top5 = step(params, images, labels)`, each (B,); images (B, H, W, C) uint8."""
+    """`losses, predicted, in_top5 = step(params, images, labels)`, each (B,); images (B, H, W, C) uint8.
+
+    In detail two more follow: `probabilities` (B,), of the first guess, and `features` (B, D), the pooled tokens.
+    """
 
     model: ViT
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    in_detail: bool = False
 
-    def __call__(self, params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
         pixels = normalize(images, self.mean, self.std, jnp.result_type(float))
-        logits, _ = self.model.forward(params, pixels)
+        more: tuple[jax.Array, ...] = ()
+        if self.in_detail:
+            features, logits = self.model.features(params, pixels)
+            probabilities, _ = Softmax().forward({}, logits)
+            more = probabilities.max(axis=-1).astype(jnp.float32), features.astype(jnp.float32)
+        else:
+            logits, _ = self.model.forward(params, pixels)
         # Both accuracies come from one sorted list, so that they agree on the order of equal logits.
         _, guesses = jax.lax.top_k(logits, min(5, self.model.num_classes))
         in_top5 = (guesses == labels[:, None]).any(axis=-1)
-        return CrossEntropy().each(logits, labels), guesses[:, 0], in_top5
+        return CrossEntropy().each(logits, labels), guesses[:, 0], in_top5, *more
 
 
 class Evaluator:
@@ -69,29 +82,28 @@ class Evaluator:
         Raises:
             UserError: memory ran out.
         """
-        losses, predicted, in_top5 = [], [], []
+        found: list[list[np.ndarray]] = []
         images = len(self.split.labels)
         with tqdm(total=images, desc="validation", unit=" images", leave=False, disable=quiet or None) as bar:
             for batch in prefetch(evaluation_batches(self.split, self.batch_size)):
-                batch_losses, batch_predicted, batch_in_top5 = self._run(params, batch)
-                losses.append(batch_losses.astype(np.float64))
-                predicted.append(batch_predicted)
-                in_top5.append(batch_in_top5)
+                found.append(self._run(params, batch))
                 bar.update(batch.count)
-        guesses = np.concatenate(predicted)
+        losses, guesses, in_top5, *more = (np.concatenate(of_batches) for of_batches in zip(*found, strict=True))
         labels = np.asarray(self.split.labels)
         return Evaluation(
             images=len(labels),
-            loss=float(np.concatenate(losses).mean()),
+            loss=float(losses.astype(np.float64).mean()),
             top1=float((guesses == labels).mean()),
-            top5=float(np.concatenate(in_top5).mean()),
+            top5=float(in_top5.mean()),
             labels=labels,
             predicted=guesses,
+            probabilities=more[0] if more else None,
+            features=more[1] if more else None,
         )
 
     def probe(self, params: Params) -> float:
         """The mean loss of the first batch: a cheap test of whether the parameters are finite."""
-        losses, _, _ = self._run(params, next(evaluation_batches(self.split, self.batch_size)))
+        losses, *_ = self._run(params, next(evaluation_batches(self.split, self.batch_size)))
         return float(losses.astype(np.float64).mean())
 
     def _run(self, params: Params, batch: Batch) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ STRENGTH = 0.7  # of the colours over an image
 NUMBERED = 24  # pixels of a patch that has room for its number
 BRIGHTEST = 0.995  # the share of the pixels that is not clipped: single ones would make all others dark
 # From dark to bright through violet, red and yellow, evenly bright to the eye and to colour-blind ones: five colours of
-# matplotlib's inferno.
+# the scale inferno (van der Walt and Smith 2015).
 SCALE = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

@@ -44,8 +44,8 @@ TOP5 = RESULTS[3]
 
 
 def passes(rows: Sequence[MetricsRow]) -> list[float]:
-    """Passes over the training images up to each row. A first row that ends the run counts as a whole pass."""
-    return [row.step / rows[0].step for row in rows]
+    """Passes over the training images up to each row. The first one counts as whole passes, even if it ends the run."""
+    return [row.step * rows[0].epoch / rows[0].step for row in rows]
 
 
 def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence[Entry], top5: bool = True) -> str:
