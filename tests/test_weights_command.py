@@ -1,5 +1,6 @@
 """`python -m training.weights`: from a run to a file and back, and what is refused."""
 
+import errno
 import json
 import os
 import pickle
@@ -27,6 +28,7 @@ from tests.conftest import Ended
 from tests.oracle import random_params
 from tests.tiny_data import jpeg
 from tests.tiny_weights import CLASSES, CONFIG, MEAN, export, imported, logits_of, make_run
+from training import checkpoint
 from training.config import Config
 from training.run_folder import RunFolder
 from training.trained import load_trained
@@ -142,6 +144,21 @@ def test_an_imported_run_is_not_overwritten_by_a_training(run: RunFolder, tmp_pa
     back = imported(export(run, tmp_path / "weights.npz"))
     with pytest.raises(UserError, match="beginning it again would overwrite"):
         back.require_checkpoint()
+
+
+def test_an_import_that_cannot_be_written_leaves_the_folder_free(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = export(run, tmp_path / "weights.npz")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "best.npz")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        assert run_command(main, ["import", str(file), "--run", str(tmp_path / "new")]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert run_command(main, ["import", str(file), "--run", str(tmp_path / "new")]) == 0
 
 
 def test_existing_files_are_not_overwritten(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

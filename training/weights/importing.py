@@ -113,8 +113,12 @@ def write_run(imported: Imported, folder: Path) -> RunFolder:
     """
     note = f"# imported from {imported.file.absolute()}, named as by {imported.naming.title}\n"
     run = RunFolder.create("imported", folder, files={"config.yml": note + imported.config.to_yaml()})
-    run.write_classes(imported.classes)
-    checkpoint.save(run.best, {"params": imported.found.params}, {"step": imported.step})
+    try:
+        run.write_classes(imported.classes)
+        checkpoint.save(run.best, {"params": imported.found.params}, {"step": imported.step})
+    except OSError:  # such as a full disk: another import may use the folder
+        run.undo_beginning()
+        raise
     return run
 
 
