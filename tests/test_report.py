@@ -337,6 +337,12 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(call: Callable[..
     assert ended.err == "error: --html nowhere/page.html: there is no folder nowhere; make it first\n"
 
 
+def test_the_page_and_the_numbers_are_two_files(call: Callable[..., Ended], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call(evaluate.main, "--json", "a", "--html", "./a")
+    assert "--json and --html: name a file for each" in capfd.readouterr().err
+
+
 def test_detail_changes_nothing_of_the_evaluation(tmp_path: Path) -> None:
     material = make_material(tmp_path / "run", n=10)
     trained = material.trained
