@@ -247,7 +247,10 @@ KINDS: list[tuple[dict[str, Any], str]] = [
     ({"pooling": "mean", "class_token": False, "positions": "sinusoidal_2d"}, "are fixed, not learned"),
     ({"channels": 1, "positions": "none", "pooling": "mean"}, "the model has no position embedding"),
     ({**WITHOUT_BLOCKS, "num_classes": 1}, "Left out: a model with model.layers=0 has no attention"),
-    ({"shifted_patches": True, "patch_norm_before": True, "num_classes": 30}, "not the four shifted ones"),
+    (
+        {"shifted_patches": True, "patch_norm_before": True, "num_classes": 30, "dtype": "bfloat16"},
+        "not the four shifted ones",
+    ),
     ({"patch_size": (6, 8), "d_model": 1, "heads": 1, "n": 1}, "Left out: the image is a single patch"),
 ]
 
