@@ -247,7 +247,10 @@ KINDS: list[tuple[dict[str, Any], str]] = [
     ({"pooling": "mean", "class_token": False, "positions": "sinusoidal_2d"}, "are fixed, not learned"),
     ({"channels": 1, "positions": "none", "pooling": "mean"}, "the model has no position embedding"),
     ({**WITHOUT_BLOCKS, "num_classes": 1}, "Left out: a model with model.layers=0 has no attention"),
-    ({"shifted_patches": True, "patch_norm_before": True, "num_classes": 30}, "not the four shifted ones"),
+    (
+        {"shifted_patches": True, "patch_norm_before": True, "num_classes": 30, "dtype": "bfloat16"},
+        "not the four shifted ones",
+    ),
     ({"patch_size": (6, 8), "d_model": 1, "heads": 1, "n": 1}, "Left out: the image is a single patch"),
 ]
 
@@ -335,6 +338,12 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(call: Callable[..
     ended = call(evaluate.main, finished, "--html", "nowhere/page.html", "--device", "cpu")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: --html nowhere/page.html: there is no folder nowhere; make it first\n"
+
+
+def test_the_page_and_the_numbers_are_two_files(call: Callable[..., Ended], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call(evaluate.main, "--json", "a", "--html", "./a")
+    assert "--json and --html: name a file for each" in capfd.readouterr().err
 
 
 def test_detail_changes_nothing_of_the_evaluation(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ figcaption strong, .label { color: var(--ink) } img { display: block }
 .cloud text { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; font-weight: 600;
   pointer-events: none } .facts th { padding-right: 1.5rem; white-space: nowrap } .facts td { overflow-wrap: anywhere }
 @media (max-width: 480px) { body { margin: 1rem auto; padding: 0 .8rem } .row > figure { width: calc(33% - .4rem) }
-  .bar.wrong { display: none } td code { font-size: 12px; overflow-wrap: normal }
+  .bar.wrong { display: none } .bars { font-size: .85rem } td code { font-size: 12px; overflow-wrap: normal }
   svg text { font-size: 13px } .cloud text { font-size: 22px } .cloud path { stroke-width: 7 }
   .cloud .grey { stroke-width: 4 } }
 @media print { nav, .readout, .zoomable label, .zoomable > input { display: none } section { break-inside: avoid } }
