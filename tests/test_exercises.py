@@ -173,6 +173,13 @@ def test_a_known_mistake_shows_the_invariant_the_question_an_index_and_the_reade
     assert revealed == f"{lines[1]}; the true value is {true:.6g}"
 
 
+def test_a_sum_without_an_axis_and_an_unused_gradient_are_named(told: Callable[[str, str], str]) -> None:
+    said = told("softmax", "p = cache.p\nreturn p * (dp - (dp * p).sum())")
+    assert "`sum` without an axis" in said
+    said = told("cross_entropy", "return cache.p - cache.targets")
+    assert "dloss is never used" in said
+
+
 def test_mistakes_in_different_gradients_are_each_told(told: Callable[[str, str], str]) -> None:
     said = told("dense_parameters", "return cache.x[0].T @ dy[0], dy.mean(axis=(0, 1))")
     assert "dW: dW counts the first image only" in said
@@ -186,6 +193,9 @@ def test_mistakes_in_different_gradients_are_each_told(told: Callable[[str, str]
         ("return dy @ cache.W.T / 12", "dx: scaled by 1/D"),
         ("return abs(dy) @ cache.W.T", "not linear in dy"),
         ("return dy @ cache.W.T + 0.1", "not linear in dy"),
+        ("return jnp.ones_like(dy) @ cache.W.T", "dx: dy is never used: what has come back from the loss must go in"),
+        ("return dy @ cache.W.T - dy.sum()", "`sum` without an axis runs over all numbers at once. Along which axis"),
+        ("return dy @ cache.W.T - jnp.mean(dy)", "`mean` without an axis runs over all numbers at once"),
         ("return (dy @ cache.W.T).astype('float32')", "it is float32"),
         ("return dy @ cache.W.T, dy", "returns 2 values; asked for: dx"),
         ("return {'W': dy}", "dx is missing; dx/W is not asked for"),

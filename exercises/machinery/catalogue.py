@@ -89,6 +89,14 @@ BLOCK = _layers(norm_1=LayerNorm(D), attention=MultiHeadAttention(D, HEADS), nor
                 feed_forward=FeedForward(D, M))  # fmt: skip
 
 EXERCISES = (
+    Exercise(
+        "circuit", "The chain rule on numbers, one of which is used twice", drawn(a=(B,), b=(B,), c=(B,)),
+        ("a", "b", "c"),
+    ),
+    Exercise(
+        "matrix_product", "The gradients of both factors of a matrix product", drawn(A=(N, D), B=(D, M)), ("A", "B"),
+        incoming="dZ",
+    ),
     Exercise("dense_input", "Dense: the gradient of the input", drawn(x=TOKENS, W=(D, M), b=(M,)), ("x",)),
     Exercise(
         "dense_parameters", "Dense: the gradients of weights and bias", drawn(x=TOKENS, W=(D, M), b=(M,)), ("W", "b")

@@ -18,7 +18,16 @@ import numpy as np
 from exercises.machinery.answers import FOLDER, load_answer
 from exercises.machinery.catalogue import EXERCISES, solution_module
 from exercises.machinery.exercise import Exercise, flatten, named_sizes, nearly_equal, unflatten
-from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.runner import (
+    NotStartedError,
+    NotWrittenError,
+    ReaderError,
+    function_of,
+    load,
+    read,
+    run,
+    without_axis,
+)
 from verify.case import Case, Tensors
 from verify.check import check_case
 from verify.diagnosis import Evidence, diagnose, wrong_shape
@@ -143,6 +152,9 @@ class _Check:
         linear = self._not_linear(gradients) if self.exercise.is_backward else []
         if linear:
             return linear[0]
+        sums = without_axis(self.source, self.exercise.function)
+        if sums:
+            return f"{sums} Along which axis should it?"
         return self._invariants(name, gradients) + self._diagnosis(value, right)
 
     def _invariants(self, name: str, gradients: Tensors) -> str:
@@ -164,8 +176,12 @@ class _Check:
             for name, value in found.items()
             if np.isfinite(value).all() and not nearly_equal(np.asarray(multiple[name]) / MULTIPLE, value)
         ]
-        question = f"not linear in {self.exercise.incoming}: how can a slope depend on what is multiplied by it?"
-        return [f"{', '.join(off)}: {question}"] if off else []
+        if not off:
+            return []
+        incoming = self.exercise.incoming
+        if all(nearly_equal(multiple[name], found[name]) for name in off):
+            return [f"{', '.join(off)}: {incoming} is never used: what has come back from the loss must go in"]
+        return [f"{', '.join(off)}: not linear in {incoming}: how can a slope depend on what is multiplied by it?"]
 
     def _again(self, incoming: Any) -> Tensors:
         returned = run(self.written, (self.cache, incoming), self.source, self.path).returned
