@@ -470,6 +470,9 @@ const Vit = (() => {
     return { loss, grads };
   }
 
+  const meanLoss = (params, examples, options = RIGHT, table = newTable()) =>
+    examples.reduce((sum, { image, label }) => sum + forward(params, image, label, options, table).loss[0], 0) / examples.length;
+
   function sgd(params, grads, rate) {
     for (const name of PARAMETERS) for (let i = 0; i < grads[name].length; i++) params[name][i] -= rate * grads[name][i];
   }
@@ -491,7 +494,7 @@ const Vit = (() => {
 
   return {
     S, EPS, GELU_C, GELU_A, MISTAKES, SWITCHES, RIGHT, LAYERS, OPERATIONS, SHAPES, PARAMETERS, PRODUCER, USERS,
-    forward, backward, gradients, sgd, adamw, newTable, gradientOf, isGradient, pixel,
+    forward, backward, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel,
   };
 })();
 
