@@ -10,22 +10,23 @@
     `<a class="t ${Vit.isGradient(name) ? "b" : "f"}" href="#" data-t="${name}" data-c="${index.join(",")}" title="${name}">${Words.cellName(name, index)}</a>`;
 
   function factorText(factor) { // [names, numbers] of a factor
-    const value = Words.number(App.table[factor.name][Explain.flat(factor.name, factor.index)]);
+    const value = Words.number(App.table[factor.name][Explain.flat(factor.name, factor.index)], 3);
     const bracket = (text) => (text.startsWith("−") ? `(${text})` : text);
     return factor.of ? [Explain.FUNCTIONS[factor.of].show(link(factor)), Explain.FUNCTIONS[factor.of].show(value)] : [link(factor), bracket(value)];
   }
 
   function coefficientText(c) {
-    return c === 1 ? "" : c === -1 ? "−" : `${Words.number(c)} · `;
+    return c === 1 ? "" : c === -1 ? "−" : `${Words.number(c, 3)} · `;
   }
 
   function termRow(term, limit) {
     const parts = term.factors.map(factorText), value = Explain.value(App.table, term), sign = coefficientText(term.coefficient);
-    const names = sign.trim() && !parts.length ? Words.number(term.coefficient) : sign + parts.map(([name]) => name).join(" · ");
+    const names = sign.trim() && !parts.length ? Words.number(term.coefficient, 3) : sign + parts.map(([name]) => name).join(" · ");
     const numbers = parts.length > 1 || term.coefficient !== 1 ? sign + parts.map(([, number]) => number).join(" · ") : "";
     const width = limit > 0 ? 50 * Math.abs(value) / limit : 0;
-    return `<li class="${term.dropped ? "dropped" : ""}"><div class="names">${names}</div><div class="figures">${numbers ? `${numbers} = ` : ""}<b>${Words.number(value)}</b></div>
-      <div class="bar" aria-hidden="true"><i class="${value < 0 ? "neg" : "pos"}" style="width:${width.toFixed(1)}%"></i></div>${term.dropped ? '<div class="note">left out by the mistake</div>' : ""}</li>`;
+    return `<li class="${term.dropped ? "dropped" : ""}"><div class="names">${names}</div>
+      <div class="bar" aria-hidden="true"><i class="${value < 0 ? "neg" : "pos"}" style="width:${width.toFixed(1)}%"></i></div>
+      <div class="figures">${numbers ? `${numbers} = ` : ""}<b>${Words.number(value, 3)}</b></div>${term.dropped ? '<div class="note">left out by the mistake</div>' : ""}</li>`;
   }
 
   function inWords(name, value) {

@@ -10,11 +10,11 @@
   }
 
   const STARTS = [
-    ["Which pixels matter?", "the picture and the gradient of every pixel", { t: "dimage", c: [6, 9] }],
-    ["What does the class token look at?", "a row of attention weights", { t: "block_1/weights", c: [1, 0, 6] }],
-    ["Why is this gradient negative?", "a cell of dk, and the 17 terms of its sum", { t: "block_1/dk", c: [0, 2, 1] }],
-    ["Is the gradient right?", "nudge a number and see the loss move", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
-    ["What does one mistake spoil?", "leave a term out, and see how far it goes", { t: "block_1/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
+    ["Which pixels matter?", "the gradient of every pixel", { t: "dimage", c: [6, 9] }],
+    ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 6] }],
+    ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 2, 1] }],
+    ["Is a gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
+    ["What does a mistake spoil?", "leave out a term of layer norm", { t: "block_1/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
   ];
 
   function paintPicture(canvas, pixels, side) {

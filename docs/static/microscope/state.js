@@ -3,7 +3,7 @@
 const App = (() => {
   "use strict";
 
-  const START = { img: 5, model: "trained", t: "block_1/dk", c: [0, 2, 1], mistake: null, off: {}, tab: "nudge", drawn: null, label: 0, predict: false };
+  const START = { img: 5, model: "trained", t: "dimage", c: [6, 9], mistake: null, off: {}, tab: "nudge", drawn: null, label: 0, predict: false };
   const state = { ...START, c: [...START.c] };
   const app = { state, params: null, table: null, right: null, examples: [], steps: 0, curve: [], adam: {}, renderers: [], moves: 0 };
 

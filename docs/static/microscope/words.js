@@ -72,16 +72,16 @@ const Words = (() => {
 
   const minus = (text) => text.replace("-", "−");
 
-  /* About four digits, for the text; about two, for a cell of a heat map. */
-  function number(x) {
+  /* Four digits or as many as are asked for, for the text; about two, for a cell of a heat map. */
+  function number(x, digits = 4) {
     if (x === 0) return "0";
     if (!Number.isFinite(x)) return minus(String(x));
     const size = Math.abs(x);
     if (size < 1e-3 || size >= 1e5) {
-      const [digits, power] = x.toExponential(2).split("e");
-      return minus(digits) + "·10" + superscript(Number(power));
+      const [mantissa, power] = x.toExponential(2).split("e");
+      return minus(mantissa) + "·10" + superscript(Number(power));
     }
-    return minus(x.toPrecision(4));
+    return minus(x.toPrecision(digits));
   }
 
   function short(x) {
