@@ -10,7 +10,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the numbers of the pages are th
 
 project = "A Vision Transformer, backpropagated by hand"
 author = "the authors"
-extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "cells", "wrapping"]
+extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "cells", "wrapping", "microscope"]
 exclude_patterns = ["figures"]
 nitpicky = True
 

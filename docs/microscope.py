@@ -138,8 +138,11 @@ def cited(comment: str) -> set[str]:
 
 
 def python_lines() -> dict[str, dict[str, list[list[Any]]]]:
-    """For each tag, the lines of model/one_page.py that cite it, [number, code], by the pass that they belong to."""
-    lines: dict[str, dict[str, list[list[Any]]]] = {}
+    """For each tag, the lines of model/one_page.py that cite it, [number, code], by the pass that they belong to.
+
+    Lines of the functions that the two passes call come first: there the formula is written out.
+    """
+    lines: dict[str, dict[str, list[tuple[bool, int, str]]]] = {}
     function = ""
     for number, line in enumerate(ONE_PAGE.read_text(encoding="utf-8").splitlines(), 1):
         started = re.match(r"def (\w+)", line)
@@ -149,8 +152,19 @@ def python_lines() -> dict[str, dict[str, list[list[Any]]]]:
             continue
         way = "backward" if function.endswith("_backward") or function == "uncut" else "forward"
         for tag in cited(comment):
-            lines.setdefault(tag, {}).setdefault(way, []).append([number, code.strip()])
-    return lines
+            found = (function in ("vit_forward", "vit_backward"), number, code.strip())
+            lines.setdefault(tag, {}).setdefault(way, []).append(found)
+    return {
+        tag: {way: [[number, code] for _, number, code in sorted(found)] for way, found in ways.items()}
+        for tag, ways in lines.items()
+    }
+
+
+def mathml(tex: str) -> str:
+    """A formula as MathML, which browsers show by themselves; the letters of a word are one name."""
+    made = convert(tex, display="block").replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
+    letters = r'(?:<mi mathvariant="normal">\w</mi>){2,}'
+    return re.sub(letters, lambda word: f"<mi>{''.join(re.findall('>(.)<', word[0]))}</mi>", made)
 
 
 def tags(wanted: set[str]) -> dict[str, Any]:
@@ -160,7 +174,8 @@ def tags(wanted: set[str]) -> dict[str, Any]:
     for tag in sorted(wanted):
         formula = formulas[tag]
         made[tag] = {
-            "formula": convert(formula["tex"], display="block").replace(' xmlns="http://www.w3.org/1998/Math/MathML"', ""),
+            "formula": mathml(formula["tex"]),
+            "long": len(re.sub(r"\\[a-z]+", "x", formula["tex"])) > 50,
             "page": formula["page"], "title": formula["title"], "exercises": formula["exercises"],
             "lines": lines[tag],
         }  # fmt: skip

@@ -22,7 +22,7 @@
   function termRow(term, limit) {
     const parts = term.factors.map(factorText), value = Explain.value(App.table, term), sign = coefficientText(term.coefficient);
     const names = sign.trim() && !parts.length ? Words.number(term.coefficient, 3) : sign + parts.map(([name]) => name).join(" · ");
-    const numbers = parts.length > 1 || term.coefficient !== 1 ? sign + parts.map(([, number]) => number).join(" · ") : "";
+    const numbers = parts.length > 1 || Math.abs(term.coefficient) !== 1 ? sign + parts.map(([, number]) => number).join(" · ") : "";
     const width = limit > 0 ? 50 * Math.abs(value) / limit : 0;
     return `<li class="${term.dropped ? "dropped" : ""}"><div class="names">${names}</div>
       <div class="bar" aria-hidden="true"><i class="${value < 0 ? "neg" : "pos"}" style="width:${width.toFixed(1)}%"></i></div>
@@ -78,11 +78,11 @@
   function source(tag, name) {
     const about = DATA.tags[tag];
     if (!about) return "";
-    const way = Vit.isGradient(name) ? "backward" : "forward", lines = about.lines[way] || Object.values(about.lines)[0];
+    const way = Vit.isGradient(name) ? "backward" : "forward", lines = (about.lines[way] || Object.values(about.lines)[0]).slice(0, 2);
     const chapter = `../../book/${about.page}.html`;
-    return `<div class="source"><div class="formula">${about.formula}<span class="tag">${tag}</span></div>
-      <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].slice(0, 3).map(escape).join("\n")}</code></pre>
-      <p>Derived in <a href="${chapter}">chapter ${about.title}</a>.${about.exercises ? ` Write it yourself: ${about.exercises.split(" ").slice(0, 2).map((exercise) => `<code>python -m exercises start ${exercise}</code>`).join(" or ")}.` : ""}</p></div>`;
+    return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? "long" : ""}">${about.formula}</div>
+      <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].map(escape).join("\n")}</code></pre>
+      <p>Derived in <a href="${chapter}">the chapter</a>.${about.exercises ? ` Write it yourself: ${about.exercises.split(" ").slice(0, 2).map((exercise) => `<code>python -m exercises start ${exercise}</code>`).join(" or ")}.` : ""}</p></div>`;
   }
 
   const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");

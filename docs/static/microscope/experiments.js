@@ -5,7 +5,7 @@
 
   const place = document.getElementById("experiments");
   const TABS = { predict: "Predict first", nudge: "Nudge", mistake: "Plant a mistake", off: "Switch off", step: "Take a step" };
-  let built = null, exponent = -3, rule = "adamw", on = "all", training = false;
+  let built = null, exponent = -3, rule = "adamw", on = "all", training = false, plotting = 0;
 
   const target = () => { // the value that is nudged
     const { value, gradient } = App.pairOf(App.state.t);
@@ -43,13 +43,13 @@
       if (!name) return say("#nudge-what", "This tensor has no gradient of its own to compare with. Choose a value, a parameter or a pixel."), say("#nudge-numbers", ""), say("#nudge-plot", "");
       const { c } = App.state, index = Explain.flat(name, c), gradient = App.table[Vit.gradientOf(name)][index], loss = App.table.loss[0];
       const at = (step) => App.lossWith({ name, index, h: step });
-      const slope = (step) => (at(step) - loss) / step, central = (step) => (at(step) - at(-step)) / (2 * step);
-      const found = slope(h), error = Math.abs(found - gradient);
+      const found = (at(h) - loss) / h, error = Math.abs(found - gradient);
       say("#nudge-what", `Add h to <a class="t f" href="#" data-t="${name}" data-c="${c.join(",")}">${Words.cellName(name, c)}</a>, run the forward pass again, and see how the loss changes.`);
-      const line = (title, value, note = "") => `<tr><th scope="row">${title}</th><td>${value}</td><td class="note">${note}</td></tr>`;
-      say("#nudge-numbers", line("loss, nudged", at(h).toFixed(12)) + line("loss", loss.toFixed(12)) + line("change / h", Words.number(found), "measured")
-        + line(`<span class="b">${Words.cellName(Vit.gradientOf(name), c)}</span>`, Words.number(gradient), "computed backward") + line("difference", Words.number(error)));
-      say("#nudge-plot", plot(slope, central, gradient));
+      const line = (title, value) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`;
+      say("#nudge-numbers", line("loss, nudged", at(h).toFixed(12)) + line("loss", loss.toFixed(12)) + line("change / h", `<b>${Words.number(found)}</b>`)
+        + line(`<span class="b">${Words.cellName(Vit.gradientOf(name), c)}</span>`, `<b>${Words.number(gradient)}</b>`) + line("difference", Words.number(error)));
+      clearTimeout(plotting);
+      plotting = setTimeout(() => say("#nudge-plot", plot(at, loss, gradient, found)), 20); // after the answer
     },
 
     mistake() {
@@ -84,14 +84,15 @@
   }
 
   /* How far the measured slope is from the gradient, over h: truncation to the right, rounding to the left. */
-  function plot(slope, central, gradient) {
+  function plot(at, loss, gradient, found) {
     const W = 290, H = 150, left = 34, bottom = 24, x = (e) => left + (e + 14) / 14 * (W - left - 8);
-    const y = (error) => 8 + (Math.min(2, -Math.log10(Math.max(error, 1e-16))) < -2 ? 0 : (2 - Math.log10(Math.max(error, 1e-14))) / 16 * (H - bottom - 8));
-    const path = (f) => Array.from({ length: 29 }, (_, i) => -14 + i / 2).map((e, i) => `${i ? "L" : "M"}${x(e).toFixed(1)} ${y(Math.min(1e2, Math.abs(f(10 ** e) - gradient))).toFixed(1)}`).join("");
-    const now = Math.abs(slope(10 ** exponent) - gradient);
+    const y = (error) => 8 + (2 - Math.log10(Math.max(1e-14, Math.min(1e2, error)))) / 16 * (H - bottom - 8);
+    const powers = Array.from({ length: 15 }, (_, i) => i - 14), up = powers.map((e) => at(10 ** e)), down = powers.map((e) => at(-(10 ** e)));
+    const path = (slopes) => slopes.map((slope, i) => `${i ? "L" : "M"}${x(powers[i]).toFixed(1)} ${y(Math.abs(slope - gradient)).toFixed(1)}`).join("");
+    const slope = powers.map((e, i) => (up[i] - loss) / 10 ** e), central = powers.map((e, i) => (up[i] - down[i]) / (2 * 10 ** e));
     return `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="The difference between measured and computed, over h, both in powers of ten: smallest near h = 1e-8, larger to the right by truncation and to the left by rounding">
       ${[0, -4, -8, -12].map((e) => `<text x="${left - 5}" y="${y(10 ** e) + 3}" text-anchor="end">10${sup(e)}</text><line x1="${left}" x2="${W - 8}" y1="${y(10 ** e)}" y2="${y(10 ** e)}" class="rule"/><text x="${x(e)}" y="${H - 8}" text-anchor="middle">10${sup(e)}</text>`).join("")}
-      <path d="${path(central)}" class="central"/><path d="${path(slope)}" class="forward"/><circle cx="${x(exponent)}" cy="${y(Math.min(1e2, now))}" r="4"/>
+      <path d="${path(central)}" class="central"/><path d="${path(slope)}" class="forward"/><circle cx="${x(exponent)}" cy="${y(Math.abs(found - gradient))}" r="4"/>
       <text x="${left + 6}" y="${H - bottom - 4}">← rounding</text><text x="${W - 10}" y="${H - bottom - 4}" text-anchor="end">truncation →</text></svg>
       <p class="legend"><i class="forward"></i>(L(h) − L) / h <i class="central"></i>(L(h) − L(−h)) / 2h</p>`;
   }

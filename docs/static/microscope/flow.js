@@ -5,20 +5,19 @@
 
   const flow = document.getElementById("flow");
   const block = () => (App.state.t.startsWith("block_") ? Number(App.state.t[6]) : shown);
-  let shown = 1, drawn = null;
+  let shown = 1, drawn = null, scrolling = 0;
 
   const chip = (name, label = Words.last(name)) =>
-    `<button type="button" class="t ${Vit.isGradient(name) ? "b" : "f"}" data-t="${name}">${label}</button>`;
+    `<button type="button" class="t ${Vit.isGradient(name) ? "b" : "f"}" data-t="${name}" title="${name}: ${Words.of(App.pairOf(name).value || name)[0]}">${label}</button>`;
 
   function pair(name) { // a parameter, or something inside a layer, with its gradient
     const gradient = Vit.gradientOf(name);
     return `<span class="pair">${chip(name)}${Vit.isGradient(gradient) ? chip(gradient) : ""}</span>`;
   }
 
-  function edge(name, down = "↓", up = "↑") {
-    const { value, gradient } = App.pairOf(name), shape = Vit.SHAPES[name].join(" × ");
-    return `<div class="edge">${chip(value, `${down} ${Words.last(value)}`)}<span class="shape">${shape}</span>${
-      gradient ? chip(gradient, `${Words.last(gradient)} ${up}`) : "<span></span>"}</div>`;
+  function edge(name) { // between two operations: the value on its way down, its shape, the gradient on its way up
+    const { value, gradient } = App.pairOf(name), shape = Vit.SHAPES[name].join("×");
+    return `<div class="edge">${chip(value)}<span class="shape"><i class="f">↓</i>${shape}<i class="b">${gradient ? "↑" : ""}</i></span>${gradient ? chip(gradient) : "<span></span>"}</div>`;
   }
 
   function box(title, tags, inside = "") {
@@ -67,7 +66,7 @@
       + edge("final/x") + box("Pool: the class token alone", "POOL.1") + edge("class_x") + normBox("norm") + edge("z")
       + box("Head", "DENSE.1–4", pairs("head", "W", "b")) + edge("logits")
       + box("Cross entropy", "CE.1–4", `<span class="inner">${["cross_entropy/lse", "log_p", "p", "target"].map((name) => chip(name)).join("")}</span>`)
-      + edge("loss", "↓", "");
+      + edge("loss");
   }
 
   /* Tensors in the order in which they stand here: what j and k walk through. */
@@ -82,13 +81,16 @@
       if (chosen) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
       button.classList.toggle("wrong", spoiled.has(name));
-      button.title = `${name}: ${Words.of(App.pairOf(name).value || name)[0]}${spoiled.has(name) ? ", spoiled by the mistake" : ""}`;
     }
+    cancelAnimationFrame(scrolling);
+    scrolling = requestAnimationFrame(follow);
+  }
+
+  function follow() { // within the column, not the page
     const chosen = flow.querySelector(".chosen");
-    if (chosen) { // within the column, not the page
-      const top = chosen.getBoundingClientRect().top - flow.getBoundingClientRect().top;
-      if (top < 30 || top > flow.clientHeight - 50) flow.scrollTop += top - flow.clientHeight / 2;
-    }
+    if (!chosen) return;
+    const top = chosen.getBoundingClientRect().top - flow.getBoundingClientRect().top;
+    if (top < 30 || top > flow.clientHeight - 50) flow.scrollTop += top - flow.clientHeight / 2;
   }
 
   flow.addEventListener("click", ({ target }) => {

@@ -5,8 +5,8 @@ const Maps = (() => {
 
   const head = document.getElementById("tensor-head"), maps = document.getElementById("maps");
   const LABEL = 20; // pixels for the numbers of rows and columns
+  const S16 = Vit.S.side;
   const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
-  const still = { tables: { value: false, gradient: false } };
 
   /* Blue below zero, orange above, and the paper's colour at zero: differences that colour-blind readers see. */
   function colour(x, limit) {
@@ -58,6 +58,10 @@ const Maps = (() => {
       pen.fillRect(LABEL + column * wide, LABEL + row * high, wide - (wide > 12 ? 1 : 0), high - (high > 12 ? 1 : 0));
       if (numbers || hidden) pen.fillStyle = ink(rgb), pen.fillText(hidden ? "?" : Words.short(x), LABEL + (column + 0.5) * wide - 0.5, LABEL + (row + 0.5) * high);
     }
+    if (high === side && v.columns === S16 && v.rows === S16 && Words.last(name).endsWith("image")) { // the edges of the patches
+      pen.fillStyle = style.getPropertyValue("--ink");
+      for (const line of [4, 8, 12]) pen.fillRect(LABEL + line * wide - 1, LABEL, 1, 16 * high), pen.fillRect(LABEL, LABEL + line * high - 1, 16 * wide, 1);
+    }
     const [row, column] = v.chosen, active = name === App.state.t;
     pen.lineWidth = active ? 2.5 : 1.25;
     pen.strokeStyle = style.getPropertyValue(active ? (Vit.isGradient(name) ? "--backward" : "--forward") : "--ink");
@@ -96,7 +100,7 @@ const Maps = (() => {
     const { t, c } = App.state, { value, gradient } = App.pairOf(t), [title, sentence] = Words.of(value || t), shape = Vit.SHAPES[t];
     const heads = shape.length === 3 ? `<div class="choice heads" role="group" aria-label="Head"><span>head</span>${
       [...Array(shape[0]).keys()].map((i) => `<button type="button" data-head="${i}" aria-pressed="${i === c[0]}">${i}</button>`).join("")}</div>` : "";
-    head.innerHTML = `<div class="what"><h2 id="tensor-title"><span class="${t === gradient ? "b" : "f"}">${value ? Words.last(value) : Words.last(t)}</span> <small>${title}${
+    head.innerHTML = `<div class="what"><h2 id="tensor-title">${[value, gradient].filter(Boolean).map((name) => `<span class="${Vit.isGradient(name) ? "b" : "f"} ${name === t ? "" : "other"}">${Words.last(name)}</span>`).join(" ")} <small>${title}${
       Words.place(t) ? `, ${Words.place(t)}` : ""}</small></h2><p>${sentence}${value && gradient ? ` <span class="b">${Words.last(gradient)}</span> says how the loss changes with each of these numbers.` : ""}</p>
       <div class="row"><button type="button" data-step="-1" title="previous tensor (k)">↑ back</button><button type="button" data-step="1" title="next tensor (j)">↓ on</button>${heads}</div></div>`;
     const small = picture();
@@ -106,7 +110,7 @@ const Maps = (() => {
   function renderMaps() {
     const { value, gradient } = App.pairOf(App.state.t), names = [value, gradient].filter(Boolean);
     const columns = Vit.SHAPES[names[0]].at(-1);
-    maps.className = "maps " + (names.length > 1 && (columns <= 12 || names[0] === "image") && Vit.SHAPES[names[0]].length !== 1 ? "beside" : "stacked");
+    maps.className = "maps " + (names.length > 1 && (columns <= 12 || names[0] === "image") && Vit.SHAPES[names[0]].length !== 1 ? "beside" : "stacked") + (columns <= 4 || names[0] === "image" ? " narrow" : "");
     const key = names.join();
     if (maps.dataset.names !== key) {
       maps.dataset.names = key;
@@ -132,7 +136,7 @@ const Maps = (() => {
       paint(canvas, name);
       const index = App.state.c, shown = secret(name) ? "hidden" : Words.number(App.table[name][Explain.flat(name, index)]);
       canvas.setAttribute("aria-label", `${name}, heat map. Arrow keys choose a cell. ${Words.cellName(name, index)} is ${shown}`);
-      canvas.closest(".map").querySelector(".scale").innerHTML = name === "image" ? "dark to bright"
+      canvas.closest(".map").querySelector(".scale").innerHTML = name === "image" ? "dark to bright" : limit === 0 ? "all 0"
         : `<span>−${Words.number(limit)}</span><i></i><span>${Words.number(limit)}</span>`;
       canvas.closest(".map").classList.toggle("wrong", App.spoiled().has(name));
     }
@@ -165,5 +169,5 @@ const Maps = (() => {
   App.renderers.push(renderHead, renderMaps);
   window.addEventListener("resize", () => App.table && renderMaps());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => App.table && renderMaps());
-  return { move, colour, css, limitOf, still };
+  return { move, colour, css, limitOf };
 })();

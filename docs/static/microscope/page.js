@@ -12,7 +12,7 @@
   const STARTS = [
     ["Which pixels matter?", "the gradient of every pixel", { t: "dimage", c: [6, 9] }],
     ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 6] }],
-    ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 2, 1] }],
+    ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
     ["Is a gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
     ["What does a mistake spoil?", "leave out a term of layer norm", { t: "block_1/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
   ];
@@ -138,7 +138,7 @@
     else if (event.key === "g" && value && gradient) App.go({ t: App.state.t === value ? gradient : value });
     else if (event.key === "h" && shape.length === 3) App.go({ c: [(App.state.c[0] + 1) % shape[0], ...App.state.c.slice(1)] });
     else if (/^[1-9]$/.test(event.key)) App.follow(Number(event.key) - 1);
-    else if (event.key === "Backspace" && App.moves > 0) history.back();
+    else if (event.key === "Backspace") App.writeAddress(), App.moves > 0 && (App.moves--, history.back());
     else return;
     event.preventDefault();
   });

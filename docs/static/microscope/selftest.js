@@ -145,6 +145,7 @@ const Selftest = (() => {
 
     // The address says it all
     App.go({ t: "block_1/dv", c: [2, 7, 1], mistake: Vit.MISTAKES[3], off: { norm: true }, img: 4 });
+    App.writeAddress();
     const told = App.read(location.hash);
     tell(JSON.stringify([told.t, told.c, told.mistake, told.off, told.img]) !== JSON.stringify([App.state.t, App.state.c, App.state.mistake, App.state.off, App.state.img]), `the address ${location.hash} says something else`);
     App.go({ t: "dimage", c: [6, 9], mistake: null, off: {}, img: 5, tab: "nudge" });

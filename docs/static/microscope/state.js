@@ -41,7 +41,8 @@ const App = (() => {
     }
   };
 
-  app.lossWith = (nudge) => Vit.forward(app.params, app.example().image, app.example().label, { ...app.options(), nudge }).loss[0];
+  const scratch = Vit.newTable();
+  app.lossWith = (nudge) => Vit.forward(app.params, app.example().image, app.example().label, { ...app.options(), nudge }, scratch).loss[0];
 
   /* The names of the gradients that the planted mistake has spoiled. */
   app.spoiled = () => {
@@ -74,9 +75,18 @@ const App = (() => {
     if (state.model !== before.model) app.reload();
     const needed = compute && ["img", "model", "mistake", "off", "drawn", "label"].some((key) => state[key] !== before[key]);
     if (needed || !app.table) app.compute();
-    const address = "#" + write();
-    if (address !== location.hash) history[replace ? "replaceState" : "pushState"](null, "", address), (app.moves += replace ? 0 : 1);
+    pushing ||= !replace;
+    clearTimeout(writing);
+    writing = setTimeout(app.writeAddress, 80); // browsers refuse to write it hundreds of times in a row
     app.render();
+  };
+
+  let writing = 0, pushing = false;
+  app.writeAddress = () => {
+    const address = "#" + write();
+    clearTimeout(writing);
+    if (address !== location.hash) history[pushing ? "pushState" : "replaceState"](null, "", address), (app.moves += pushing ? 1 : 0);
+    pushing = false;
   };
 
   app.render = () => app.renderers.forEach((render) => render());
