@@ -9,8 +9,8 @@ The parameters that are kept come from
         model.layers=2 model.mlp_dim=24 model.pooling=class_token model.class_token=true model.positions=learned \
         data.classes=6 augment.crop_padding=1 optim.learning_rate=4e-3 train.epochs=40 --run RUN
 
-Sphinx does the first of these when it has built the book. What the page shows of the project, a Python line or a formula
-with its chapter, is read from the sources at that time. docs/microscope_dump.py adds the numbers of the self-test.
+Sphinx does the first of these when it has built the book. What the page quotes, a Python line or a formula with its
+chapter, is read from the sources at that time. docs/microscope_dump.py adds the numbers of the self-test.
 """
 
 import argparse
@@ -43,7 +43,7 @@ MODEL = ViT(image_size=16, channels=1, patch_size=4, d_model=12, heads=3, layers
             head_weights="glorot")  # fmt: skip
 SHOWN = (("disc", 3), ("ring", 1), ("crescent", 5), ("semicircle", 1), ("triangle", 11), ("square", 4),
          ("disc", 2), ("ring", 3), ("crescent", 1), ("semicircle", 5), ("triangle", 3), ("square", 3))  # fmt: skip
-"""The pictures of the page: a class and the seed of its drawing. The model takes the first for a square, the sixth for a disc."""
+"""The pictures: a class and the seed of its drawing. The model takes the first for a square, the sixth for a disc."""
 
 TAG = r"\b([A-Z]{2,})\.(\d+)"
 

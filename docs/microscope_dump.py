@@ -1,7 +1,7 @@
 """The numbers that the microscope's self-test compares to: every value and gradient that model/one_page.py computes.
 
-The page has them from the lines of one_page.py themselves: `Recorder` watches its functions run, line by line, and notes
-each value that a name is given. Nothing here computes a value of the model.
+They come from the lines of one_page.py themselves: `Recorder` watches its functions run, line by line, and notes each
+value that a name is given. Nothing here computes a value of the model.
 """
 
 import json
@@ -70,7 +70,7 @@ def tensors(params: Any, image: np.ndarray, label: int) -> dict[str, np.ndarray]
     images, H = jnp.asarray(image, float)[None, :, :, None], microscope.MODEL.heads
     patch = 4
     with Recorder() as recorder:
-        loss, cache = one_page.vit_forward(params, images, jnp.array([label]), patch, H)
+        _, cache = one_page.vit_forward(params, images, jnp.array([label]), patch, H)
         one_page.vit_backward(params, cache, patch, images.shape, H)
     names = _forward_names(recorder.given) | _backward_names(recorder.given)
     return {name: np.asarray(value, float) for name, value in names.items()}
@@ -148,18 +148,14 @@ def changed(right: dict[str, np.ndarray], wrong: dict[str, np.ndarray]) -> list[
 
 def selftest_script() -> str:
     """The text of selftest-data.js: the tensors of three images, and what each mistake changes in the first of them."""
-    jax.config.update("jax_enable_x64", True)
-    with np.load(microscope.KEPT) as kept:
-        params = microscope.tree_of(kept["trained"].astype(float))
+    with jax.enable_x64(True), np.load(microscope.KEPT) as kept:
+        params = jax.tree.map(jnp.asarray, microscope.tree_of(kept["trained"].astype(float)))
         about, labels = json.loads(str(kept["about"])), kept["labels"].tolist()
         images = (kept["images"] / 255 - about["mean"]) / about["std"]
-    params = jax.tree.map(jnp.asarray, params)
-    made = {i: tensors(params, images[i], labels[i]) for i in IMAGES}
-    known, spoiled = mutants_by_name(), {}
-    for mistake in MISTAKES:
-        with planted(known["model/one_page.py", mistake]):
-            spoiled[mistake] = changed(made[IMAGES[0]], tensors(params, images[IMAGES[0]], labels[IMAGES[0]]))
-    packed = {
-        i: {name: microscope.packed(value.astype("<f8")) for name, value in each.items()} for i, each in made.items()
-    }
+        made = {i: tensors(params, images[i], labels[i]) for i in IMAGES}
+        known, spoiled = mutants_by_name(), {}
+        for mistake in MISTAKES:
+            with planted(known["model/one_page.py", mistake]):
+                spoiled[mistake] = changed(made[IMAGES[0]], tensors(params, images[IMAGES[0]], labels[IMAGES[0]]))
+    packed = {i: {name: microscope.packed(x.astype("<f8")) for name, x in each.items()} for i, each in made.items()}
     return f"const SELFTEST = {json.dumps({'tensors': packed, 'mistakes': spoiled}, separators=(',', ':'))};\n"
