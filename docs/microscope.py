@@ -113,20 +113,26 @@ def keep(run: str) -> None:
 
 
 def chapter_formulas() -> dict[str, dict[str, str]]:
-    """For each tag: its formula as MathML, its chapter, the chapter's title, and the exercises named after it there."""
+    """For each tag: its formula, its chapter and the chapter's title, and exercises of the chapter, those that cite it."""
     found = {}
     for page in sorted((HERE / "book").glob("*.md")):
         text = page.read_text(encoding="utf-8")
         title = re.findall(r"^# (.*)$", text, re.M)[0]
         for match in re.finditer(r"^\$\$((?:(?!\$\$).)*)\\tag\{(\S+?)\}\$\$", text, re.M | re.S):
-            after = re.search(r"^\*\*Now you\.\*\*.*?\n\n", text[match.end() :], re.M | re.S)
-            task = after or re.search(r"^\*\*Now you\.\*\*.*?\n\n", text, re.M | re.S)
-            names = re.findall(r"`(\w+)`", task[0]) if task else []
-            exercises = [name for name in names if (HERE.parent / "exercises" / f"{name}.py").exists()]
+            tasks = re.findall(r"^\*\*Now you\.\*\*.*?\n\n", text, re.M | re.S)
+            clauses = [clause for task in tasks for clause in re.split(r"[;.]\s", task)]
+            exercises = [name for clause in clauses for name in named(clause)]
+            fitting = [name for clause in clauses if match[2] in cited(clause) for name in named(clause)]
+            some = fitting or (exercises if len(exercises) < 3 else exercises[-1:])
             found[match[2]] = {
-                "tex": match[1].strip(), "page": page.stem, "title": title, "exercises": " ".join(exercises),
+                "tex": match[1].strip(), "page": page.stem, "title": title, "exercises": " ".join(some[:2]),
             }  # fmt: skip
     return found
+
+
+def named(text: str) -> list[str]:
+    """The exercises that a text names."""
+    return [name for name in re.findall(r"`(\w+)`", text) if (HERE.parent / "exercises" / f"{name}.py").exists()]
 
 
 def cited(comment: str) -> set[str]:

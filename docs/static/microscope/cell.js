@@ -47,7 +47,7 @@
     if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell: it is 0.</p>`;
     const total = after ? `<b>${Explain.FUNCTIONS[after].show(Words.number(sum))}</b> = ` : "";
     return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div><ol class="terms">${sorted.map((term) => termRow(term, limit)).join("")}</ol>
-      <p class="total">= ${total}<b>${App.state.predict ? "?" : Words.number(value)}</b></p>`;
+      <p class="total">= ${total}<b>${App.hidden() ? "?" : Words.number(value)}</b></p>`;
   }
 
   /* Where the cell is used next, on the way that its tensor takes. */
@@ -94,7 +94,7 @@
   }
 
   function render() {
-    const { t, c, predict } = App.state, value = App.table[t][Explain.flat(t, c)], explanation = Explain.cell(t, c, App.options());
+    const { t, c } = App.state, predict = App.hidden(), value = App.table[t][Explain.flat(t, c)], explanation = Explain.cell(t, c, App.options());
     const { gradient, value: of } = App.pairOf(t), other = t === gradient ? of : gradient;
     const right = App.right ? App.right[t][Explain.flat(t, c)] : value;
     const mistaken = Math.abs(right - value) > 1e-12 ? `<p class="mistaken">Wrong: without the mistake it is <b>${Words.number(right)}</b>.</p>` : "";
@@ -109,7 +109,7 @@
     if (toggled) order = toggled.dataset.order, render();
     if (!follow) return;
     event.preventDefault();
-    App.go({ t: follow.dataset.t, c: follow.dataset.c ? follow.dataset.c.split(",").map(Number) : App.state.c, predict: false });
+    App.go({ t: follow.dataset.t, c: follow.dataset.c ? follow.dataset.c.split(",").map(Number) : App.state.c });
   });
 
   App.follow = (n) => column.querySelectorAll(".terms [data-t]")[n]?.click();

@@ -34,6 +34,7 @@
   const UPDATE = {
     predict() {
       say("#predict-name", Words.cellName(App.state.t, App.state.c));
+      if (App.hidden()) say("#predict-verdict", "");
     },
 
     nudge() {
@@ -150,14 +151,14 @@
 
   place.addEventListener("click", (event) => {
     const { target: at } = event, tab = at.closest("[data-tab]"), followed = at.closest("[data-t]"), steps = at.closest("[data-steps]");
-    if (tab) App.go({ tab: tab.dataset.tab, predict: tab.dataset.tab === "predict" }, { replace: true });
+    if (tab) App.go({ tab: tab.dataset.tab, answered: "" }, { replace: true });
     if (followed) event.preventDefault(), App.go({ t: followed.dataset.t, c: followed.dataset.c ? followed.dataset.c.split(",").map(Number) : App.state.c });
     if (steps && !training) train(Number(steps.dataset.steps));
     if (at.id === "undo-steps") training = false, App.reload(), App.compute(), App.render();
     if (at.id === "predict-next") {
       const { t } = App.state, shape = Vit.SHAPES[t];
-      say("#predict-verdict", ""), (place.querySelector("#prediction").value = "");
-      App.go({ c: shape.map((n) => Math.floor(Math.random() * n)), predict: true });
+      (place.querySelector("#prediction").value = "");
+      App.go({ c: shape.map((n) => Math.floor(Math.random() * n)) });
     }
   });
 
@@ -167,7 +168,7 @@
     event.preventDefault();
     event.stopPropagation();
     const keys = Object.keys(TABS), next = keys[(keys.indexOf(tab.dataset.tab) + by + keys.length) % keys.length];
-    App.go({ tab: next, predict: next === "predict" }, { replace: true });
+    App.go({ tab: next, answered: "" }, { replace: true });
     place.querySelector(`#tab-${next}`).focus();
   });
 
@@ -185,7 +186,7 @@
     const value = App.table[t][Explain.flat(t, c)], written = place.querySelector("#prediction").value.trim();
     if (!written || Number.isNaN(said)) return say("#predict-verdict", "Write a number, such as −0.02.");
     const close = Math.abs(said - value) <= 0.05 * Math.abs(value) + 1e-9, sign = Math.sign(said) === Math.sign(value);
-    App.go({ predict: false }, { replace: true });
+    App.go({ answered: App.here() }, { replace: true });
     say("#predict-verdict", `${close ? "<b>Right.</b>" : sign ? "The sign is right, the size is not." : "Not this time: look at the sign of each term."} It is ${Words.number(value)}.`);
   });
 

@@ -30,7 +30,7 @@ const Maps = (() => {
     return { name, shape, rows, columns, chosen, index, at: (row, column) => data[offset + row * columns + column], limit: limitOf(data) };
   }
 
-  const secret = (name) => App.state.predict && name === App.state.t; // while a prediction is asked for
+  const secret = (name) => name === App.state.t && App.hidden(); // while a prediction is asked for
 
   function paint(canvas, name) {
     const v = view(name), width = canvas.parentElement.clientWidth, grey = name === "image";
@@ -49,14 +49,14 @@ const Maps = (() => {
     const every = wide < 15 ? 4 : wide < 19 ? 2 : 1;
     for (let column = 0; column < v.columns; column += every) pen.fillText(column, LABEL + (column + 0.5) * wide, LABEL / 2);
     for (let row = 0; row < v.rows; row += high < 12 ? 2 : 1) pen.fillText(row, LABEL / 2, LABEL + (row + 0.5) * high);
-    const numbers = wide >= 25 && high >= 14 && !grey;
-    pen.font = `${wide >= 36 ? 10.5 : 9.5}px ${style.fontFamily}`;
+    const numbers = wide >= 20 && high >= 14 && !grey, narrow = wide < 25;
+    pen.font = `${wide >= 36 ? 10.5 : narrow ? 8.5 : 9.5}px ${style.fontFamily}`;
     for (let row = 0; row < v.rows; row++) for (let column = 0; column < v.columns; column++) {
       const x = v.at(row, column), hidden = secret(name) && row === v.chosen[0] && column === v.chosen[1];
       const rgb = hidden ? colour(0, 1) : grey ? Array(3).fill(App.pixels()[row * 16 + column]) : colour(x, v.limit);
       pen.fillStyle = css(rgb);
       pen.fillRect(LABEL + column * wide, LABEL + row * high, wide - (wide > 12 ? 1 : 0), high - (high > 12 ? 1 : 0));
-      if (numbers || hidden) pen.fillStyle = ink(rgb), pen.fillText(hidden ? "?" : Words.short(x), LABEL + (column + 0.5) * wide - 0.5, LABEL + (row + 0.5) * high);
+      if (numbers || hidden) pen.fillStyle = ink(rgb), pen.fillText(hidden ? "?" : Words.short(x, narrow), LABEL + (column + 0.5) * wide - 0.5, LABEL + (row + 0.5) * high);
     }
     if (high === side && v.columns === S16 && v.rows === S16 && Words.last(name).endsWith("image")) { // the edges of the patches
       pen.fillStyle = style.getPropertyValue("--ink");

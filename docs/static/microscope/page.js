@@ -14,7 +14,7 @@
     ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 6] }],
     ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
     ["Is a gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
-    ["What does a mistake spoil?", "leave out a term of layer norm", { t: "block_1/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
+    ["What does a bug spoil?", "leave out a term of layer norm", { t: "block_1/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
   ];
 
   function paintPicture(canvas, pixels, side) {
@@ -44,7 +44,7 @@
     get("starts").addEventListener("click", ({ target }) => {
       const button = target.closest("button");
       if (!button) return;
-      App.go({ mistake: null, off: {}, predict: false, ...STARTS[button.dataset.start][2] });
+      App.go({ mistake: null, off: {}, tab: "nudge", ...STARTS[button.dataset.start][2] });
       if (matchMedia("(max-width: 60rem)").matches) document.querySelector(".tensor").scrollIntoView({ block: "start" });
     });
   }
@@ -125,7 +125,7 @@
     if (by < 0 && !block && next && next.startsWith("block_")) next = `block_${Vit.S.blocks - 1}/ffn`;
     if (!next) return;
     const pair = App.pairOf(next);
-    App.go({ t: backward && pair.gradient ? pair.gradient : next, predict: App.state.tab === "predict" });
+    App.go({ t: backward && pair.gradient ? pair.gradient : next });
   };
 
   document.addEventListener("keydown", (event) => {

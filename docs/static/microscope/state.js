@@ -3,7 +3,7 @@
 const App = (() => {
   "use strict";
 
-  const START = { img: 5, model: "trained", t: "dimage", c: [6, 9], mistake: null, off: {}, tab: "nudge", drawn: null, label: 0, predict: false };
+  const START = { img: 5, model: "trained", t: "dimage", c: [6, 9], mistake: null, off: {}, tab: "nudge", drawn: null, label: 0, answered: "" };
   const state = { ...START, c: [...START.c] };
   const app = { state, params: null, table: null, right: null, examples: [], steps: 0, curve: [], adam: {}, renderers: [], moves: 0 };
 
@@ -88,6 +88,10 @@ const App = (() => {
     if (address !== location.hash) history[pushing ? "pushState" : "replaceState"](null, "", address), (app.moves += pushing ? 1 : 0);
     pushing = false;
   };
+
+  /* Whether the number of the selected cell waits for a prediction. */
+  app.hidden = () => state.tab === "predict" && state.answered !== app.here();
+  app.here = () => `${state.t} ${state.c} ${state.img} ${state.model}`;
 
   app.render = () => app.renderers.forEach((render) => render());
 

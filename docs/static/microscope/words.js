@@ -84,11 +84,11 @@ const Words = (() => {
     return minus(x.toPrecision(digits));
   }
 
-  function short(x) {
+  function short(x, narrow = false) {
     const size = Math.abs(x);
-    if (size < 5e-4) return "0";
-    const text = size >= 100 ? size.toFixed(0) : size >= 10 ? size.toFixed(0) : size >= 1 ? size.toFixed(1) : size.toFixed(size < 0.0995 ? 3 : 2);
-    return (x < 0 ? "−" : "") + text.replace(/^0\./, ".");
+    if (size < (narrow ? 5e-3 : 5e-4)) return size === 0 ? "0" : "";
+    const decimals = size >= 9.95 ? 0 : size >= 0.995 ? 1 : size >= 0.0995 || narrow ? 2 : 3;
+    return (x < 0 ? "−" : "") + size.toFixed(decimals).replace(/^0\./, ".");
   }
 
   function superscript(n) {
