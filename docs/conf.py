@@ -21,5 +21,6 @@ html_theme = "furo"
 html_title = project
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_js_files = [(f"microscope/{name}.js", {"defer": "defer"}) for name in ("vit", "pieces")]
 html_show_copyright = False
 html_copy_source = False

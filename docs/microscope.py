@@ -113,7 +113,7 @@ def keep(run: str) -> None:
 
 
 def chapter_formulas() -> dict[str, dict[str, str]]:
-    """For each tag: its formula, its chapter and the chapter's title, and exercises of the chapter, those that cite it."""
+    """For each tag: its formula, its chapter with the title, and exercises of it, those that cite the tag."""
     found = {}
     for page in sorted((HERE / "book").glob("*.md")):
         text = page.read_text(encoding="utf-8")

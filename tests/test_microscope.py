@@ -19,6 +19,7 @@ from model.one_page import vit_forward
 from tests.tiny_runs import ROOT
 
 PAGE = ROOT / "docs" / "static" / "microscope"
+BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 
@@ -64,6 +65,41 @@ def test_the_engine_of_the_page_computes_what_one_page_py_computes(built: Path, 
 def test_a_tour_of_the_page_meets_no_error(built: Path, tmp_path: Path, width: int) -> None:
     verdict = seen_in_browser(f"{(built / 'index.html').as_uri()}#tour", tmp_path, width)
     assert verdict.startswith("TOUR OK"), verdict
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+def test_the_figures_that_can_be_moved_draw_themselves(built: Path, tmp_path: Path) -> None:
+    kinds = [kind for page in BOOK for kind in re.findall(r'data-piece="(\w+)"', page.read_text(encoding="utf-8"))]
+    assert len(kinds) == len(set(kinds)) >= 5
+    places = "".join(f'<div class="piece" data-piece="{kind}"></div>' for kind in kinds)
+    script = """for (const piece of document.querySelectorAll(".piece")) {
+        const before = piece.querySelector(".drawn").innerHTML, slider = piece.querySelector("input");
+        slider.value = slider.max, slider.dispatchEvent(new Event("input", { bubbles: true }));
+        const after = piece.querySelector(".drawn").innerHTML;
+        document.getElementById("verdict").append(`${before !== after && !/NaN|undefined/.test(before + after)} `);
+    }"""
+    page = built / "figures.html"
+    page.write_text(f'{places}<pre id="verdict"></pre><script src="vit.js"></script><script src="pieces.js"></script>'
+                    f"<script>{script}</script>", encoding="utf-8")  # fmt: skip
+    verdict = seen_in_browser(page.as_uri(), tmp_path)
+    page.unlink()
+    assert verdict.split() == ["true"] * len(kinds)
+
+
+def test_every_link_into_the_page_names_a_tensor_that_it_shows(built: Path) -> None:
+    text = (built / "selftest-data.js").read_text(encoding="utf-8")
+    tensors = next(iter(json.loads(text.removeprefix("const SELFTEST = ").rstrip(";\n"))["tensors"].values()))
+    pages = [*BOOK, ROOT / "docs" / "index.md"]
+    links = [
+        link
+        for page in pages
+        for link in re.findall(r'microscope/index\.html([^"]*)"', page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) >= 10
+    for link in filter(None, links):
+        name = re.fullmatch(r"#t=([^&]+)&c=[\d,]+", link)
+        assert name, link
+        assert name[1] in tensors
 
 
 def test_the_page_and_its_data_are_small_and_nothing_comes_from_elsewhere(built: Path) -> None:

@@ -43,6 +43,35 @@ const Vit = (() => {
   const rowsOf = (x) => (x.shape.length > 1 ? x.shape[0] : 1);
   const columnsOf = (x) => x.shape[x.shape.length - 1];
 
+  /* Of one row: the layers apply these to each of theirs, and the small figures of the chapters to one alone. */
+  const ROW = {
+    softmax(scores) { // SM.1
+      const max = Math.max(...scores), exponentials = scores.map((score) => Math.exp(score - max));
+      const total = exponentials.reduce((a, b) => a + b, 0);
+      return { p: exponentials.map((x) => x / total), lse: max + Math.log(total) };
+    },
+    softmaxBackward(p, dp, s = p.reduce((sum, x, j) => sum + x * dp[j], 0)) { // SM.2
+      return p.map((x, j) => x * (dp[j] - s));
+    },
+    normalize(x) { // LN.1
+      const mean = x.reduce((a, b) => a + b, 0) / x.length, centred = x.map((value) => value - mean);
+      const rstd = 1 / Math.sqrt(centred.reduce((sum, value) => sum + value * value, 0) / x.length + EPS);
+      return { mean, centred, rstd, xhat: centred.map((value) => value * rstd) };
+    },
+    normalizeBackward(rstd, xhat, dxhat) { // LN.4, and the two means in it
+      const mean_dxhat = dxhat.reduce((a, b) => a + b, 0) / xhat.length;
+      const mean_dxhat_xhat = dxhat.reduce((sum, d, i) => sum + d * xhat[i], 0) / xhat.length;
+      return { mean_dxhat, mean_dxhat_xhat, dx: dxhat.map((d, i) => rstd * (d - mean_dxhat - xhat[i] * mean_dxhat_xhat)) };
+    },
+    adamw(theta, g, state, rate, { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, decay = 0 } = {}) { // of one number
+      state.t = (state.t || 0) + 1;
+      state.m = beta1 * (state.m || 0) + (1 - beta1) * g; // ADAMW.1
+      state.v = beta2 * (state.v || 0) + (1 - beta2) * g * g; // ADAMW.2
+      const mhat = state.m / (1 - beta1 ** state.t), vhat = state.v / (1 - beta2 ** state.t); // ADAMW.3
+      return theta - rate * (mhat / (Math.sqrt(vhat) + eps) + decay * theta); // ADAMW.4
+    },
+  };
+
   /* One entry per kind of layer. `values`: the roles that its forward fills, the result last; `gradients`: those that
      its backward fills. A value and its gradient have the same shape. */
   const LAYERS = {
@@ -136,14 +165,8 @@ const Vit = (() => {
       forward({ x, gamma, beta, mean, centred, rstd, xhat, y }, o, op) {
         const rows = rowsOf(x), D = columnsOf(x), off = o.off.norm && op.in_block;
         for (let r = 0; r < rows; r++) {
-          let sum = 0, squares = 0;
-          for (let i = 0; i < D; i++) sum += x[r * D + i];
-          mean[r] = sum / D;
-          for (let i = 0; i < D; i++) {
-            centred[r * D + i] = x[r * D + i] - mean[r];
-            squares += centred[r * D + i] ** 2;
-          }
-          rstd[r] = 1 / Math.sqrt(squares / D + EPS);
+          const made = ROW.normalize(x.subarray(r * D, (r + 1) * D));
+          mean[r] = made.mean, rstd[r] = made.rstd, centred.set(made.centred, r * D);
           for (let i = 0; i < D; i++) {
             xhat[r * D + i] = off ? x[r * D + i] : centred[r * D + i] * rstd[r]; // LN.1
             y[r * D + i] = off ? xhat[r * D + i] : gamma[i] * xhat[r * D + i] + beta[i]; // LN.2
@@ -214,17 +237,18 @@ const Vit = (() => {
       values: ["lse", "weights"], gradients: ["s", "dscores"],
       forward({ scores, lse, weights }) { // SM.1, MHA.3
         for (let r = 0; r < S.H * S.N; r++) {
-          const row = scores.subarray(r * S.N, (r + 1) * S.N), max = Math.max(...row);
-          const exponentials = row.map((score) => Math.exp(score - max)), total = exponentials.reduce((a, b) => a + b, 0);
-          lse[r] = max + Math.log(total); // not needed, but it makes a short formula of a weight: exp(score - lse)
-          for (let j = 0; j < S.N; j++) weights[r * S.N + j] = exponentials[j] / total;
+          const made = ROW.softmax(scores.subarray(r * S.N, (r + 1) * S.N));
+          lse[r] = made.lse; // not needed, but it makes a short formula of a weight: exp(score - lse)
+          weights.set(made.p, r * S.N);
         }
       },
       backward({ weights, dweights, s, dscores }, o) { // SM.2, MHA.8
         s.fill(0);
         for (let i = 0; i < weights.length; i++) s[Math.floor(i / S.N)] += weights[i] * dweights[i];
-        for (let i = 0; i < weights.length; i++)
-          dscores[i] = weights[i] * (dweights[i] - (o.mistake === WEIGHTED_MEAN ? 0 : s[Math.floor(i / S.N)]));
+        for (let r = 0; r < S.H * S.N; r++) {
+          const row = (x) => x.subarray(r * S.N, (r + 1) * S.N);
+          dscores.set(ROW.softmaxBackward(row(weights), row(dweights), o.mistake === WEIGHTED_MEAN ? 0 : s[r]), r * S.N);
+        }
       },
     },
 
@@ -479,22 +503,15 @@ const Vit = (() => {
 
   /* One step of AdamW; `state` is {} before the first. Matrices W decay, as in optim/adamw.py. */
   function adamw(params, grads, rate, state, { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, decay = 0.01 } = {}) {
-    state.t = (state.t || 0) + 1;
     for (const name of PARAMETERS) {
-      const { m, v } = (state[name] ||= { m: tensor(SHAPES[name]), v: tensor(SHAPES[name]) });
-      for (let i = 0; i < m.length; i++) {
-        const g = grads[name][i];
-        m[i] = beta1 * m[i] + (1 - beta1) * g; // ADAMW.1
-        v[i] = beta2 * v[i] + (1 - beta2) * g * g; // ADAMW.2
-        const mhat = m[i] / (1 - beta1 ** state.t), vhat = v[i] / (1 - beta2 ** state.t); // ADAMW.3
-        params[name][i] -= rate * (mhat / (Math.sqrt(vhat) + eps) + (name.endsWith("/W") ? decay * params[name][i] : 0)); // ADAMW.4
-      }
+      const states = (state[name] ||= Array.from(grads[name], () => ({}))), decays = name.endsWith("/W") ? decay : 0;
+      grads[name].forEach((g, i) => { params[name][i] = ROW.adamw(params[name][i], g, states[i], rate, { beta1, beta2, eps, decay: decays }); });
     }
   }
 
   return {
     S, EPS, GELU_C, GELU_A, MISTAKES, SWITCHES, RIGHT, LAYERS, OPERATIONS, SHAPES, PARAMETERS, PRODUCER, USERS,
-    forward, backward, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel,
+    ROW, forward, backward, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel,
   };
 })();
 
