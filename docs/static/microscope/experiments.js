@@ -21,7 +21,7 @@
     nudge: () => `<p id="nudge-what"></p><div class="row"><label class="slider">h = <output id="nudge-h"></output><input id="nudge-slider" type="range" min="-14" max="0" step="0.25" aria-label="Size of the nudge, as a power of ten"></label></div>
       <div class="nudged"><table id="nudge-numbers"></table><div id="nudge-plot"></div></div>`,
     mistake: () => `<p>A mistake in the backward pass. The loss stays what it is; what goes wrong is marked with a ✗ in the model.</p>
-      <div class="list" role="radiogroup" aria-label="Mistake">${[null, ...Vit.MISTAKES].map((mistake, i) => `<label><input type="radio" name="mistake" value="${i - 1}">${mistake ? short(mistake) : "None"}</label>`).join("")}</div><p id="mistake-count" aria-live="polite"></p>`,
+      <div class="list" role="radiogroup" aria-label="Mistake">${[null, ...Vit.MISTAKES].map((mistake, i) => `<label><input type="radio" name="mistake" value="${i - 1}">${mistake ? short(mistake) : "None"}</label>`).join("")}</div><div id="mistake-count" aria-live="polite"></div>`,
     off: () => `<p>The parameters stay: the model has not learned to do without. Train it again under <i>Take a step</i>.</p>
       <div class="list">${Vit.SWITCHES.map((name) => `<label><input type="checkbox" name="off" value="${name}">${
         { attention: "Attention: its branch adds nothing", residual: "Residual connections: no way past a branch", norm: "Layer norms of the blocks", positions: "Positions" }[name]}</label>`).join("")}</div><p id="off-effect" aria-live="polite"></p>`,
@@ -57,8 +57,8 @@
       const chosen = Vit.MISTAKES.indexOf(App.state.mistake), spoiled = App.spoiled();
       for (const input of place.querySelectorAll("[name=mistake]")) input.checked = Number(input.value) === chosen;
       const all = Object.keys(Vit.SHAPES).filter(Vit.isGradient), parameters = Vit.PARAMETERS.map(Vit.gradientOf);
-      say("#mistake-count", App.state.mistake ? `<b>${spoiled.size}</b> of ${all.length} gradients are wrong, among them <b>${parameters.filter((name) => spoiled.has(name)).length}</b> of the ${parameters.length} of parameters. First on the way back: ${
-        first(spoiled).map((name) => `<a class="t b" href="#" data-t="${name}">${name}</a>`).join(", ")}.` : "All gradients are right.");
+      say("#mistake-count", App.state.mistake ? `<p><b>${spoiled.size}</b> of ${all.length} gradients are wrong, among them <b>${parameters.filter((name) => spoiled.has(name)).length}</b> of the ${parameters.length} of parameters. First on the way back: ${
+        first(spoiled).map((name) => `<a class="t b" href="#" data-t="${name}">${name}</a>`).join(", ")}.</p><p>Parameters whose gradients stay right: ${parameters.filter((name) => !spoiled.has(name)).map((name) => `<a class="t b" href="#" data-t="${name}">${name}</a>`).join(", ") || "none"}.</p>` : "<p>All gradients are right.</p>");
     },
 
     off() {

@@ -41,11 +41,11 @@
   function blockRows(i) {
     const b = `block_${i}`, e = (name) => edge(`${b}/${name}`);
     const attention = normBox(`${b}/norm_1`) + e("a")
-      + box("Queries, keys, values", "MHA.1, 10", pairs(`${b}/qkv`, "W", "b") + `<span class="inner"><span class="sum b small" aria-hidden="true">+</span>${["da_q", "da_k", "da_v"].map((name) => chip(`${b}/${name}`)).join("")}</span>`)
+      + box("qkv projection", "MHA.1, 10", pairs(`${b}/qkv`, "W", "b") + `<span class="inner"><span class="sum b small" aria-hidden="true">+</span>${["da_q", "da_k", "da_v"].map((name) => chip(`${b}/${name}`)).join("")}</span>`)
       + e("qkv") + box("Split into heads", "MHA.1, 10") + e("q") + e("k") + e("v")
       + box("Scale: q / √K", "MHA.2, 9") + e("scaled_q") + box("Scores: scaled_q · kᵀ", "MHA.2, 9") + e("scores")
       + box("Softmax, by rows", "MHA.3, 8", `<span class="inner">${chip(`${b}/softmax/lse`)}${chip(`${b}/softmax/s`)}</span>`)
-      + e("weights") + box("Weighted sum: weights · v", "MHA.4, 7") + e("mixed") + box("Merge heads", "MHA.5, 6") + e("merged")
+      + e("weights") + box("Mix: weights · v", "MHA.4, 7") + e("mixed") + box("Merge heads", "MHA.5, 6") + e("merged")
       + box("Dense", "MHA.5, 6", pairs(`${b}/out`, "W", "b")) + e("att");
     const feed = normBox(`${b}/norm_2`) + e("b") + box("Dense: 12 → 24", "DENSE.1–4", pairs(`${b}/expand`, "W", "b")) + e("expanded")
       + box("GELU", "GELU.3–5", `<span class="inner">${chip(`${b}/gelu/gate`)}${chip(`${b}/gelu/slope`)}</span>`) + e("hidden")
@@ -78,10 +78,12 @@
     for (const button of flow.querySelectorAll(".t")) {
       const name = button.dataset.t, chosen = name === App.state.t;
       button.classList.toggle("chosen", chosen);
+      button.tabIndex = chosen ? 0 : -1; // one stop for Tab; arrows lead to the others
       if (chosen) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
       button.classList.toggle("wrong", spoiled.has(name));
     }
+    if (!flow.querySelector(".chosen")) flow.querySelector(".t").tabIndex = 0;
     cancelAnimationFrame(scrolling);
     scrolling = requestAnimationFrame(follow);
   }
@@ -101,6 +103,13 @@
       const name = App.state.t.startsWith("block_") ? App.state.t.replace(/^block_\d/, `block_${button.dataset.block}`) : `block_${button.dataset.block}/x`;
       App.go({ t: name });
     }
+  });
+
+  flow.addEventListener("keydown", (event) => {
+    const all = [...flow.querySelectorAll(".t")], at = all.indexOf(document.activeElement), by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (at < 0 || !by) return;
+    event.preventDefault(), event.stopPropagation();
+    all[Math.max(0, Math.min(all.length - 1, at + by))].focus();
   });
 
   App.renderers.push(render);

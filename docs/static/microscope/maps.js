@@ -35,7 +35,7 @@ const Maps = (() => {
   function paint(canvas, name) {
     const v = view(name), width = canvas.parentElement.clientWidth, grey = name === "image";
     const side = Math.max(7, Math.min(46, Math.floor((width - LABEL) / v.columns)));
-    const tall = Math.min(side, v.columns > 1 ? (v.rows > 20 ? 18 : 30) : 30), high = name === "image" || name === "dimage" ? side : tall;
+    const tall = Math.min(side, v.columns > 1 ? (v.rows > 20 ? 18 : v.columns > 12 ? 24 : 28) : 28), high = name === "image" || name === "dimage" ? side : tall;
     const wide = v.columns === 1 ? 64 : side, scale = window.devicePixelRatio || 1;
     const size = [LABEL + v.columns * wide + 1, LABEL + v.rows * high + 1];
     canvas.width = size[0] * scale, canvas.height = size[1] * scale;

@@ -116,8 +116,14 @@ const Selftest = (() => {
     tell(App.state.t !== "loss", `j ends at ${App.state.t}`);
     while (App.state.t !== "image" && passed < 160) press("k"), passed++;
     tell(App.state.t !== "image", `k ends at ${App.state.t}`);
-    const unreachable = [...document.querySelectorAll("button, a, input, select, .map canvas, summary")].filter((at) => at.tabIndex < 0 && at.getAttribute("role") !== "tab");
+    const unreachable = [...document.querySelectorAll("button, a, input, select, .map canvas, summary")].filter((at) => at.tabIndex < 0 && at.getAttribute("role") !== "tab" && !at.closest("#flow .t"));
     tell(unreachable.length, `the keyboard does not reach ${unreachable.map((at) => at.outerHTML.slice(0, 60))}`);
+
+    const chips = [...document.querySelectorAll("#flow .t")], reached = new Set();
+    query("#flow .chosen").focus();
+    for (const key of ["ArrowUp", "ArrowDown"]) for (const _ of chips) reached.add(document.activeElement), document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    reached.add(document.activeElement);
+    tell(!chips.every((chip) => reached.has(chip)), "the arrow keys do not reach every tensor of the column");
 
     // Experiments
     App.go({ t: "block_0/qkv/W", c: [3, 5] });
