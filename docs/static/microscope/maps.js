@@ -1,0 +1,173 @@
+/* The middle column: the tensor as heat maps, its value and its gradient, with a cell that is selected. */
+
+const Maps = (() => {
+  "use strict";
+
+  const head = document.getElementById("tensor-head"), maps = document.getElementById("maps");
+  const LABEL = 20; // pixels for the numbers of rows and columns
+  const S16 = Vit.S.side;
+  const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
+
+  /* Blue below zero, orange above, and the paper's colour at zero: differences that colour-blind readers see. */
+  function colour(x, limit) {
+    const t = limit > 0 ? Math.max(-1, Math.min(1, x / limit)) : 0, strength = Math.abs(t) ** 0.8;
+    const zero = dark() ? [29, 33, 39] : [255, 255, 255];
+    const end = t < 0 ? (dark() ? [88, 166, 255] : [23, 92, 163]) : dark() ? [255, 166, 77] : [214, 102, 8];
+    return zero.map((from, i) => Math.round(from + (end[i] - from) * strength));
+  }
+
+  const css = (rgb) => `rgb(${rgb.join(",")})`;
+  const ink = (rgb) => (0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] > 140 ? "#1b1f24" : "#ffffff");
+  const limitOf = (data) => data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+
+  /* A tensor as rows and columns: (H, N, K) is shown one head at a time, a vector as one row. */
+  function view(name) {
+    const shape = Vit.SHAPES[name], data = App.table[name], { c } = App.state;
+    const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape.slice(-2);
+    const offset = shape.length === 3 ? c[0] * rows * columns : 0;
+    const chosen = shape.length === 1 ? [0, c[0]] : c.slice(-2);
+    const index = (row, column) => (shape.length === 1 ? [column] : shape.length === 3 ? [c[0], row, column] : [row, column]);
+    return { name, shape, rows, columns, chosen, index, at: (row, column) => data[offset + row * columns + column], limit: limitOf(data) };
+  }
+
+  const secret = (name) => name === App.state.t && App.hidden(); // while a prediction is asked for
+
+  function paint(canvas, name) {
+    const v = view(name), width = canvas.parentElement.clientWidth, grey = name === "image";
+    const side = Math.max(7, Math.min(46, Math.floor((width - LABEL) / v.columns)));
+    const tall = Math.min(side, v.columns > 1 ? (v.rows > 20 ? 18 : v.columns > 12 ? 24 : 28) : 28), high = name === "image" || name === "dimage" ? side : tall;
+    const wide = v.columns === 1 ? 64 : side, scale = window.devicePixelRatio || 1;
+    const size = [LABEL + v.columns * wide + 1, LABEL + v.rows * high + 1];
+    canvas.width = size[0] * scale, canvas.height = size[1] * scale;
+    canvas.style.width = `${size[0]}px`, canvas.style.height = `${size[1]}px`;
+    Object.assign(canvas, { view: v, wide, high });
+    const pen = canvas.getContext("2d"), style = getComputedStyle(document.body);
+    pen.scale(scale, scale);
+    pen.textAlign = "center", pen.textBaseline = "middle";
+    pen.font = "10px " + style.fontFamily;
+    pen.fillStyle = style.getPropertyValue("--grey");
+    const every = wide < 15 ? 4 : wide < 19 ? 2 : 1;
+    for (let column = 0; column < v.columns; column += every) pen.fillText(column, LABEL + (column + 0.5) * wide, LABEL / 2);
+    for (let row = 0; row < v.rows; row += high < 12 ? 2 : 1) pen.fillText(row, LABEL / 2, LABEL + (row + 0.5) * high);
+    const numbers = wide >= 20 && high >= 14 && !grey, narrow = wide < 25;
+    pen.font = `${wide >= 36 ? 10.5 : narrow ? 8.5 : 9.5}px ${style.fontFamily}`;
+    for (let row = 0; row < v.rows; row++) for (let column = 0; column < v.columns; column++) {
+      const x = v.at(row, column), hidden = secret(name) && row === v.chosen[0] && column === v.chosen[1];
+      const rgb = hidden ? colour(0, 1) : grey ? Array(3).fill(App.pixels()[row * 16 + column]) : colour(x, v.limit);
+      pen.fillStyle = css(rgb);
+      pen.fillRect(LABEL + column * wide, LABEL + row * high, wide - (wide > 12 ? 1 : 0), high - (high > 12 ? 1 : 0));
+      if (numbers || hidden) pen.fillStyle = ink(rgb), pen.fillText(hidden ? "?" : Words.short(x, narrow), LABEL + (column + 0.5) * wide - 0.5, LABEL + (row + 0.5) * high);
+    }
+    if (high === side && v.columns === S16 && v.rows === S16 && Words.last(name).endsWith("image")) { // the edges of the patches
+      pen.fillStyle = style.getPropertyValue("--ink");
+      for (const line of [4, 8, 12]) pen.fillRect(LABEL + line * wide - 1, LABEL, 1, 16 * high), pen.fillRect(LABEL, LABEL + line * high - 1, 16 * wide, 1);
+    }
+    const [row, column] = v.chosen, active = name === App.state.t;
+    pen.lineWidth = active ? 2.5 : 1.25;
+    pen.strokeStyle = style.getPropertyValue(active ? (Vit.isGradient(name) ? "--backward" : "--forward") : "--ink");
+    pen.strokeRect(LABEL + column * wide - 0.5, LABEL + row * high - 0.5, wide, high);
+  }
+
+  /* The picture in small: which patch a row of tokens belongs to, or what a row of weights looks at. */
+  function picture() {
+    const { value } = App.pairOf(App.state.t), name = value || App.state.t, shape = Vit.SHAPES[name], { c } = App.state;
+    const base = Words.last(name), attention = base === "weights" || base === "scores";
+    const row = base === "patches" || base === "embedded" ? c[0] + 1 : shape.at(-2) === Vit.S.N ? c.at(-2) : null;
+    if (row === null || name === "image") return null;
+    const canvas = document.createElement("canvas"), side = 6;
+    canvas.width = canvas.height = 16 * side;
+    canvas.className = "where";
+    const pen = canvas.getContext("2d"), pixels = App.pixels();
+    pixels.forEach((grey, i) => { pen.fillStyle = `rgb(${grey},${grey},${grey})`, pen.fillRect((i % 16) * side, Math.floor(i / 16) * side, side, side); });
+    const square = (patch) => [(patch % 4) * 4 * side, Math.floor(patch / 4) * 4 * side, 4 * side, 4 * side];
+    let words = row === 0 ? "token 0 is the class token" : `token ${row}`;
+    if (attention) {
+      const weights = App.table[name.replace(/scores$/, "weights")], start = (c[0] * Vit.S.N + c[1]) * Vit.S.N;
+      const most = Math.max(...weights.subarray(start + 1, start + Vit.S.N));
+      for (let patch = 0; patch < 16; patch++) pen.fillStyle = `rgba(255,140,20,${0.85 * weights[start + 1 + patch] / most})`, pen.fillRect(...square(patch));
+      words = `what ${row === 0 ? "the class token" : `token ${row}`} looks at`;
+      if (c[2] > 0) pen.strokeStyle = "#ffffff", pen.lineWidth = 2, pen.strokeRect(...square(c[2] - 1));
+    }
+    if (row > 0) pen.strokeStyle = "#ff9a2e", pen.lineWidth = 3, pen.strokeRect(...square(row - 1));
+    canvas.setAttribute("role", "img"), canvas.setAttribute("aria-label", words);
+    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+    caption.textContent = words;
+    figure.append(canvas, caption);
+    return figure;
+  }
+
+  function renderHead() {
+    const { t, c } = App.state, { value, gradient } = App.pairOf(t), [title, sentence] = Words.of(value || t), shape = Vit.SHAPES[t];
+    const heads = shape.length === 3 ? `<div class="choice heads" role="group" aria-label="Head"><span>head</span>${
+      [...Array(shape[0]).keys()].map((i) => `<button type="button" data-head="${i}" aria-pressed="${i === c[0]}">${i}</button>`).join("")}</div>` : "";
+    head.innerHTML = `<div class="what"><h2 id="tensor-title">${[value, gradient].filter(Boolean).map((name) => `<span class="${Vit.isGradient(name) ? "b" : "f"} ${name === t ? "" : "other"}">${Words.last(name)}</span>`).join(" ")} <small>${title}${
+      Words.place(t) ? `, ${Words.place(t)}` : ""}</small></h2><p>${sentence}${value && gradient ? ` <span class="b">${Words.last(gradient)}</span> says how the loss changes with each of these numbers.` : ""}</p>
+      <div class="row"><button type="button" data-step="-1" title="previous tensor (k)">↑ back</button><button type="button" data-step="1" title="next tensor (j)">↓ on</button>${heads}</div></div>`;
+    const small = picture();
+    if (small) head.append(small);
+  }
+
+  function renderMaps() {
+    const { value, gradient } = App.pairOf(App.state.t), names = [value, gradient].filter(Boolean);
+    const columns = Vit.SHAPES[names[0]].at(-1);
+    maps.className = "maps " + (names.length > 1 && (columns <= 12 || names[0] === "image") && Vit.SHAPES[names[0]].length !== 1 ? "beside" : "stacked") + (columns <= 4 || names[0] === "image" ? " narrow" : "");
+    const key = names.join();
+    if (maps.dataset.names !== key) {
+      maps.dataset.names = key;
+      maps.replaceChildren(...names.map((name) => {
+        const part = document.createElement("div");
+        part.className = "map";
+        part.innerHTML = `<h3 class="${Vit.isGradient(name) ? "b" : "f"}"><code>${name}</code></h3><div class="hold"><canvas tabindex="0" role="application"></canvas></div>
+          <div class="scale"></div><details><summary>as a table</summary><div class="numbers"></div></details>`;
+        const canvas = part.querySelector("canvas");
+        canvas.dataset.name = name;
+        canvas.addEventListener("click", (event) => {
+          const { view: v, wide, high } = canvas, box = canvas.getBoundingClientRect();
+          const column = Math.floor((event.clientX - box.left - LABEL) / wide), row = Math.floor((event.clientY - box.top - LABEL) / high);
+          if (row >= 0 && column >= 0 && row < v.rows && column < v.columns) App.go({ t: name, c: v.index(row, column) });
+        });
+        canvas.addEventListener("focus", () => App.state.t !== name && App.go({ t: name }, { replace: true }));
+        part.querySelector("details").addEventListener("toggle", renderTables);
+        return part;
+      }));
+    }
+    for (const canvas of maps.querySelectorAll("canvas")) {
+      const { name } = canvas.dataset, { limit } = { limit: limitOf(App.table[name]) };
+      paint(canvas, name);
+      const index = App.state.c, shown = secret(name) ? "hidden" : Words.number(App.table[name][Explain.flat(name, index)]);
+      canvas.setAttribute("aria-label", `${name}, heat map. Arrow keys choose a cell. ${Words.cellName(name, index)} is ${shown}`);
+      canvas.closest(".map").querySelector(".scale").innerHTML = name === "image" ? "dark to bright" : limit === 0 ? "all 0"
+        : `<span>−${Words.number(limit)}</span><i></i><span>${Words.number(limit)}</span>`;
+      canvas.closest(".map").classList.toggle("wrong", App.spoiled().has(name));
+    }
+    renderTables();
+  }
+
+  function renderTables() {
+    for (const part of maps.querySelectorAll(".map")) {
+      if (!part.querySelector("details").open) continue;
+      const v = view(part.querySelector("canvas").dataset.name), range = (n) => [...Array(n).keys()];
+      part.querySelector(".numbers").innerHTML = `<table><caption class="unseen">${v.name}</caption><tr><th></th>${range(v.columns).map((j) => `<th scope="col">${j}</th>`).join("")}</tr>${
+        range(v.rows).map((i) => `<tr><th scope="row">${i}</th>${range(v.columns).map((j) => `<td>${
+          secret(v.name) && i === v.chosen[0] && j === v.chosen[1] ? "?" : Words.number(v.at(i, j))}</td>`).join("")}</tr>`).join("")}</table>`;
+    }
+  }
+
+  /* Moves the selected cell within its heat map. */
+  function move(rows, columns) {
+    const v = view(App.state.t), [row, column] = v.chosen;
+    const to = [Math.max(0, Math.min(v.rows - 1, row + rows)), Math.max(0, Math.min(v.columns - 1, column + columns))];
+    App.go({ c: v.index(...to) }, { replace: true });
+  }
+
+  head.addEventListener("click", ({ target }) => {
+    const { head: chosen, step } = target.closest("button")?.dataset || {};
+    if (chosen !== undefined) App.go({ c: [Number(chosen), ...App.state.c.slice(1)] });
+    if (step) App.step(Number(step));
+  });
+
+  App.renderers.push(renderHead, renderMaps);
+  window.addEventListener("resize", () => App.table && renderMaps());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => App.table && renderMaps());
+  return { move, colour, css, limitOf };
+})();

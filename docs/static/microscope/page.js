@@ -1,0 +1,155 @@
+/* The rest of the page: pictures, what the model says, the first steps, keys, the address. */
+
+(() => {
+  "use strict";
+
+  const get = (id) => document.getElementById(id);
+  if (typeof DATA === "undefined") {
+    get("missing").hidden = false;
+    return;
+  }
+
+  const STARTS = [
+    ["Which pixels matter?", "the gradient of every pixel", { t: "dimage", c: [6, 9] }],
+    ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 6] }],
+    ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
+    ["Is a gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
+    ["What does a bug spoil?", "leave out a term of layer norm", { t: "block_1/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
+  ];
+
+  function paintPicture(canvas, pixels, side) {
+    canvas.width = canvas.height = 16 * side;
+    const pen = canvas.getContext("2d");
+    pixels.forEach((grey, i) => { pen.fillStyle = `rgb(${grey},${grey},${grey})`, pen.fillRect((i % 16) * side, Math.floor(i / 16) * side, side, side); });
+  }
+
+  function buildPictures() {
+    DATA.images.forEach((_, i) => {
+      const button = document.createElement("button"), canvas = document.createElement("canvas");
+      button.type = "button", button.dataset.img = i, button.title = DATA.classes[DATA.labels[i]];
+      button.setAttribute("aria-label", `picture ${i + 1}, a ${DATA.classes[DATA.labels[i]]}`);
+      paintPicture(canvas, DATA.pixels[i], 2);
+      button.append(canvas);
+      get("thumbs").append(button);
+    });
+    get("thumbs").addEventListener("click", ({ target }) => {
+      const button = target.closest("button");
+      if (button) App.go({ img: Number(button.dataset.img), drawn: null });
+    });
+    get("drawn-label").innerHTML = DATA.classes.map((name, i) => `<option value="${i}">${name}</option>`).join("");
+  }
+
+  function buildStarts() {
+    get("starts").innerHTML = STARTS.map(([title, note], i) => `<li><button type="button" data-start="${i}"><b>${title}</b><span>${note}</span></button></li>`).join("");
+    get("starts").addEventListener("click", ({ target }) => {
+      const button = target.closest("button");
+      if (!button) return;
+      App.go({ mistake: null, off: {}, tab: "nudge", ...STARTS[button.dataset.start][2] });
+      if (matchMedia("(max-width: 60rem)").matches) document.querySelector(".tensor").scrollIntoView({ block: "start" });
+    });
+  }
+
+  function renderSubject() {
+    const { img, model, drawn, label } = App.state, { p, loss } = App.table, answer = p.indexOf(Math.max(...p)), right = App.example().label;
+    for (const button of get("thumbs").children) button.setAttribute("aria-pressed", !drawn && Number(button.dataset.img) === img);
+    for (const button of document.querySelectorAll("[data-model]")) button.setAttribute("aria-pressed", button.dataset.model === model);
+    get("draw-button").setAttribute("aria-pressed", Boolean(drawn));
+    const wrong = answer !== right ? `, but it is a <b>${DATA.classes[right]}</b> (${percent(p[right])})` : ", and is right";
+    get("verdict-line").innerHTML = `<span>Says <b>${DATA.classes[answer]}</b> (${percent(p[answer])})${wrong}.</span><span class="bars" aria-hidden="true">${
+      [...p].map((share, c) => `<i title="${DATA.classes[c]} ${percent(share)}" class="${c === right ? "right" : ""}"><i style="height:${(100 * share).toFixed(1)}%"></i></i>`).join("")}</span>`;
+    get("loss").textContent = Words.number(loss[0]);
+    get("drawn-label").value = label;
+    for (const button of get("starts").querySelectorAll("button")) button.setAttribute("aria-pressed", STARTS[button.dataset.start][2].t === App.state.t);
+  }
+
+  const percent = (share) => `${Math.round(100 * share)}%`;
+
+  // Drawing
+
+  const pad = get("pad");
+  let canvasPixels = new Float64Array(256);
+
+  function paintPad() {
+    paintPicture(pad, Array.from(canvasPixels, (x) => Math.round(x / 17) * 17), 16);
+  }
+
+  function stroke(event) {
+    const box = pad.getBoundingClientRect(), x = (event.clientX - box.left) / box.width * 16, y = (event.clientY - box.top) / box.height * 16;
+    for (let row = 0; row < 16; row++) for (let column = 0; column < 16; column++) {
+      const distance = Math.hypot(column + 0.5 - x, row + 0.5 - y), bright = 235 * Math.max(0, Math.min(1, 1.9 - distance));
+      canvasPixels[row * 16 + column] = Math.max(canvasPixels[row * 16 + column], bright);
+    }
+    paintPad();
+    useDrawing();
+  }
+
+  function useDrawing() {
+    App.go({ drawn: Array.from(canvasPixels, (x) => Math.round(x / 17).toString(16)).join("") }, { replace: true });
+  }
+
+  function clearPad() {
+    canvasPixels = new Float64Array(256).fill(85);
+    paintPad();
+    useDrawing();
+  }
+
+  get("draw-button").addEventListener("click", () => {
+    const open = get("drawing").hidden;
+    get("drawing").hidden = !open;
+    if (open && !App.state.drawn) clearPad();
+    else if (open) (canvasPixels = Float64Array.from(App.pixels())), paintPad();
+  });
+  pad.addEventListener("pointerdown", (event) => { pad.setPointerCapture(event.pointerId), stroke(event); });
+  pad.addEventListener("pointermove", (event) => event.buttons && stroke(event));
+  get("pad-clear").addEventListener("click", clearPad);
+  get("pad-close").addEventListener("click", () => { get("drawing").hidden = true; });
+  get("drawn-label").addEventListener("input", ({ target }) => App.go({ label: Number(target.value) }));
+  document.querySelectorAll("[data-model]").forEach((button) => button.addEventListener("click", () => App.go({ model: button.dataset.model })));
+
+  // Keys
+
+  get("keys-button").addEventListener("click", () => {
+    get("keys").hidden = !get("keys").hidden;
+    get("keys-button").setAttribute("aria-expanded", !get("keys").hidden);
+  });
+
+  App.step = (by) => { // to the next tensor of the forward pass, or the one before
+    const { t } = App.state, { value, gradient } = App.pairOf(t), backward = t === gradient;
+    let order = App.order(), at = order.indexOf(value || "");
+    const block = /^block_(\d)/.exec(t);
+    if (at < 0) at = order.indexOf(block ? `block_${block[1]}/x` : "image");
+    let next = order[at + by];
+    if (by > 0 && block && next === "final/x" && Number(block[1]) + 1 < Vit.S.blocks) next = `block_${Number(block[1]) + 1}/x`;
+    if (by > 0 && !block && next && next.startsWith("block_")) next = "block_0/x";
+    if (by < 0 && block && Number(block[1]) > 0 && next === "tokens") next = `block_${Number(block[1]) - 1}/ffn`;
+    if (by < 0 && !block && next && next.startsWith("block_")) next = `block_${Vit.S.blocks - 1}/ffn`;
+    if (!next) return;
+    const pair = App.pairOf(next);
+    App.go({ t: backward && pair.gradient ? pair.gradient : next });
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const { value, gradient } = App.pairOf(App.state.t), shape = Vit.SHAPES[App.state.t];
+    if (arrows) Maps.move(...arrows);
+    else if (event.key === "j") App.step(1);
+    else if (event.key === "k") App.step(-1);
+    else if (event.key === "g" && value && gradient) App.go({ t: App.state.t === value ? gradient : value });
+    else if (event.key === "h" && shape.length === 3) App.go({ c: [(App.state.c[0] + 1) % shape[0], ...App.state.c.slice(1)] });
+    else if (/^[1-9]$/.test(event.key)) App.follow(Number(event.key) - 1);
+    else if (event.key === "Backspace") App.writeAddress(), App.moves > 0 && (App.moves--, history.back());
+    else return;
+    event.preventDefault();
+  });
+
+  window.addEventListener("popstate", () => App.go(App.read(location.hash), { replace: true }));
+
+  App.begin();
+  buildPictures();
+  buildStarts();
+  App.renderers.push(renderSubject);
+  const asked = location.hash;
+  App.go({ ...App.read(asked) }, { replace: true });
+  if (asked === "#selftest" || asked === "#tour") window.addEventListener("DOMContentLoaded", () => Selftest.begin(asked));
+})();

@@ -1,0 +1,152 @@
+"""The microscope: its engine against model/one_page.py, and a tour of its page, in a browser where there is one."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import numpy as np
+import pytest
+
+from checks.mutants import mutants_by_name
+from model.one_page import vit_forward
+from tests.tiny_runs import ROOT
+
+PAGE = ROOT / "docs" / "static" / "microscope"
+BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@pytest.fixture(scope="module")
+def microscope() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import microscope as script
+
+        yield script
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+
+
+@pytest.fixture(scope="module")
+def built(microscope: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with all of its data, as it lies in the book."""
+    folder = tmp_path_factory.mktemp("microscope")
+    microscope.build(folder)
+    return folder
+
+
+def seen_in_browser(page: str, profile: Path, width: int = 1280) -> str:
+    """What the page has written into its element `verdict`."""
+    assert BROWSER
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+               f"--window-size={width},900", "--dump-dom", page]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False).stdout
+    verdict = re.search(r'<pre id="verdict"[^>]*>(.*?)</pre>', shown, re.S)
+    return html.unescape(verdict[1]) if verdict else f"no verdict: {shown[-500:]}"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+def test_the_engine_of_the_page_computes_what_one_page_py_computes(built: Path, tmp_path: Path) -> None:
+    """Every tensor, 200 nudges, the terms of every cell, and what each mistake spoils."""
+    verdict = seen_in_browser(f"{(built / 'index.html').as_uri()}#selftest", tmp_path)
+    assert verdict.startswith("SELFTEST OK"), verdict
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_tour_of_the_page_meets_no_error(built: Path, tmp_path: Path, width: int) -> None:
+    verdict = seen_in_browser(f"{(built / 'index.html').as_uri()}#tour", tmp_path, width)
+    assert verdict.startswith("TOUR OK"), verdict
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+def test_the_figures_that_can_be_moved_draw_themselves(built: Path, tmp_path: Path) -> None:
+    kinds = [kind for page in BOOK for kind in re.findall(r'data-piece="(\w+)"', page.read_text(encoding="utf-8"))]
+    assert len(kinds) == len(set(kinds)) >= 5
+    places = "".join(f'<div class="piece" data-piece="{kind}"></div>' for kind in kinds)
+    script = """for (const piece of document.querySelectorAll(".piece")) {
+        const before = piece.querySelector(".drawn").innerHTML, slider = piece.querySelector("input");
+        slider.value = slider.max, slider.dispatchEvent(new Event("input", { bubbles: true }));
+        const after = piece.querySelector(".drawn").innerHTML;
+        document.getElementById("verdict").append(`${before !== after && !/NaN|undefined/.test(before + after)} `);
+    }"""
+    page = built / "figures.html"
+    page.write_text(f'{places}<pre id="verdict"></pre><script src="vit.js"></script><script src="pieces.js"></script>'
+                    f"<script>{script}</script>", encoding="utf-8")  # fmt: skip
+    verdict = seen_in_browser(page.as_uri(), tmp_path)
+    page.unlink()
+    assert verdict.split() == ["true"] * len(kinds)
+
+
+def test_every_link_into_the_page_names_a_tensor_that_it_shows(built: Path) -> None:
+    text = (built / "selftest-data.js").read_text(encoding="utf-8")
+    tensors = next(iter(json.loads(text.removeprefix("const SELFTEST = ").rstrip(";\n"))["tensors"].values()))
+    pages = [*BOOK, ROOT / "docs" / "index.md"]
+    links = [
+        link
+        for page in pages
+        for link in re.findall(r'microscope/index\.html([^"]*)"', page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) >= 10
+    for link in filter(None, links):
+        name = re.fullmatch(r"#t=([^&]+)&c=[\d,]+", link)
+        assert name, link
+        assert name[1] in tensors
+
+
+def test_the_page_and_its_data_are_small_and_nothing_comes_from_elsewhere(built: Path) -> None:
+    files = [file for file in built.iterdir() if file.name != "selftest-data.js"]
+    assert sum(file.stat().st_size for file in files) < 250_000
+    for file in files:
+        assert not re.findall(r"https?://", file.read_text(encoding="utf-8")), file.name
+
+
+def test_what_the_page_quotes_is_in_the_sources(microscope: ModuleType, built: Path) -> None:
+    text = (built / "data.js").read_text(encoding="utf-8")
+    data = json.loads(text.removeprefix("const DATA = ").rstrip(";\n"))
+    source = (ROOT / data["python"]).read_text(encoding="utf-8").splitlines()
+    assert data["tags"].keys() == microscope.wanted_tags()
+    for tag, about in data["tags"].items():
+        assert "<math" in about["formula"]
+        assert (ROOT / "docs" / "book" / f"{about['page']}.md").is_file()
+        for name in about["exercises"].split():
+            assert (ROOT / "exercises" / f"{name}.py").is_file()
+        quoted = [line for lines in about["lines"].values() for line in lines]
+        assert quoted, tag
+        for number, code in quoted:
+            assert code in source[number - 1]
+            assert tag in microscope.cited(source[number - 1].partition("  # ")[2])
+
+
+def test_its_mistakes_are_mutants_of_one_page_py(microscope: ModuleType) -> None:
+    import microscope_dump
+
+    listed = re.search(r"const MISTAKES = \[(.*?)\];", (PAGE / "vit.js").read_text(encoding="utf-8"), re.S)
+    assert listed
+    assert tuple(re.findall(r'"(.*?)"', listed[1])) == microscope_dump.MISTAKES
+    assert {("model/one_page.py", mistake) for mistake in microscope_dump.MISTAKES} <= mutants_by_name().keys()
+
+
+def test_its_parameters_are_those_of_a_trained_model(microscope: ModuleType) -> None:
+    right = dict.fromkeys(("trained", "untrained"), 0)
+    with jax.enable_x64(True), np.load(microscope.KEPT) as kept:
+        about, labels = json.loads(str(kept["about"])), kept["labels"]
+        images = (kept["images"] / 255 - about["mean"]) / about["std"]
+        for name in right:
+            tree = microscope.tree_of(kept[name].astype(float))
+            row = np.concatenate([part.ravel() for part in microscope.flat_parameters(tree).values()])
+            np.testing.assert_array_equal(row, kept[name])
+            for image, label in zip(images, labels, strict=True):
+                _, (*_, p, _) = vit_forward(tree, image[None, :, :, None], np.array([label]), 4, microscope.MODEL.heads)
+                right[name] += int(np.argmax(p)) == label
+    assert len(labels) == 12
+    assert right["trained"] >= 10 > right["untrained"]
+    assert microscope.KEPT.stat().st_size < 40_000
