@@ -50,14 +50,12 @@
       <p class="total">= ${total}<b>${App.hidden() ? "?" : Words.number(value)}</b></p>`;
   }
 
-  /* Where the cell is used next, on the way that its tensor takes. */
+  /* Where the tensor is used next: a value further on, a gradient further back. */
   function users(name) {
-    const users = Vit.isGradient(name) ? [] : Vit.USERS[name] || [];
-    const made = users.flatMap((op) => Vit.LAYERS[op.kind].values.slice(-1).map((role) => op.t[role])).filter(Boolean);
-    const readers = Vit.isGradient(name) ? readersOf(name) : made;
-    if (!readers.length) return "";
-    const { value } = App.pairOf(name);
-    return `<p class="users">${Vit.isGradient(name) ? "It goes back into" : "It goes on into"} ${[...new Set(readers)].map((reader) => `<a class="t ${Vit.isGradient(reader) ? "b" : "f"}" href="#" data-t="${reader}">${Words.last(reader)}</a>`).join(", ")}${value ? "" : ""}.</p>`;
+    const results = (Vit.USERS[name] || []).map((op) => op.t[Vit.LAYERS[op.kind].values.at(-1)]).filter(Boolean);
+    const readers = [...new Set(Vit.isGradient(name) ? readersOf(name) : results)];
+    const links = readers.map((reader) => `<a class="t ${Vit.isGradient(reader) ? "b" : "f"}" href="#" data-t="${reader}">${Words.last(reader)}</a>`);
+    return links.length ? `<p class="users">${Vit.isGradient(name) ? "It goes back into" : "It goes on into"} ${links.join(", ")}.</p>` : "";
   }
 
   const reading = {};

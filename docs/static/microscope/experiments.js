@@ -133,9 +133,6 @@
     slice();
   }
 
-  App.train = train;
-  App.training = () => training;
-
   function render() {
     const { tab } = App.state, chosen = TABS[tab] ? tab : "nudge";
     if (!built) {

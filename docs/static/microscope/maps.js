@@ -169,5 +169,5 @@ const Maps = (() => {
   App.renderers.push(renderHead, renderMaps);
   window.addEventListener("resize", () => App.table && renderMaps());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => App.table && renderMaps());
-  return { move, colour, css, limitOf };
+  return { move };
 })();
