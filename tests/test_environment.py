@@ -14,7 +14,7 @@ import pytest
 from tests.tiny_runs import ROOT
 
 SCRIPTS = ("train.py", "evaluate.py", "predict.py", "gradcheck.py")
-SIGNPOST = Path("model/weights/__main__.py")  # needs nothing, as it only says where the command is
+SIGNPOST = Path("model/weights/__main__.py")  # needs nothing, as it only hands the command on
 PACKAGES = ("data", "training", "checks", "exercises", "benchmarks")  # those with commands, and those that need others
 
 

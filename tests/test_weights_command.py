@@ -435,6 +435,9 @@ def test_what_a_library_computes_otherwise_is_warned_of(
     assert capsys.readouterr().err == warning
 
 
-def test_the_model_says_where_the_command_is() -> None:
-    with pytest.raises(SystemExit, match=r"`python -m training\.weights` exports and imports weights"):
-        runpy.run_module("model.weights", run_name="__main__")
+def test_the_model_hands_the_command_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, arguments: started.append([program, *arguments]))
+    monkeypatch.setattr("sys.argv", ["model/weights/__main__.py", "export", "RUN", "x.npz"])
+    runpy.run_module("model.weights", run_name="__main__")
+    assert started == [[sys.executable, sys.executable, "-m", "training.weights", "export", "RUN", "x.npz"]]

@@ -1,6 +1,7 @@
-"""Says where weights are exported and imported: the model, which is the lowest layer, knows neither runs nor files."""
+"""`python -m model.weights` runs `python -m training.weights`: the model, the lowest layer, knows neither runs nor files."""
 
+import os
 import sys
 
 if __name__ == "__main__":
-    sys.exit("error: `python -m training.weights` exports and imports weights; `--help` shows how")
+    os.execv(sys.executable, [sys.executable, "-m", "training.weights", *sys.argv[1:]])
