@@ -1,4 +1,4 @@
-"""`python -m model.weights` runs `python -m training.weights`: the model, the lowest layer, knows neither runs nor files."""
+"""`python -m model.weights` runs `python -m training.weights`: the model, the lowest layer, knows no runs and no files."""
 
 import os
 import sys
