@@ -1,4 +1,4 @@
-"""`python -m model.weights` runs `python -m training.weights`, as the model, the lowest layer, knows no runs or files."""
+"""`python -m model.weights` runs `python -m training.weights`: the model, the lowest layer, knows no runs or files."""
 
 import os
 import sys
