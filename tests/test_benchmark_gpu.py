@@ -180,7 +180,7 @@ def test_rehearsal_of_the_trainings(call: Call, tmp_path: Path) -> None:
 
 def test_rehearsal_of_the_speed(call: Call, tmp_path: Path) -> None:
     """One part of each kind: the step in one of its variants, its profile, attention, scan."""
-    chosen = ("bfloat16, batch 4", "profile", "attention", "unrolled")
+    chosen = ("bfloat16, batch 4", "profile", "attention, plain", "unrolled")
     results = rehearsed(call, tmp_path / "out", "speed", *chosen)
     step = results["bfloat16, batch 4"]
     assert step["largest measured rate of products, TFLOP/s"] > 0

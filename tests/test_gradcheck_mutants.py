@@ -13,7 +13,8 @@ from checks.mutants import LIST, ROOT, Mutant, MutantCheck, load_mutants, plante
 from model.layers.dense import Dense
 from verify import CheckError, check_layer
 
-pytestmark = pytest.mark.usefixtures("float64")
+# In one process: the measurements without a mistake take most of the time, and are made once.
+pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.xdist_group("mutants")]
 
 MUTANTS = load_mutants()
 FILES = sorted({mutant.file for mutant in MUTANTS})

@@ -18,16 +18,8 @@ import numpy as np
 from exercises.machinery.answers import FOLDER, load_answer
 from exercises.machinery.catalogue import EXERCISES, solution_module
 from exercises.machinery.exercise import Exercise, flatten, named_sizes, nearly_equal, unflatten
-from exercises.machinery.runner import (
-    NotStartedError,
-    NotWrittenError,
-    ReaderError,
-    function_of,
-    load,
-    read,
-    run,
-    without_axis,
-)
+from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.sources import without_axis
 from verify.case import Case, Tensors
 from verify.check import check_case
 from verify.diagnosis import Evidence, diagnose, wrong_shape
