@@ -59,7 +59,7 @@ def test_no_formula_of_the_book_has_the_tag_of_another() -> None:
     assert len(tags) == len(set(tags))
 
 
-@pytest.mark.parametrize("page", BOOK, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", BOOK[1:], ids=lambda page: page.stem)  # the first shows everything once
 def test_every_chapter_has_the_same_parts(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)$", text, re.M) == PARTS
