@@ -87,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     if args.html:
+        trained = replace(trained, classes=classes)  # the page names them as the terminal does
         material = Material(trained, result, report, dataset.val, images, describe_device(device), seconds)
         with leaving_at_once("interrupted"), announced("drawing"):
             drawn = in_thread(lambda: as_html(material))
