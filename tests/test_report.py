@@ -353,9 +353,13 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(call: Callable[..
     assert ended.err == "error: --html nowhere/page.html: there is no folder nowhere; make it first\n"
 
 
-def test_the_page_and_the_numbers_are_two_files(call: Callable[..., Ended], capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("page", ["./a", "link"])
+def test_the_page_and_the_numbers_are_two_files(
+    page: str, call: Callable[..., Ended], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to("a")
     with pytest.raises(SystemExit):
-        call(evaluate.main, "--json", "a", "--html", "./a")
+        call(evaluate.main, "--json", "a", "--html", page)
     assert "--json and --html: name a file for each" in capfd.readouterr().err
 
 
