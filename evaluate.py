@@ -87,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     if args.html:
+        trained = replace(trained, classes=classes)  # the page names them as the terminal does
         material = Material(trained, result, report, dataset.val, images, describe_device(device), seconds)
         with leaving_at_once("interrupted"), announced("drawing"):
             drawn = in_thread(lambda: as_html(material))
@@ -118,7 +119,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
-    if args.json and args.json == args.html:
+    if args.json and args.html and args.json.resolve() == args.html.resolve():
         parser.error("--json and --html: name a file for each")
     folders = [argument for argument in args.arguments if "=" not in argument or named_path(argument).exists()]
     if len(folders) > 1:

@@ -50,14 +50,13 @@ TAG = r"\b([A-Z]{2,})\.(\d+)"
 
 def flat_parameters(params: Any) -> dict[str, np.ndarray]:
     """The parameters of a ViT under the names that vit.js has for them, in its order."""
-    named = {"patch_embedding": params["patch_embedding"]["project"]}
     flat: dict[str, Any] = {}
     places = params["position_embedding"]
 
     def add(prefix: str, layer: Any) -> None:
         flat.update({f"{prefix}/{key}": layer[key] for key in ("W", "b", "gamma", "beta") if key in layer})
 
-    add("patch_embedding", named["patch_embedding"])
+    add("patch_embedding", params["patch_embedding"]["project"])
     flat |= {"class_token": places["class_token"], "positions": places["positions"]}
     for i in range(len(params["encoder"])):
         names = ("norm_1", "qkv", "out", "norm_2", "expand", "project")
@@ -213,17 +212,16 @@ def data_script() -> str:
     return "const DATA = " + json.dumps(data, ensure_ascii=False, separators=(",", ":")) + ";\n"
 
 
-def build(folder: Path, selftest: bool = True) -> None:
-    """The page with its data in `folder`; with `selftest`, the numbers that index.html#selftest compares to as well."""
+def build(folder: Path) -> None:
+    """The page with its data in `folder`, and the numbers that index.html#selftest compares to."""
+    from microscope_dump import selftest_script  # here, as it imports this module
+
     folder.mkdir(parents=True, exist_ok=True)
     for file in PAGE.iterdir():
         if not (folder / file.name).exists() or not file.samefile(folder / file.name):
             shutil.copy(file, folder)
     (folder / "data.js").write_text(data_script(), encoding="utf-8", newline="\n")
-    if selftest:
-        from microscope_dump import selftest_script
-
-        (folder / "selftest-data.js").write_text(selftest_script(), encoding="utf-8", newline="\n")
+    (folder / "selftest-data.js").write_text(selftest_script(), encoding="utf-8", newline="\n")
 
 
 def setup(app: Any) -> dict[str, bool]:

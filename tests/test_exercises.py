@@ -180,6 +180,13 @@ def test_a_sum_without_an_axis_and_an_unused_gradient_are_named(told: Callable[[
     assert "dloss is never used" in said
 
 
+def test_a_sum_over_all_numbers_is_not_blamed_where_the_solution_has_one(judged: Callable[..., Outcome]) -> None:
+    right = load_answer("muon").source
+    said = "\n".join(judged("muon", right.replace("direction = RMS *", "direction = 0.7 *")).lines)
+    assert said.startswith("theta: ")
+    assert "without an axis" not in said
+
+
 def test_mistakes_in_different_gradients_are_each_told(told: Callable[[str, str], str]) -> None:
     said = told("dense_parameters", "return cache.x[0].T @ dy[0], dy.mean(axis=(0, 1))")
     assert "dW: dW counts the first image only" in said

@@ -9,6 +9,7 @@ from checks.cases import attention_cases
 from verify.complex_step import STEP
 from verify.probe import Probe
 from verify.programs import complex_program
+from verify.random_rounding import randomly_rounded
 from verify.real_parts import BILINEAR, in_real_parts
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -50,6 +51,24 @@ def test_the_result_is_that_of_complex_products_and_none_is_left(f):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), in_real_parts(f)(a, b), f(a, b))
     assert complex_products(jax.make_jaxpr(f)(a, b).jaxpr) == 1
     assert complex_products(jax.make_jaxpr(in_real_parts(f))(a, b).jaxpr) == 0
+
+
+@jax.custom_vjp
+def own_rule(x):
+    return jnp.sin(x)
+
+
+own_rule.defvjp(lambda x: (own_rule(x), x), lambda x, dy: (dy * jnp.cos(x),))
+
+
+@pytest.mark.parametrize("f", [jax.nn.relu, own_rule, jax.checkpoint(jnp.sin), jax.jit(jnp.sin)])
+def test_a_function_of_constants_alone_may_have_its_own_derivative_rule(f):
+    def shifted(x):
+        return x + f(jnp.arange(3.0))
+
+    x = jnp.ones(3)
+    np.testing.assert_allclose(in_real_parts(shifted)(x), shifted(x))
+    np.testing.assert_allclose(randomly_rounded(shifted)(jnp.int64(3), x), shifted(x), rtol=1e-14)
 
 
 def test_three_real_products_lose_a_complex_step_and_four_do_not():

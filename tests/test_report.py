@@ -113,6 +113,19 @@ def test_a_line_leaves_out_what_is_no_number_and_a_single_point_has_a_place() ->
     assert line_chart([Line("a", [(1, float("nan"))], "a")], label="l", x="x", y="y") == ""
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.005, 0.012), ["0.4%", "0.6%", "0.8%", "1.0%", "1.2%"]),
+        ((0.1, 0.5), ["10%", "20%", "30%", "40%", "50%"]),
+        ((0.12, 0.2), ["12%", "14%", "16%", "18%", "20%"]),
+    ],
+)
+def test_the_marks_of_an_axis_in_percent_are_different_numbers(values: tuple[float, ...], expected: list[str]) -> None:
+    drawn = line_chart([Line("a", list(enumerate(values)), "a")], label="l", x="x", y="y", percent=True)
+    assert re.findall(r'text-anchor="end">(.*?)<', drawn) == expected
+
+
 def test_a_small_matrix_has_its_counts_and_a_large_one_a_shape_for_each_level() -> None:
     small = matrix(np.array([[3, 1], [0, 2]]), ["a<b", "c"])
     assert "a&lt;b taken for c: 1 of 4 images" in small
@@ -340,9 +353,13 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(call: Callable[..
     assert ended.err == "error: --html nowhere/page.html: there is no folder nowhere; make it first\n"
 
 
-def test_the_page_and_the_numbers_are_two_files(call: Callable[..., Ended], capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("page", ["./a", "link"])
+def test_the_page_and_the_numbers_are_two_files(
+    page: str, call: Callable[..., Ended], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to("a")
     with pytest.raises(SystemExit):
-        call(evaluate.main, "--json", "a", "--html", "./a")
+        call(evaluate.main, "--json", "a", "--html", page)
     assert "--json and --html: name a file for each" in capfd.readouterr().err
 
 

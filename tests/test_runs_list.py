@@ -94,6 +94,18 @@ def test_a_name_that_is_too_long_has_a_line_of_its_own(call: Call, tmp_path: Pat
     assert len(lines[3]) <= 80
 
 
+def test_images_with_a_long_description_stay_within_the_table(call: Call, tmp_path: Path) -> None:
+    run = RunFolder(make(tmp_path / "runs" / "a", row(10, 0.5)))
+    run.config_file.unlink()
+    run.write_config(replace(CONFIG, data=replace(CONFIG.data, classes=3, holdout=0.1)))
+    lines = call(runs.main).out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("* best on"))
+    assert " ".join(line.strip() for line in lines[at:-1]) == (
+        "* best on tiny_imagenet, the first 3 classes, 10% of the training images held out: 50.00% in epoch 10:"
+    )
+    assert all(len(line) <= 80 for line in lines)
+
+
 def test_a_folder_without_runs(call: Call, tmp_path: Path) -> None:
     assert call(runs.main).err.startswith(f"error: {tmp_path}/runs: there is no such folder; train one with")
     (tmp_path / "runs").mkdir()

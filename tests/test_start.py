@@ -15,7 +15,7 @@ import train
 from common.errors import ConfigError, UserError
 from model.loss import CrossEntropy
 from model.vit import ViT
-from model.weights.fit import fit, resample
+from model.weights.fit import find_sources, fit, resample
 from model.weights.maps import flatten, to_names
 from model.weights.namings import NAMINGS, Naming
 from optim.adamw import AdamW
@@ -25,7 +25,7 @@ from tests.oracle import normal, random_params
 from tests.tiny_weights import CLASSES, CONFIG, export, make_run
 from training.config import load_config
 from training.objective import Classification
-from training.start import configured_start, require_fit, starting_state
+from training.start import Start, configured_start, describe, require_fit, starting_state
 from training.step import TrainingStep
 from training.weights.importing import read_weights
 
@@ -168,6 +168,17 @@ def test_the_heads_of_a_published_width_are_not_taken_on_trust(tmp_path: Path) -
     told = r"its attention has 3 heads, not 6: set model\.heads=3 \(usual for its width; if it has others, import it"
     with pytest.raises(UserError, match=told):
         start(config)
+
+
+def test_what_a_training_starts_from_is_told_in_lines_of_80_columns() -> None:
+    model = replace(SMALL, layers=3, gelu="erf", eps=1e-5, pooling="mean")
+    begun = Start("runs/a/best.npz", SMALL, SMALL.init(jax.random.key(0)), ("a", "b", "c"))
+    lines = describe(begun, model, find_sources(model, SMALL, begun.params))
+    assert all(len(line) <= 80 for line in lines)
+    told = " ".join(line.strip() for line in lines)
+    block = "encoder/block_2/attention"
+    assert f"drawn     {block}/attention/out/W, {block}/attention/out/b, {block}/attention/qkv/W, and 9 more" in told
+    assert told.endswith("note: it was trained with model.gelu=tanh model.eps=1e-06 model.pooling=class_token")
 
 
 def test_classes_of_other_ids_get_a_new_head_though_their_number_is_the_same(

@@ -116,12 +116,14 @@ def test_what_an_import_says_to_do_next_works_though_the_classes_are_not_known(
     assert "where DIR has images of its 3 classes, in their order, as image_folder;" in told[-2]
     options = ["data.workers=1"]
     assert call(predict.main, *commands[0][1:], *options).code == 0
-    ended = call(evaluate.main, *commands[1][1:], *options)
+    ended = call(evaluate.main, *commands[1][1:], *options, "--html", "report.html")
     assert ended.code == 0
     warning = ended.err.splitlines()[-1]
     assert warning.endswith("are taken in their order: dog (dog) for class 0, and so on")
     assert "best classes" in ended.out or "classes, the best first" in ended.out
-    assert all(name in ended.out for name in ("dog", "eel", "fox"))
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in text for name in ("dog", "eel", "fox") for text in (ended.out, page))
+    assert "class 0" not in page
     other = photos(tmp_path / "other", "dog", "eel")
     ended = call(evaluate.main, "new", f"data.root={other}", *options)
     assert "its classes are not those of new" in ended.err.splitlines()[-1]

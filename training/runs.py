@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from shlex import quote
+from textwrap import wrap
 from typing import NamedTuple
 
 import jax
@@ -198,8 +199,9 @@ def best_lines(entries: Sequence[Entry]) -> list[str]:
     lines = []
     for entry in best_of_each(entries):
         assert entry.best is not None
+        said = f"* best on {printable(entry.described)}: {_accuracy(entry):.2%} in epoch {entry.best.epoch}:"
         lines += [
-            f"* best on {printable(entry.described)}: {_accuracy(entry):.2%} in epoch {entry.best.epoch}:",
+            *wrap(said, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False),
             f"  python predict.py IMAGE --run {quote(printable(str(entry.run.path)))}",
         ]
     without = [entry.run.path for entry in entries if not entry.has_checkpoint]

@@ -6,6 +6,7 @@ resampled to another grid; a head of other classes is drawn anew (model/weights/
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import wrap
 
 import jax
 
@@ -24,7 +25,8 @@ from training.step import TrainingStep, TrainState
 from training.trained import load_trained
 from training.weights.importing import read_weights
 
-SHOWN = 3  # paths in a line of the table; the others are counted
+WIDTH = 80  # columns of the table
+SHOWN = 3  # paths of a kind in the table; the others are counted
 IF_OTHERS = " (usual for its width; if it has others, import it with model.heads=N, and start from that run)"
 ASSUMED_EQUAL = ("gelu", "eps", "norm", "residual", "pooling")  # options that change the function, and no shape
 
@@ -114,12 +116,20 @@ def describe(start: Start, model: ViT, sources: Sources) -> list[str]:
         if not paths:
             continue
         named = counted(len(paths), "array") if kind == "taken" else first_of(paths, SHOWN)
-        lines.append(f"        {kind:9} {named}")
+        lines += _in_lines(f"        {kind:9} ", named)
     different = [
         f"{name}={getattr(start.model, name)}"
         for name in ASSUMED_EQUAL
         if getattr(start.model, name) != getattr(model, name)
     ]
     if different:
-        lines.append(f"        note: it was trained with {' '.join(f'model.{text}' for text in different)}")
+        lines += _in_lines("        note: ", f"it was trained with {' '.join(f'model.{text}' for text in different)}")
     return lines
+
+
+def _in_lines(title: str, text: str) -> list[str]:
+    """The text behind its title in lines of a terminal, broken between words."""
+    further = " " * len(title)
+    return wrap(
+        text, WIDTH, initial_indent=title, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    )

@@ -5,8 +5,8 @@
     python -m training.tensorboard runs/sweep-demo-20260101-120000 --logdir logs       all runs of a sweep
     tensorboard --logdir logs
 
-They are written into the folder tensorboard/ of each run, or into a folder of the run's name in --logdir. Written
-again, they replace the former ones. Needs tensorboardX: pip install -r requirements-tensorboard.txt
+They are written into the folder tensorboard/ of each run, or into a folder of the run's name in --logdir. Called
+again, it adds what is new. Needs tensorboardX: pip install -r requirements-tensorboard.txt
 """
 
 import argparse

@@ -42,7 +42,7 @@ def evaluate(program: Any, args: Sequence[Any], rule: Rule, given: Sequence[bool
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
         flags = [not hasattr(atom, "val") and atom in depends for atom in equation.invars]
-        outputs = _apply(equation, inputs, flags, rule) if any(flags) else bind(equation, inputs)
+        outputs = _apply(equation, inputs, flags, rule if any(flags) else bind)
         values.update(zip(equation.outvars, outputs, strict=True))
         depends.update(equation.outvars if any(flags) else ())
     return [read(atom) for atom in jaxpr.outvars]

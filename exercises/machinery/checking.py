@@ -145,7 +145,7 @@ class _Check:
         if linear:
             return linear[0]
         sums = without_axis(self.source, self.exercise.function)
-        if sums:
+        if sums and not without_axis(load_answer(self.exercise.name).source, self.exercise.function):
             return f"{sums} Along which axis should it?"
         return self._invariants(name, gradients) + self._diagnosis(value, right)
 

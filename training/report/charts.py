@@ -47,6 +47,8 @@ def line_chart(
     ticks_x, ticks_y = _ticks(left, right, 6), _ticks(low, high, 5, limits is None)
     low, high = min(low, ticks_y[0]), max(high, ticks_y[-1])
 
+    digits = max(0, -math.floor(math.log10(ticks_y[1] - ticks_y[0]) + 1e-9) - 2) if len(ticks_y) > 1 else 0
+
     def at(point: Point) -> tuple[str, str]:
         across = (point[0] - left) / (right - left)
         up = (point[1] - low) / (high - low)
@@ -55,7 +57,7 @@ def line_chart(
     parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
     for tick in ticks_y:
         _, up = at((left, tick))
-        said = f"{tick:.0%}" if percent else f"{tick:g}"
+        said = f"{tick:.{digits}%}" if percent else f"{tick:g}"
         parts.append(f'<path class="grid" d="M{LEFT} {up}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{float(up) + 4:.1f}" text-anchor="end">{said}</text>')
     for tick in ticks_x:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.page import escape
-from training.report.analysis import similar_together
+from common.text import counted
 from training.report.charts import COUNTED, matrix
 from training.report.material import Material, details, left_out, note, percent, section, table
 
@@ -18,7 +18,7 @@ def confusions(material: Material) -> str:
     anchor, title = "confusions", "What is taken for what"
     if len(names) < 2:
         return section(anchor, title, left_out("there is one class alone"))
-    order = similar_together(confusion)
+    order = material.order
     large = len(names) > COUNTED
     said = (
         "Each row is a class, and shows what its images were taken for; the columns are in the same order. Blue on the "
@@ -55,7 +55,7 @@ def _pairs(material: Material) -> str:
         ])  # fmt: skip
     titles = ("label", "taken for", "images", "share", "reversed")
     first = table(titles, rows[:PAIRS], (3, 4), "bars")
-    rest = details(f"{len(rows) - PAIRS} more pairs", table(titles, rows[PAIRS:], (3, 4), "bars"))
+    rest = details(counted(len(rows) - PAIRS, "more pair"), table(titles, rows[PAIRS:], (3, 4), "bars"))
     said = note(
         "How many images of the label were taken for the other class, and which share of the label these are. "
         "<em>Reversed</em>: how many of the other class were taken for the label."

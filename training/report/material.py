@@ -11,7 +11,7 @@ from common.page import escape
 from data.dataset import Split
 from training.classes import short_class_names
 from training.evaluation import Evaluation
-from training.report.analysis import confusion_matrix
+from training.report.analysis import confusion_matrix, similar_together
 from training.trained import Trained
 
 
@@ -36,6 +36,11 @@ class Material:
     def confusion(self) -> np.ndarray:
         """int (C, C): label down, prediction across."""
         return confusion_matrix(self.result.labels, self.result.predicted, len(self.names))
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """int (C,): the classes with those that are taken for each other as neighbours."""
+        return similar_together(self.confusion)
 
     @property
     def probabilities(self) -> np.ndarray:

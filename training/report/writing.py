@@ -4,7 +4,6 @@ import numpy as np
 
 from common.page import escape, page
 from training.report import about, confusions, looks, results
-from training.report.analysis import similar_together
 from training.report.charts import CELL, COUNTED
 from training.report.material import Material
 from training.report.style import SORTING, STYLE, cells_script
@@ -41,9 +40,8 @@ def as_html(material: Material) -> str:
     ]
     script = SORTING
     if len(material.names) > COUNTED:
-        order = similar_together(material.confusion)
-        ordered = material.confusion[np.ix_(order, order)]
-        script += cells_script(ordered, [material.names[c] for c in order], CELL)
+        ordered = material.confusion[np.ix_(material.order, material.order)]
+        script += cells_script(ordered, [material.names[c] for c in material.order], CELL)
     return page(
         f"{name}: report of a run", [*head, *(write(material) for *_, write in SECTIONS), "</main>"], STYLE, script
     )
