@@ -173,7 +173,7 @@ def predict_all(
             tell(found)
             bad.append(found)
     if not predictions:
-        raise UserError(f"none of the {counted(len(chosen.names), 'image')} can be read")
+        raise UserError(f"none of the {counted(len(bad), 'image')} can be read")
     return predictions, bad
 
 

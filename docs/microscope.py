@@ -20,6 +20,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def keep(run: str) -> None:
     from training.trained import load_trained
 
     trained = load_trained(RunFolder.open(run))
+    if replace(trained.model, head_weights=MODEL.head_weights) != MODEL:
+        raise SystemExit(f"{run}: not the model of this page; the docstring has the command that trains it")
     rows = {"trained": trained.params, "untrained": MODEL.init(jax.random.key(0))}
     np.savez_compressed(
         KEPT,

@@ -109,7 +109,7 @@ def _read(run: RunFolder, sweep: Path | None) -> Entry:
     name = data.folder.name if data.name == "image_folder" else data.name
     parts = [name]
     parts += [f"the first {data.classes} classes"] if data.classes else []
-    parts += [f"{data.holdout:.0%} of the training images held out"] if data.holdout else []
+    parts += [f"{100 * data.holdout:g}% of the training images held out"] if data.holdout else []
     parts += [f"images of {data.val_folder}"] if data.val_folder else []
     return Entry(
         run=run,
