@@ -136,17 +136,23 @@ class MutantCheck:
         """The results of the unchanged engine, for the cases that were used."""
         return list(self._measured.values())
 
-    def check(self, mutant: Mutant) -> MutantResult:
-        """Plant the mutant and run the cases that concern it."""
-        names = self._names(mutant)
-        self._measured |= {name: self._checkers[name].check() for name in names if name not in self._measured}
+    def check(self, mutant: Mutant, once: bool = False) -> MutantResult:
+        """Plant the mutant and run the cases that concern it; with `once`, only until one of them has caught it."""
         definitions = mutant.file.startswith("optim/")
         if definitions and mutant.file not in self._defined:
             self._measured |= {result.name: result for result in self._definitions(mutant)}
             self._defined.add(mutant.file)
-        with planted(mutant):
-            results = [self._checkers[name].check(fresh=True) for name in names]
-            results += self._definitions(mutant) if definitions else []
+        results: list[CaseResult] = []
+        for name in self._names(mutant):
+            if name not in self._measured:
+                self._measured[name] = self._checkers[name].check()
+            with planted(mutant):
+                results.append(self._checkers[name].check(fresh=True))
+            if once and results[-1].wrong:
+                break
+        if definitions:
+            with planted(mutant):
+                results += self._definitions(mutant)
         return MutantResult(mutant, len(results), [result for result in results if result.wrong])
 
     def _definitions(self, mutant: Mutant) -> list[CaseResult]:
