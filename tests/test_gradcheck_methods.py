@@ -189,16 +189,16 @@ def test_wrong_needs_both_an_error_beyond_its_bar_and_one_that_matters() -> None
 
 def test_one_wrong_element_is_seen_however_many_are_right() -> None:
     """The tolerance must not grow with the array, as that of jax.test_util.check_grads does."""
-    x = np.random.default_rng(0).normal(size=3000)
+    x = np.random.default_rng(0).normal(size=1000)
 
     def gradient(x, dy):
-        return (dy * jnp.cos(x)).at[1234].multiply(1.001)
+        return (dy * jnp.cos(x)).at[612].multiply(1.001)
 
     result = check(jnp.sin, x, gradient)
     tensor = result.tensors[0]
     assert tensor.verdict == "wrong"
-    assert tensor.method("complex step").where == (1234,)
-    assert "at 1 of 3000 coordinates, all in [1234]" in tensor.diagnosis
+    assert tensor.method("complex step").where == (612,)
+    assert "at 1 of 1000 coordinates, all in [612]" in tensor.diagnosis
 
 
 def test_a_gradient_that_is_zero_by_theory_is_told_from_one_that_is_not() -> None:
