@@ -57,7 +57,10 @@ def _apply(equation: Any, inputs: list[Any], given: list[bool], rule: Rule) -> S
 
 
 def _scan(params: Any, inputs: list[Any], rule: Rule) -> Sequence[Any]:
-    consts, carried = params["num_consts"], params["num_carry"]
+    if "ft_in" in params:  # JAX 0.11: constants, carried values and rows, each a tuple
+        consts, carried, _ = (len(part) for part in params["ft_in"].unpack())
+    else:
+        consts, carried = params["num_consts"], params["num_carry"]
 
     def step(carry: Any, x: Any) -> tuple[Any, Any]:
         out = evaluate(params["jaxpr"], [*inputs[:consts], *carry, *x], rule)
