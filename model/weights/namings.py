@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -161,21 +161,19 @@ def _flax_spelled(arrays: Arrays) -> Arrays:
 
 
 def _google_spelled(arrays: Arrays) -> Arrays:
-    arrays = _flax_spelled(arrays)
-    if not any("/MultiHeadDotProductAttention_0/" in name for name in arrays):
-        return arrays
-    return _renamed(
-        arrays, *((f"{BLOCK}{a}/", rf"\1{b}/") for a, b in zip(tables.LINEN, tables.PUBLISHED, strict=True))
-    )
+    return _renumbered(arrays, "MultiHeadDotProductAttention_0", tables.LINEN, tables.PUBLISHED)
 
 
 def _big_vision_spelled(arrays: Arrays) -> Arrays:
+    return _renumbered(arrays, "MultiHeadDotProductAttention_1", tables.PUBLISHED, tables.LINEN)
+
+
+def _renumbered(arrays: Arrays, landmark: str, theirs: Sequence[str], ours: Sequence[str]) -> Arrays:
+    """Where `landmark` is in a block: the names `theirs` of its layers become `ours`, as the other library counts."""
     arrays = _flax_spelled(arrays)
-    if not any("/MultiHeadDotProductAttention_1/" in name for name in arrays):
+    if not any(f"/{landmark}/" in name for name in arrays):
         return arrays
-    return _renamed(
-        arrays, *((f"{BLOCK}{b}/", rf"\1{a}/") for a, b in zip(tables.LINEN, tables.PUBLISHED, strict=True))
-    )
+    return _renamed(arrays, *((f"{BLOCK}{a}/", rf"\1{b}/") for a, b in zip(theirs, ours, strict=True)))
 
 
 def _big_vision_written(arrays: Arrays) -> Arrays:
