@@ -41,7 +41,7 @@ from training.report.material import Material
 from training.report.writing import as_html
 from training.run_folder import Classes
 from training.setup import check_fit, describe_validation, load_dataset
-from training.trained import CHECKPOINTS, WEIGHTS, Trained, load_trained
+from training.trained import Trained, add_weights_options, load_trained
 
 # The first four do not change the result. The others choose between sets that the run was not trained on.
 OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout", "data.val_folder")
@@ -108,12 +108,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="folder of a run, or of a sweep: its best run (default: the newest in runs/); "
         f"options that may change: {', '.join(OVERRIDABLE)}",
     )
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
-    parser.add_argument(
-        "--weights",
-        choices=tuple(WEIGHTS),
-        help="the parameters as trained, or their moving average (default: the average if there is one)",
-    )
+    add_weights_options(parser)
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write all classes and pairs to FILE")
     parser.add_argument("--html", metavar="FILE", type=named_path, help="write a page with figures to FILE")
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")

@@ -37,7 +37,7 @@ from training.device import CHOICES, choose_device, describe_device, keep_compil
 from training.look_inside import FIGURES, MOST_DRAWN, draw
 from training.prediction_report import BARS, as_csv, as_json, as_text, shown_path, write_features
 from training.predictor import Prediction, Predictor
-from training.trained import CHECKPOINTS, WEIGHTS, load_trained
+from training.trained import add_weights_options, load_trained
 
 OVERRIDABLE = ("data.workers", "train.eval_batch_size")  # neither changes what is predicted
 OVERRIDE = r"[a-z]+\.\w+="
@@ -100,12 +100,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--run", metavar="RUN", type=named_path, help="a run, or a sweep: its best one (default: the newest in runs/)"
     )
     parser.add_argument("--top", metavar="K", type=at_least(1), default=5, help="guesses shown (default: %(default)s)")
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
-    parser.add_argument(
-        "--weights",
-        choices=tuple(WEIGHTS),
-        help="the parameters as trained, or their moving average (default: the average if there is one)",
-    )
+    add_weights_options(parser)
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write the guesses of each image to FILE")
     parser.add_argument("--csv", metavar="FILE", type=named_path, help="the same, with a line for each image")
     parser.add_argument(

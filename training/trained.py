@@ -4,6 +4,7 @@ All commands choose alike: the best checkpoint, or the last one where there is n
 average of the parameters where one was kept. `Trained.description` says what was chosen.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,16 @@ Weights = Literal["raw", "average"]
 WEIGHTS: dict[Weights, str] = {"raw": "raw parameters", "average": "moving average of the parameters"}
 PARTS: dict[Weights, str] = {"raw": "params", "average": "average"}  # of a checkpoint
 CHECKPOINTS = ("best", "last")
+
+
+def add_weights_options(parser: argparse.ArgumentParser) -> None:
+    """`--checkpoint` and `--weights`, which choose among the parameters of a run."""
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
+    parser.add_argument(
+        "--weights",
+        choices=tuple(WEIGHTS),
+        help="the parameters as trained, or their moving average (default: the average if there is one)",
+    )
 
 
 @dataclass(frozen=True, eq=False)

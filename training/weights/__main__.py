@@ -20,7 +20,7 @@ from training.arguments import CommandParser
 from training.classes import UNKNOWN
 from training.config import OPTIONS
 from training.run_folder import RunFolder
-from training.trained import CHECKPOINTS, WEIGHTS, load_trained
+from training.trained import add_weights_options, load_trained
 from training.weights.exporting import export, weights_file
 from training.weights.importing import SECTIONS, Imported, find_file, read_weights, write_run
 
@@ -121,8 +121,7 @@ def export_parser() -> CommandParser:
     parser.add_argument("run", metavar="RUN", type=named_path, help="folder of a run")
     parser.add_argument("to", metavar="FILE|FOLDER", type=named_path, help="a new .safetensors or .npz, or its folder")
     _add_names(parser, "own")
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, help="default: best, or last where there is no best yet")
-    parser.add_argument("--weights", choices=tuple(WEIGHTS), help="default: the moving average if there is one")
+    add_weights_options(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(act=export_run)
     return parser
