@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 SIZE = 3
-MAX_NORM = 0.1
+MAX_NORM = 1.0
 
 
 def loss_and_gradient(x, targets, W):

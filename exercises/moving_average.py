@@ -8,7 +8,7 @@ Age        the mean of T - 1 - t, weighted by the shares (and divided by their s
 import jax
 import jax.numpy as jnp
 
-DECAY = 0.8
+DECAY = 0.5
 
 
 def moving_average(start, thetas):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from exercises.__main__ import ITEMS
 from exercises.machinery import checking, faults, runner
 from exercises.machinery.answers import TO_DO, Answer, load_answer, parse
-from exercises.machinery.catalogue import EXERCISES, shapes, solution_module
-from exercises.machinery.checking import Outcome, check, expected, find_exercise
+from exercises.machinery.catalogue import EXERCISES, find_exercise, solution_module
+from exercises.machinery.checking import check, expected
 from exercises.machinery.exercise import flatten
+from exercises.machinery.items import ITEMS
+from exercises.machinery.outcome import Outcome
+from exercises.machinery.shapes import shapes
 from exercises.machinery.workspace import STUBS
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from exercises import __main__ as command
-from exercises.__main__ import ITEMS
 from exercises.machinery import vit_exercise
 from exercises.machinery.answers import load_answer
-from exercises.machinery.checking import check, find_exercise
+from exercises.machinery.catalogue import find_exercise
+from exercises.machinery.checking import check
+from exercises.machinery.items import ITEMS
 from exercises.machinery.workspace import FOLDER, STUBS
 from tests.conftest import Ended
 

@@ -80,17 +80,14 @@ def row_and_matrix(rng: np.random.Generator) -> dict[str, Tree]:
 
 
 def parameters(rng: np.random.Generator) -> dict[str, Tree]:
-    """Parameters before the first update, and after each of 50."""
-    return {"start": rng.normal(size=D), "thetas": rng.normal(size=(50, D))}
+    """Parameters before the first update, and after each of 15."""
+    return {"start": rng.normal(size=D), "thetas": rng.normal(size=(15, D))}
 
 
 def batch(rng: np.random.Generator) -> dict[str, Tree]:
-    """Eight rows with their targets, and weights: small ones, whose gradient is long, or such that fit."""
-    x, W = rng.normal(size=(8, D)), rng.normal(size=(D, C))
-    scores = x @ W
-    fitting = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
-    targets = fitting if rng.choice([False, True]) else np.eye(C)[rng.integers(C, size=8)]
-    return {"x": x, "targets": 0.9 * targets + 0.1 * fitting[::-1], "W": W}
+    """Eight rows with their targets, and a matrix; the rows are small or large, and so is the gradient."""
+    x = rng.choice([0.1, 3.0]) * rng.normal(size=(8, D))
+    return {"x": x, "targets": _draw("targets", (8, C), rng), "W": _draw("W", (D, C), rng)}
 
 
 def attention_weights(rng: np.random.Generator) -> dict[str, Tree]:
