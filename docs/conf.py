@@ -14,7 +14,7 @@ extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "ce
 exclude_patterns = ["figures"]
 nitpicky = True
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3  # as on GitHub, headings can be linked to
 
 html_theme = "furo"
