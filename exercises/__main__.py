@@ -116,10 +116,10 @@ def chapter(name: str) -> list[str]:
 
 def show_list(folder: Path) -> int:
     passed = Progress.load(folder).passed
-    rows = ["   ch  exercise        level     time"]
+    rows = [f"  ch  {'exercise':<18}level     time"]
     for name, item in ITEMS.items():
         mark, number = "x" if name in passed else " ", item.place.chapter if item.place else ""
-        rows.append(f"{mark}  {number:>2}  {name:<20}  {item.effort.level}  {item.effort.minutes:>3} min  {item.title}")
+        rows.append(f"{mark} {number:>2}  {name:<20}  {item.effort.level}  {item.effort.minutes:>3} min  {item.title}")
     return tell([*rows, count(passed)])
 
 
