@@ -52,10 +52,13 @@ def main(argv: Sequence[str], folder: Path = FOLDER, stubs: Path = STUBS) -> int
         raise UserError(f"there is no exercise {name}: {advice}")
     if getattr(args, "reveal", False) and (not name or name.startswith("fault")):
         raise UserError("--reveal shows the true value of a wrong gradient: name an exercise that asks for gradients")
+    if getattr(args, "folder", None):
+        if not args.json:
+            raise UserError("--folder is for grading, which keeps no progress: give --json too")
+        if not args.folder.is_dir():
+            raise UserError(f"there is no folder {args.folder}")
     if getattr(args, "json", False):
         return show_json(args.folder or folder, name, args.reveal)
-    if getattr(args, "folder", None):
-        raise UserError("--folder is for grading, which keeps no progress: give --json too")
     work = earlier_work(ITEMS, stubs)
     if work and args.command != "start":
         files = f"{work[0]} holds" if len(work) == 1 else f"{work[0].name} and others in {stubs} hold"
@@ -155,8 +158,6 @@ def check_all(folder: Path) -> int:
 
 def show_json(folder: Path, name: str, reveal: bool) -> int:
     """Print the results as JSON. The exit code is that of the same check without JSON."""
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}")
     document = grading.graded(folder, ITEMS, [name] if name else ITEMS, reveal)
     print(json.dumps(document, indent=1))
     states = [exercise["state"] for exercise in document["exercises"]]

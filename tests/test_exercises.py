@@ -262,8 +262,10 @@ def test_the_cache_may_hold_more_but_the_output_must_stay(judged: Callable[..., 
 
 
 def way(lines: tuple[str, ...]) -> str:
-    """What is told of the way back, without the numbers of lines."""
-    return next((re.sub(r" \(line \d+\)", "", line) for line in lines if line.startswith("on the way back: ")), "")
+    """What is told of the way back, in one line and without the numbers of lines."""
+    start = next((i for i, line in enumerate(lines) if line.startswith("on the way back: ")), len(lines))
+    assert all(len(line) <= 76 for line in lines[start:])
+    return re.sub(r" \(line \d+\)", "", " ".join(line.strip() for line in lines[start:]))
 
 
 @pytest.mark.parametrize(

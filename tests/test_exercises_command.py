@@ -184,6 +184,8 @@ def test_exit_codes_are_those_without_json(folder: Path, do: Callable[..., Ended
     assert do("check", "dropout", "--json").code == do("check", "dropout").code == 1  # one was asked for, and is to do
     (folder / "dropout.py").write_text("raise SystemExit")
     assert do("check", "--json").code == do("check").code == 1
+    shutil.rmtree(folder)
+    assert do("check", "--json").code == do("check").code == 0  # nothing is begun
     refused = do("check", "--json", "--folder", str(folder / "none"))
     assert (refused.code, refused.out) == (2, "")
     assert "there is no folder" in refused.err

@@ -9,6 +9,7 @@ value that the solution gives to the name counts as right, and so do those that 
 reader's values the last one of such a shape is judged.
 """
 
+import textwrap
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ from exercises.machinery.answers import FOLDER, load_answer
 from exercises.machinery.catalogue import solution_module
 from exercises.machinery.exercise import Exercise, nearly_equal
 from exercises.machinery.runner import Run, run
+
+
+WIDTH = 76  # of lines that are printed with an indentation
 
 
 class Checkpoint(NamedTuple):
@@ -72,16 +76,18 @@ def compared(exercise: Exercise, seed: int, written: Run) -> list[Checkpoint]:
 
 
 def told(checkpoints: list[Checkpoint], returns: tuple[str, ...]) -> list[str]:
-    """A line for the reader on what is right on the way back and where it goes wrong; none if no name says anything."""
+    """Lines for the reader on what is right on the way back and where it goes wrong; none if no name says anything."""
     if all(point.name in returns for point in checkpoints):
         return []
     wrong = next((i for i, point in enumerate(checkpoints) if not point.right), len(checkpoints))
     before = ", ".join(point.name for point in checkpoints[:wrong])
     if wrong == len(checkpoints):
-        return [f"on the way back: right so far: {before}"]
-    first = checkpoints[wrong]
-    return [f"on the way back: {first.name} (line {first.line}) is the first that is wrong"
-            f"{f'; right before it: {before}' if before else ''}"]  # fmt: skip
+        sentence = f"on the way back: right so far: {before}"
+    else:
+        first = checkpoints[wrong]
+        sentence = f"on the way back: {first.name} (line {first.line}) is the first that is wrong"
+        sentence += f"; right before it: {before}" if before else ""
+    return textwrap.wrap(sentence, WIDTH, subsequent_indent="  ")
 
 
 def _is_array(value: Any) -> bool:
