@@ -23,7 +23,6 @@ from exercises.machinery.catalogue import solution_module
 from exercises.machinery.exercise import Exercise, nearly_equal
 from exercises.machinery.runner import Run, run
 
-
 WIDTH = 76  # of lines that are printed with an indentation
 
 
