@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from model.draws import split_key
 from model.layer import Layer, Params
 
 
@@ -47,8 +48,8 @@ class Sequential:
         return x, tuple(caches)
 
     def keys(self, key: jax.Array | None) -> list[jax.Array | None]:
-        """Split the key that `forward` is given into one per layer; in evaluation (None) each layer gets None."""
-        return [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
+        """Split what `forward` is given, a key or one for each image, into one per layer; in evaluation each gets None."""
+        return [None] * len(self.layers) if key is None else list(split_key(key, len(self.layers)))
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
         grads: Params = {}

@@ -89,7 +89,7 @@ def test_steps_are_those_of_autodiff_and_optax(step: TrainingStep) -> None:
         targets = labels if labels.ndim == 2 else jax.nn.one_hot(labels, 5)
 
         def loss(params):
-            logits, _ = objective.model.forward(params, images, model_key)
+            logits, _ = objective.model.forward(params, images, jax.random.split(model_key, len(images)))
             return optax.softmax_cross_entropy(logits, 0.9 * targets + 0.1 / 5).mean()
 
         value, grads = jax.value_and_grad(loss)(params)
@@ -141,16 +141,19 @@ def test_microbatches_change_nothing_but_rounding(concurrent: int) -> None:
 
 
 @pytest.mark.usefixtures("float64")
-def test_each_microbatch_has_its_own_random_numbers() -> None:
-    """Two equal images in two microbatches: with one key for both, dropout would be the same."""
+def test_each_image_has_its_own_random_numbers_in_any_microbatch() -> None:
+    """Two equal images: with one key for both, dropout would be the same. And the numbers are those of the whole batch."""
     step = with_model(PLAIN, WITH_DROPOUT)
     images, labels = batch(1, 2)
     images[1], labels[1] = images[0], labels[0]
     params, key = random_params(step.objective), jax.random.key(3)
-    both, _ = jax.jit(replace(step, accumulate=2).loss_and_grads)(params, images, labels, key)
-    one = jax.jit(step.loss_and_grads)
-    alone = [float(one(params, images[:1], labels[:1], own_key)[0]) for own_key in jax.random.split(key, 2)]
+    both, grads = jax.jit(replace(step, accumulate=2).loss_and_grads)(params, images, labels, key)
+    whole, whole_grads = jax.jit(step.loss_and_grads)(params, images, labels, key)
+    one = jax.jit(step.objective.loss_and_grads)
+    alone = [float(one(params, images[:1], labels[:1], own[None])[0]) for own in jax.random.split(key, 2)]
     assert float(both) == pytest.approx(np.mean(alone), rel=1e-12)
+    assert float(whole) == pytest.approx(float(both), rel=1e-12)
+    assert_close(grads, whole_grads, 1e-12)
     assert abs(alone[0] - alone[1]) > 1e-3
 
 

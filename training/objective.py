@@ -31,12 +31,12 @@ class Objective(Protocol):
         ...
 
     def loss_and_grads(
-        self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
+        self, params: Params, images: jax.Array, labels: jax.Array, keys: jax.Array
     ) -> tuple[jax.Array, Params]:
         """The loss, a scalar that is a mean over the images, and its gradients, which have the tree of `params`.
 
-        `images` are normalized, float (B, H, W, channels). `labels` are (B,) integers or (B, C) probabilities. `key` is
-        a PRNG key for what is random in training.
+        `images` are normalized, float (B, H, W, channels). `labels` are (B,) integers or (B, C) probabilities. `keys`
+        are PRNG keys (B,) for what is random in training, one for each image.
         """
         ...
 
@@ -56,9 +56,9 @@ class Classification:
         return self.model.init(key)
 
     def loss_and_grads(
-        self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
+        self, params: Params, images: jax.Array, labels: jax.Array, keys: jax.Array
     ) -> tuple[jax.Array, Params]:
-        logits, cache = self.model.forward(params, images, key)
+        logits, cache = self.model.forward(params, images, keys)
         loss, loss_cache = self.loss.forward(logits, labels)
         dlogits = self.loss.backward(loss_cache)
         _, grads = self.model.backward(params, cache, dlogits)

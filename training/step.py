@@ -6,10 +6,12 @@ draws the same numbers as one that was never interrupted.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from data.augment import Augmentation
 from model.layer import Params
@@ -18,6 +20,7 @@ from optim.adamw import AdamWState
 from optim.clip import clip_by_global_norm, global_norm
 from optim.ema import EMA
 from optim.muon import MuonState
+from training.devices import divide
 from training.objective import Objective
 
 
@@ -55,6 +58,7 @@ class TrainingStep:
             CPU, the matrix products of one keep the cores busy while another does what cannot use them all (see
             `default_concurrency`).
         ema: the moving average of the parameters that is kept beside them; None: no average is kept.
+        mesh: the devices that share each batch (training/devices.py); the batch must divide among them. None: one device.
         freeze: "backbone" to train the head alone; the optimizer then has a state for the head only. None: nothing.
     """
 
@@ -69,6 +73,7 @@ class TrainingStep:
     concurrent_microbatches: int = 1
     ema: EMA | None = None
     freeze: Literal["backbone"] | None = None
+    mesh: Mesh | None = None
 
     def init(self) -> TrainState:
         """Parameters and optimizer state before the first step."""
@@ -110,20 +115,31 @@ class TrainingStep:
         self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Params]:
         """Mean loss over the batch and its gradient with respect to every parameter."""
-        if self.accumulate == 1:
-            return self.objective.loss_and_grads(params, images, labels, key)
+        # A key for each image, so that it does not matter how many microbatches or devices share the work.
+        keys = jax.random.split(key, len(images))
+        microbatch = len(images) // self.accumulate
+        if self.mesh is None:
+            return self._accumulated(microbatch, params, images, labels, keys)
+        return divide(partial(self._accumulated, microbatch), self.mesh)(params, images, labels, keys)
+
+    def _accumulated(
+        self, microbatch: int, params: Params, images: jax.Array, labels: jax.Array, keys: jax.Array
+    ) -> tuple[jax.Array, Params]:
+        """The same, of microbatches of at most `microbatch` images one after another."""
+        count = next(n for n in range(1, len(images) + 1) if len(images) % n == 0 and len(images) // n <= microbatch)
+        if count == 1:
+            return self.objective.loss_and_grads(params, images, labels, keys)
 
         def add_microbatch(total: tuple[jax.Array, Params], microbatch: tuple) -> tuple[tuple[jax.Array, Params], None]:
             return jax.tree.map(jnp.add, total, self.objective.loss_and_grads(params, *microbatch)), None
 
         def split(batch: jax.Array) -> jax.Array:
-            # (B, ...) -> (accumulate, B / accumulate, ...)
-            return batch.reshape(self.accumulate, -1, *batch.shape[1:])
+            return batch.reshape(count, -1, *batch.shape[1:])  # (B, ...) -> (count, B / count, ...)
 
         zero = (jnp.zeros((), jnp.result_type(float)), jax.tree.map(jnp.zeros_like, params))
-        microbatches = split(images), split(labels), jax.random.split(key, self.accumulate)
+        microbatches = split(images), split(labels), split(keys)
         total, _ = jax.lax.scan(add_microbatch, zero, microbatches, unroll=self.concurrent_microbatches)
-        return jax.tree.map(lambda summed: summed / self.accumulate, total)
+        return jax.tree.map(lambda summed: summed / count, total)
 
 
 def default_accumulate(batch_size: int, platform: str) -> int:

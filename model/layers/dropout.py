@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from model.draws import draw
 from model.layer import Params
 
 
@@ -45,7 +46,7 @@ class Dropout:
         if key is None or self.rate == 0:
             return x, DropoutCache(None)
         keep = 1 - self.rate
-        kept = jax.random.bernoulli(key, keep, self._mask_shape(x))
+        kept = draw(lambda own, shape: jax.random.bernoulli(own, keep, shape), key, self._mask_shape(x))
         mask = jnp.where(kept, jnp.ones((), x.dtype) / keep, 0)
         return x * mask, DropoutCache(mask)  # DROP.1
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from model.draws import draw
 from model.layer import Params
 
 
@@ -70,7 +71,7 @@ class KeepTokens:
 
     def _draw(self, key: jax.Array, B: int, N: int) -> jax.Array:
         """The positions that are kept, (B, count): those whose random numbers are smallest, in their order."""
-        numbers = jax.random.uniform(key, (B, N - self.first))
+        numbers = draw(jax.random.uniform, key, (B, N - self.first))
         smallest = jnp.argsort(numbers, axis=1)[:, : self.count(N) - self.first]
         first = jnp.broadcast_to(jnp.arange(self.first), (B, self.first))
         return jnp.concatenate([first, self.first + jnp.sort(smallest, axis=1)], axis=1)
