@@ -54,7 +54,7 @@ DEFAULT_PRESET = "tiny_imagenet"
 RESUMABLE = (
     "data.root", "data.cache", "data.workers",
     "train.epochs", "train.steps", "train.evaluate_every", "train.checkpoint_every", "train.eval_batch_size",
-    "data.placement", "train.steps_per_dispatch", "train.log_every",
+    "data.placement", "train.steps_per_dispatch", "train.log_every", "train.devices",
 )  # fmt: skip
 
 

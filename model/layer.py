@@ -37,8 +37,8 @@ class Layer(Protocol):
         ...
 
     def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
-        """Return `(y, cache)`. `key=None` means evaluation. A PRNG key means training, where dropout and the like act; it
-        is one for the batch, or (B,), one for each image (model/draws.py)."""
+        """Return `(y, cache)`. `key=None` means evaluation; a PRNG key means training (dropout and drop path act): one
+        for the batch, or (B,), one for each image (model/draws.py)."""
         ...
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:

@@ -142,7 +142,7 @@ def test_microbatches_change_nothing_but_rounding(concurrent: int) -> None:
 
 @pytest.mark.usefixtures("float64")
 def test_each_image_has_its_own_random_numbers_in_any_microbatch() -> None:
-    """Two equal images: with one key for both, dropout would be the same. And the numbers are those of the whole batch."""
+    """Two equal images: with one key for both, dropout would be the same. The numbers are those of the whole batch."""
     step = with_model(PLAIN, WITH_DROPOUT)
     images, labels = batch(1, 2)
     images[1], labels[1] = images[0], labels[0]

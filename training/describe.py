@@ -18,7 +18,8 @@ def describe(trainer: Trainer, brief: bool) -> None:
     config, dataset, plan = trainer.config, trainer.dataset, trainer.plan
     rows = summarize(config.model, depth=1)
     images, classes = counted(len(dataset.train.labels), "training image"), len(dataset.class_ids)
-    print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__})")
+    sharing = f"; {trainer.devices.count} devices share each batch" if trainer.devices.count > 1 else ""
+    print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__}){sharing}")
     print(f"data    {config.data.folder}")
     height, width, channels = dataset.train.images.shape[1:]
     print(f"        {images} of {counted(classes, 'class', 'classes')}; chance: {1 / classes:.2%} top-1")

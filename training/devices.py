@@ -8,7 +8,7 @@ is left to JAX, for a mixed image has its partner on another device.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from common.errors import ConfigError
+from common.text import counted
 from model.layer import Params
 
 AXIS = "data"
@@ -65,10 +66,23 @@ def divide(loss_and_grads: LossAndGrads, mesh: Mesh) -> LossAndGrads:
     return jax.shard_map(of_part, mesh=mesh, in_specs=(P(), parts, parts, parts), out_specs=P(), check_vma=False)
 
 
-def require_divisible(images: int, option: str, count: int) -> None:
-    """Raises ConfigError unless `count` devices can share so many images equally."""
-    if images % count:
+def choose_devices(wanted: int | Literal["all"], first: jax.Device, batch_size: int) -> Devices:
+    """`first` and others of its kind, so many that they are `wanted`.
+
+    Raises:
+        ConfigError: there are not so many here, or `batch_size` images cannot be divided equally among them.
+    """
+    here = jax.local_devices(backend=first.platform)
+    count = len(here) if wanted == "all" else wanted
+    if count > len(here):
+        more = f", or set JAX_NUM_CPU_DEVICES={count}" if first.platform == "cpu" else ""
         raise ConfigError(
-            f"{option}={images} cannot be divided equally among {count} devices: choose a multiple of {count}, or "
-            "another train.devices"
+            f"train.devices={wanted}: JAX finds {counted(len(here), f'{first.platform} device')} here; choose at most "
+            f"{len(here)}{more}"
         )
+    if batch_size % count:
+        raise ConfigError(
+            f"train.batch_size={batch_size} cannot be divided equally among the {count} devices of "
+            f"train.devices={wanted}: choose a multiple of {count}, or fewer devices"
+        )
+    return Devices((first, *(device for device in here if device != first))[:count])

@@ -16,6 +16,7 @@ from model.layers.softmax import Softmax
 from model.loss import CrossEntropy
 from model.vit import ViT
 from training.device import explained_out_of_memory
+from training.devices import Devices
 
 
 class Evaluation(NamedTuple):
@@ -69,11 +70,13 @@ class EvaluationStep:
 
 
 class Evaluator:
-    """Evaluates parameters on one split. The step is compiled at the first call."""
+    """Evaluates parameters on one split. The step is compiled at the first call. Several devices share each batch."""
 
-    def __init__(self, step: EvaluationStep, split: Split, batch_size: int) -> None:
+    def __init__(self, step: EvaluationStep, split: Split, batch_size: int, devices: Devices | None = None) -> None:
         self.split = split
-        self.batch_size = min(batch_size, len(split.labels))
+        count = devices.count if devices else 1
+        self.batch_size = -(-min(batch_size, len(split.labels)) // count) * count
+        self._place = devices.divided() if devices else None
         self._step = jax.jit(step)
 
     def __call__(self, params: Params, quiet: bool = False) -> Evaluation:
@@ -108,4 +111,5 @@ class Evaluator:
 
     def _run(self, params: Params, batch: Batch) -> list[np.ndarray]:
         with explained_out_of_memory("train.eval_batch_size"):
-            return [np.asarray(result)[: batch.count] for result in self._step(params, batch.images, batch.labels)]
+            images, labels = jax.device_put((batch.images, batch.labels), self._place)
+            return [np.asarray(result)[: batch.count] for result in self._step(params, images, labels)]

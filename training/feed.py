@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from data.dataset import Split
+from training.devices import Devices
 from training.options import Placement
 from training.step import StepMetrics, TrainingStep, TrainState
 
@@ -40,39 +41,42 @@ class FromHost:
 
     resident = ()
 
-    def __init__(self, split: Split, device: jax.Device) -> None:
-        self.split, self.device = split, device
+    def __init__(self, split: Split, devices: Devices) -> None:
+        self.split, self.place = split, devices.divided(axis=1)
 
     def inputs(self, rows: np.ndarray) -> Any:
         # Reading the rows in the order of the file and sorting them back was slower: 0.55 ms instead of 0.47 for 64
         # images in memory, 9.3 ms instead of 8.1 for 64 images on the disk.
         flat = rows.ravel()
         images, labels = np.asarray(self.split.images[flat]), self.split.labels[flat]
-        return jax.device_put((images.reshape(*rows.shape, *images.shape[1:]), labels.reshape(rows.shape)), self.device)
+        return jax.device_put((images.reshape(*rows.shape, *images.shape[1:]), labels.reshape(rows.shape)), self.place)
 
     def batch(self, resident: Any, row: Any) -> tuple[jax.Array, jax.Array]:
         return row
 
 
 class OnDevice:
-    """All images are in the memory of the device, which is sent only the positions of those in a batch."""
+    """All images are in the memory of each device, which is sent only the positions of those in its part of a batch.
 
-    def __init__(self, split: Split, device: jax.Device) -> None:
-        self.device = device
-        self.resident = jax.device_put((np.asarray(split.images), np.asarray(split.labels)), device)
+    Divided among the devices they would take less memory, but most images of a part would be on others.
+    """
+
+    def __init__(self, split: Split, devices: Devices) -> None:
+        self.place = devices.divided(axis=1)
+        self.resident = jax.device_put((np.asarray(split.images), np.asarray(split.labels)), devices.everywhere())
 
     def inputs(self, rows: np.ndarray) -> Any:
-        return jax.device_put(rows.astype(np.int32), self.device)
+        return jax.device_put(rows.astype(np.int32), self.place)
 
     def batch(self, resident: Any, row: Any) -> tuple[jax.Array, jax.Array]:
         images, labels = resident
         return images[row], labels[row]
 
 
-def build_feed(placement: Placement, split: Split, device: jax.Device) -> Feed:
+def build_feed(placement: Placement, split: Split, devices: Devices) -> Feed:
     """The feed that `placement` names. "auto" is the device if it is an accelerator with enough memory for all images,
     and the host otherwise."""
-    return OnDevice(split, device) if stays_on_device(placement, split, device) else FromHost(split, device)
+    return (OnDevice if stays_on_device(placement, split, devices.first) else FromHost)(split, devices)
 
 
 def stays_on_device(placement: Placement, split: Split, device: jax.Device) -> bool:

@@ -89,6 +89,7 @@ class TrainConfig:
     log_every: Count | None
     start_from: Name | None
     freeze: Literal["backbone"] | None
+    devices: Count | Literal["all"]
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}

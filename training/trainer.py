@@ -13,6 +13,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from data.loader import epoch_rows, prefetch
 from training import checkpoint
 from training.config import Config
 from training.device import explained_out_of_memory
+from training.devices import choose_devices
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
 from training.feed import Dispatch, build_feed, default_steps
 from training.fields import show
@@ -70,11 +72,12 @@ class Trainer:
             steps_per_dispatch=min(config.train.steps_per_dispatch or steps, epoch),
             evaluate_every=config.train.evaluate_every,
         )
-        self.step = build_step(config, dataset, self.plan.total_steps, device.platform)
+        self.devices = choose_devices(config.train.devices, device, self.batch_size)
+        self.step = replace(build_step(config, dataset, self.plan.total_steps, device.platform), mesh=self.devices.mesh)
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
-        self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size)
+        self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size, self.devices)
         self.progress = Progress()
-        self.feed = build_feed(config.data.placement, dataset.train, device)
+        self.feed = build_feed(config.data.placement, dataset.train, self.devices)
         self._programs: dict[int, Any] = {}  # compiled, by the number of their steps
         self._pending: deque[tuple[int, StepMetrics]] = deque()  # of dispatches: first step, metrics
         self._last_loss: float | None = None
@@ -83,11 +86,11 @@ class Trainer:
 
     @property
     def identity(self) -> str:
-        """A hash of the step, its order of images and its data: equal ones train alike."""
+        """A hash of the step, its order of images and its data: equal ones train alike, on any number of devices."""
         data = self.config.data
         order = (self.batch_size, data.holdout, data.classes, data.sampling)
         start = filter(None, (self.config.train.start_from,))
-        parts = (self.step, order, self.dataset.fingerprint, self.device.platform, *start)
+        parts = (replace(self.step, mesh=None), order, self.dataset.fingerprint, self.device.platform, *start)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def start(self) -> None:
@@ -110,11 +113,10 @@ class Trainer:
                     raise last_is_damaged(self.run, error) from None
                 due, best = self.evaluation_is_due(), weights_of(template)
                 self.progress.best_top1 = best_so_far(self.run, self.progress, best, due)
-                self.state: TrainState = jax.device_put(state, self.device)
+                self.state: TrainState = jax.device_put(state, self.devices.everywhere())
             else:
-                self.state = starting_state(
-                    self.step, self.origin, self.config.model, self.dataset.class_ids, self.device
-                )
+                state = starting_state(self.step, self.origin, self.config.model, self.dataset.class_ids, self.device)
+                self.state = jax.device_put(state, self.devices.everywhere())
         continue_records(self.run, self.progress, self.evaluation_is_due(), self.config.train.log_every)
 
     def _require_average_as_configured(self) -> None:
@@ -158,7 +160,8 @@ class Trainer:
         """The compiled program of so many steps: `state, metrics = program(state, feed.resident, inputs)`. It gives
         up the memory of the state that it is called with."""
         inputs = self.feed.inputs(np.zeros((steps, self.batch_size), int))
-        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0)
+        places = None if self.devices.count == 1 else self.devices.everywhere()  # of what comes out
+        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0, out_shardings=places)
         return dispatch.lower(self.state, self.feed.resident, inputs).compile()
 
     def _train(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
