@@ -48,7 +48,7 @@ class Sequential:
         return x, tuple(caches)
 
     def keys(self, key: jax.Array | None) -> list[jax.Array | None]:
-        """What `forward` is given, a key or one for each image, split into one per layer; each gets None in evaluation."""
+        """Split the key of `forward`, or the keys of its images, into one per layer; in evaluation (None) each gets None."""
         return [None] * len(self.layers) if key is None else list(split_key(key, len(self.layers)))
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:

@@ -1,12 +1,13 @@
 """Where training images come from: the same images either way, and the choice that `auto` makes."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 import pytest
 
 from tests.tiny_runs import random_dataset
+from training.devices import Devices
 from training.feed import FromHost, OnDevice, build_feed, default_steps
 
 CPU = jax.devices("cpu")[0]
@@ -16,7 +17,7 @@ ROWS = np.array([[3, 0, 25], [7, 7, 1]])
 @pytest.mark.parametrize("kind", [FromHost, OnDevice])
 def test_a_batch_holds_the_rows_it_was_asked_for(kind: Any) -> None:
     split = random_dataset().train
-    feed = kind(split, CPU)
+    feed = kind(split, Devices((CPU,)))
     inputs = feed.inputs(ROWS)
     for number, rows in enumerate(ROWS):
         images, labels = jax.jit(feed.batch)(feed.resident, jax.tree.map(lambda array, n=number: array[n], inputs))
@@ -51,10 +52,10 @@ def test_auto_keeps_the_images_where_there_is_room(
     monkeypatch.setattr(jax, "device_put", lambda arrays, device: arrays)
     split = random_dataset().train
     assert split.images.nbytes == 26 * 8 * 8 * 3
-    device: Any = Device(platform, memory)
-    assert type(build_feed("auto", split, device)) is kind
-    assert type(build_feed("host", split, device)) is FromHost
-    assert type(build_feed("device", split, device)) is OnDevice
+    devices = Devices((cast(jax.Device, Device(platform, memory)),))
+    assert type(build_feed("auto", split, devices)) is kind
+    assert type(build_feed("host", split, devices)) is FromHost
+    assert type(build_feed("device", split, devices)) is OnDevice
 
 
 def test_a_cpu_has_nothing_to_wait_for() -> None:
