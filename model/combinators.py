@@ -48,7 +48,7 @@ class Sequential:
         return x, tuple(caches)
 
     def keys(self, key: jax.Array | None) -> list[jax.Array | None]:
-        """Split the key of `forward`, or the keys of its images, into one per layer; in evaluation (None) each gets None."""
+        """Split the key of `forward`, or of each image, into one per layer; in evaluation (None) each gets None."""
         return [None] * len(self.layers) if key is None else list(split_key(key, len(self.layers)))
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:
