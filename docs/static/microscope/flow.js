@@ -62,7 +62,7 @@
       + box("Prepend the class token", "POS.1, 4, 5", pair("class_token")) + edge("tokens")
       + box("Add the positions", "POS.2, 3", pair("positions"))
       + `<div class="block"><div class="block-head"><h3>Encoder block</h3><div class="choice" role="group" aria-label="Block">${
-        [...Array(Vit.S.blocks).keys()].map((i) => `<button type="button" data-block="${i}" aria-pressed="${i === shown}">${i + 1}</button>`).join("")}</div></div>${blockRows(shown)}</div>`
+        [...Array(Vit.S.blocks).keys()].map((i) => `<button type="button" data-block="${i}" aria-pressed="${i === shown}">${i}</button>`).join("")}</div></div>${blockRows(shown)}</div>`
       + edge("final/x") + box("Pool: the class token alone", "POOL.1") + edge("class_x") + normBox("norm") + edge("z")
       + box("Head", "DENSE.1–4", pairs("head", "W", "b")) + edge("logits")
       + box("Cross entropy", "CE.1–4", `<span class="inner">${["cross_entropy/lse", "log_p", "p", "target"].map((name) => chip(name)).join("")}</span>`)
@@ -78,7 +78,7 @@
     for (const button of flow.querySelectorAll(".t")) {
       const name = button.dataset.t, chosen = name === App.state.t;
       button.classList.toggle("chosen", chosen);
-      button.tabIndex = chosen ? 0 : -1; // one stop for Tab; arrows lead to the others
+      if (button.tabIndex !== (chosen ? 0 : -1)) button.tabIndex = chosen ? 0 : -1; // one stop for Tab; arrows lead to the others
       if (chosen) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
       button.classList.toggle("wrong", spoiled.has(name));

@@ -43,20 +43,27 @@ const Vit = (() => {
   const rowsOf = (x) => (x.shape.length > 1 ? x.shape[0] : 1);
   const columnsOf = (x) => x.shape[x.shape.length - 1];
 
-  /* Of one row: the layers apply these to each of theirs, and the small figures of the chapters to one alone. */
+  /* Of one row, for the layers and for the small figures of the chapters. */
   const ROW = {
     softmax(scores) { // SM.1
-      const max = Math.max(...scores), exponentials = scores.map((score) => Math.exp(score - max));
-      const total = exponentials.reduce((a, b) => a + b, 0);
-      return { p: exponentials.map((x) => x / total), lse: max + Math.log(total) };
+      let max = -Infinity, total = 0;
+      for (let j = 0; j < scores.length; j++) if (scores[j] > max) max = scores[j];
+      const p = scores.slice(); // first exp(score - max), then their shares
+      for (let j = 0; j < p.length; j++) total += p[j] = Math.exp(scores[j] - max);
+      for (let j = 0; j < p.length; j++) p[j] /= total;
+      return { p, lse: max + Math.log(total) };
     },
     softmaxBackward(p, dp, s = p.reduce((sum, x, j) => sum + x * dp[j], 0)) { // SM.2
       return p.map((x, j) => x * (dp[j] - s));
     },
     normalize(x) { // LN.1
-      const mean = x.reduce((a, b) => a + b, 0) / x.length, centred = x.map((value) => value - mean);
-      const rstd = 1 / Math.sqrt(centred.reduce((sum, value) => sum + value * value, 0) / x.length + EPS);
-      return { mean, centred, rstd, xhat: centred.map((value) => value * rstd) };
+      const centred = x.slice(), xhat = x.slice(), D = x.length;
+      let mean = 0, variance = 0;
+      for (let i = 0; i < D; i++) mean += x[i] / D;
+      for (let i = 0; i < D; i++) centred[i] -= mean, variance += centred[i] ** 2 / D;
+      const rstd = 1 / Math.sqrt(variance + EPS);
+      for (let i = 0; i < D; i++) xhat[i] = centred[i] * rstd;
+      return { mean, centred, rstd, xhat };
     },
     normalizeBackward(rstd, xhat, dxhat) { // LN.4, and the two means in it
       const mean_dxhat = dxhat.reduce((a, b) => a + b, 0) / xhat.length;
@@ -244,10 +251,10 @@ const Vit = (() => {
       },
       backward({ weights, dweights, s, dscores }, o) { // SM.2, MHA.8
         s.fill(0);
-        for (let i = 0; i < weights.length; i++) s[Math.floor(i / S.N)] += weights[i] * dweights[i];
         for (let r = 0; r < S.H * S.N; r++) {
-          const row = (x) => x.subarray(r * S.N, (r + 1) * S.N);
-          dscores.set(ROW.softmaxBackward(row(weights), row(dweights), o.mistake === WEIGHTED_MEAN ? 0 : s[r]), r * S.N);
+          for (let k = r * S.N; k < (r + 1) * S.N; k++) s[r] += weights[k] * dweights[k];
+          const mean = o.mistake === WEIGHTED_MEAN ? 0 : s[r];
+          for (let k = r * S.N; k < (r + 1) * S.N; k++) dscores[k] = weights[k] * (dweights[k] - mean);
         }
       },
     },
@@ -438,10 +445,13 @@ const Vit = (() => {
 
   const RIGHT = { mistake: null, off: {}, nudge: null };
 
+  /* The tensors of an operation by their roles. They are looked up once for each table, as they stay the same arrays. */
+  const resolved = new WeakMap();
   function resolve(op, table) {
-    const t = {};
-    for (const role in op.t) t[role] = table[op.t[role]];
-    return t;
+    if (!resolved.has(table)) {
+      resolved.set(table, OPERATIONS.map(({ t }) => Object.fromEntries(Object.entries(t).map(([role, name]) => [role, table[name]]))));
+    }
+    return resolved.get(table)[op.index];
   }
 
   /* The table of all tensors, the forward values computed. `image` has 256 numbers, `label` is an integer. */
@@ -487,8 +497,8 @@ const Vit = (() => {
       backward(forward(params, image, label, options, table), options);
       loss += table.loss[0] / examples.length;
       for (const name of PARAMETERS) {
-        const from = table[gradientOf(name)];
-        for (let i = 0; i < from.length; i++) grads[name][i] += from[i] / examples.length;
+        const from = table[gradientOf(name)], sum = grads[name];
+        for (let i = 0; i < from.length; i++) sum[i] += from[i] / examples.length;
       }
     }
     return { loss, grads };
