@@ -42,6 +42,7 @@
       const chosen = Vit.MISTAKES.indexOf(App.state.mistake), spoiled = App.spoiled();
       for (const input of place.querySelectorAll("[name=mistake]")) input.checked = Number(input.value) === chosen;
       if (!App.state.mistake) return say("#mistake-count", "<p>All gradients are right.</p>");
+      if (!spoiled.size) return say("#mistake-count", "<p>With what is switched off, this mistake changes nothing.</p>");
       const all = wayBack(), wrong = all.filter((name) => spoiled.has(name)), parameters = Vit.PARAMETERS.map(Vit.gradientOf), kept = all.filter((name) => !spoiled.has(name));
       const open = place.querySelector("#mistake-count details")?.open ? " open" : "";
       say("#mistake-count", `<p><b>${wrong.length}</b> of ${all.length} gradients are wrong, among them <b>${parameters.filter((name) => spoiled.has(name)).length}</b> of the ${parameters.length} of parameters. It begins with ${links(first(spoiled))}.</p>
@@ -51,15 +52,16 @@
 
     off() {
       for (const input of place.querySelectorAll("[name=off]")) input.checked = Boolean(App.state.off[input.value]);
-      const whole = App.whole(), altered = App.altered(), size = (table, name) => Math.hypot(...table[name]);
-      const pixels = size(App.table, "dimage");
-      say("#off-effect", altered ? `Loss ${Words.number(App.table.loss[0])}; with everything on ${Words.number(whole.loss[0])}.${pixels === 0 ? " <b>dimage is zero</b>: nothing of the picture reaches the class token." : ""}` : "Everything is on.");
+      const altered = App.altered(), whole = App.whole(), size = (table, name) => Math.hypot(...table[name]);
+      say("#off-effect", altered ? `Loss ${Words.number(App.table.loss[0])}; with everything on ${Words.number(whole.loss[0])}.${size(App.table, "dimage") === 0 ? " <b>dimage is zero</b>: nothing of the picture reaches the class token." : ""}` : "Everything is on.");
       const names = ["final/dx", ...Array.from({ length: Vit.S.blocks }, (_, i) => `block_${Vit.S.blocks - 1 - i}/dx`), "dimage"];
       if (Vit.isGradient(App.state.t) && !names.includes(App.state.t)) names.push(App.state.t);
-      const rows = names.map((name) => [name, size(whole, name), size(App.table, name)]), most = Math.max(...rows.flatMap(([, a, b]) => [a, b]));
-      const rod = (x, kind) => `<td class="rod"><i class="${kind}" style="width:${(100 * x / (most || 1)).toFixed(1)}%"></i></td>`;
-      say("#off-sizes", `<table class="sizes"><caption>Size of the gradient on its way back: √ of the sum of squares</caption><tr><th></th><th scope="col">everything on</th>${altered ? '<th scope="col">now</th><th scope="col">now / before</th>' : ""}<th></th></tr>${
-        rows.map(([name, before, now]) => `<tr><th scope="row">${link(name)}</th><td>${Words.number(before, 3)}</td>${altered ? `<td><b>${Words.number(now, 3)}</b></td><td>${before > 0 ? Words.number(now / before, 2) : "–"}</td>` : ""}${rod(now, "b")}</tr>`).join("")}</table>`);
+      const columns = altered ? [[whole, "everything on", "grey"], [App.table, "now", "b"]] : [[whole, "everything on", "b"]];
+      const ratio = (table, name) => size(table, name) / size(table, names[0]), most = Math.max(...names.flatMap((name) => columns.map(([table]) => ratio(table, name))));
+      say("#off-sizes", `<table class="sizes"><caption>How large the gradient is on its way back (√ of the sum of squares), and how many times as large as behind the blocks (final/dx)</caption>
+        <tr><th></th>${columns.map(([, title]) => `<th scope="colgroup" colspan="2">${title}</th>`).join("")}<th></th></tr>${names.map((name) => `<tr><th scope="row">${link(name)}</th>${
+          columns.map(([table]) => `<td>${Words.number(size(table, name), 3)}</td><td><b>${Words.number(ratio(table, name), 3)}</b> ×</td>`).join("")}<td class="rod" aria-hidden="true">${
+          columns.map(([table, , kind]) => `<i class="${kind}" style="width:${(100 * ratio(table, name) / most).toFixed(1)}%"></i>`).join("")}</td></tr>`).join("")}</table>`);
     },
 
     step() {

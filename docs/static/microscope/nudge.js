@@ -30,7 +30,7 @@ const Nudge = (() => {
     }
     const { c } = App.state, index = Explain.flat(name, c), loss = App.table.loss[0], gradient = App.table[Vit.gradientOf(name)][index];
     const at = (step) => App.lossWith({ name, index, h: step }), up = at(h()), found = (up - loss) / h(), central = (up - at(-h())) / (2 * h());
-    const line = (title, value, more = "") => `<tr><th scope="row">${title}</th><td>${value}</td><td>${more}</td></tr>`;
+    const line = (title, value, more) => `<tr><th scope="row">${title}</th>${more ? `<td>${value}</td><td>${more}</td>` : `<td colspan="2">${value}</td>`}</tr>`;
     const off = (slope) => (slope === gradient ? "equal" : `off by ${Words.number(Math.abs(slope - gradient), 3)}`);
     get("nudge-what").innerHTML = `Add h to <a class="t f" href="#" data-t="${name}" data-c="${c.join(",")}">${Words.cellName(name, c)}</a>, run the forward pass again, and see how the loss changes.`;
     get("nudge-numbers").innerHTML = line("loss", loss.toFixed(12)) + line("loss, nudged", up.toFixed(12))
@@ -48,20 +48,20 @@ const Nudge = (() => {
     }, 20);
   }
 
-  const sup = (n) => `<tspan dy="-4" font-size="8.5">${String(n).replace("-", "−")}</tspan>`;
+  const sup = (n) => `<tspan dy="-4" font-size="8">${String(n).replace("-", "−")}</tspan>`;
 
   /* How far the measured slopes are from the gradient, over h: truncation to the right, rounding to the left. */
   function plot(found, central) {
-    const W = 330, H = 176, left = 36, bottom = 38, x = (e) => left + (e + 14) / 14 * (W - left - 10);
+    const W = 270, H = 166, left = 34, bottom = 38, x = (e) => left + (e + 14) / 14 * (W - left - 10);
     const y = (error) => 8 + (2 - Math.log10(Math.max(1e-14, Math.min(1e2, error)))) / 16 * (H - bottom - 8);
     const path = (errors) => errors.map((error, i) => `${i ? "L" : "M"}${x(POWERS[i]).toFixed(1)} ${y(error).toFixed(1)}`).join("");
     const { gradient, forward } = measured, best = POWERS[forward.indexOf(Math.min(...forward))], here = Math.abs(found - gradient);
     const grid = [0, -4, -8, -12].map((e) => `<text x="${left - 5}" y="${y(10 ** e) + 3}" text-anchor="end">10${sup(e)}</text><line x1="${left}" x2="${W - 10}" y1="${y(10 ** e)}" y2="${y(10 ** e)}" class="rule"/>`);
-    const ticks = [[-12, "10" + sup(-12)], [-8, "10" + sup(-8)], [-4, "10" + sup(-4)], [-1, "0.1"], [0, "1"]].map(([e, text]) => `<text x="${x(e)}" y="${H - 22}" text-anchor="middle">${text}</text>`);
+    const ticks = [[-12, "10" + sup(-12)], [-8, "10" + sup(-8)], [-4, "10" + sup(-4)], [-1, "0.1"]].map(([e, text]) => `<text x="${x(e)}" y="${H - 22}" text-anchor="middle">${text}</text>`);
     get("nudge-plot").innerHTML = `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="The difference from the gradient over h, both in powers of ten: smallest near h = ${hText(best)}, larger to the right by truncation and to the left by rounding">
       ${grid.join("")}${ticks.join("")}<path d="${path(measured.central)}" class="central"/><path d="${path(forward)}" class="forward"/>
       <circle cx="${x(App.state.h)}" cy="${y(Math.abs(central - gradient))}" r="3.5" class="central"/><circle cx="${x(App.state.h)}" cy="${y(here)}" r="4.5"/>
-      <text x="${left}" y="${H - 6}">← rounding</text><text x="${(left + W) / 2}" y="${H - 6}" text-anchor="middle">how far off, over h</text><text x="${W - 10}" y="${H - 6}" text-anchor="end">truncation →</text></svg>`;
+      <text x="${left}" y="${H - 5}">← rounding</text><text x="${W - 10}" y="${H - 5}" text-anchor="end">truncation →</text></svg>`;
     const nearest = `change / h is nearest to the gradient at h = ${hText(best)}`;
     get("nudge-words").innerHTML = Math.max(...forward) === 0 ? "The loss does not depend on this number." : Math.abs(App.state.h - best) < 0.5 ? `Here ${nearest}: a larger h truncates more, a smaller one rounds more.`
       : App.state.h > best ? `At h = ${hText(App.state.h)} it is off by <b>${Words.number(here, 3)}</b>, by <b>truncation</b>: the loss bends within h. ${nearest[0].toUpperCase() + nearest.slice(1)}; below that, rounding takes over.`

@@ -10,11 +10,12 @@
   }
 
   const STARTS = [
-    ["Which pixels matter?", "the gradient of every pixel", { t: "dimage", c: [6, 9] }],
-    ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 6] }],
+    ["Which pixels matter?", "the gradient of every pixel", { t: "dimage", c: [9, 0] }],
+    ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 10] }],
     ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
-    ["Is a gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
-    ["What does a bug spoil?", "leave out a term of layer norm", { t: "block_1/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
+    ["Is this gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
+    ["What does a bug spoil?", "leave out a term of layer norm", { t: "block_0/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
+    ["What do residuals do?", "switch them off, see gradients", { t: "block_0/dx", c: [0, 3], img: 3, tab: "off", off: { residual: true } }],
   ];
 
   function paintPicture(canvas, pixels, side) {
@@ -44,8 +45,10 @@
     get("starts").addEventListener("click", ({ target }) => {
       const button = target.closest("button");
       if (!button) return;
-      App.go({ mistake: null, off: {}, tab: "nudge", ...STARTS[button.dataset.start][2] });
-      if (matchMedia("(max-width: 60rem)").matches) document.querySelector(".tensor").scrollIntoView({ block: "start" });
+      const asked = STARTS[button.dataset.start][2], narrow = matchMedia("(max-width: 60rem)").matches;
+      App.go({ ...App.START, ...asked });
+      if (asked.tab) get("experiments").scrollIntoView({ block: narrow ? "start" : "nearest" }); // what the question is about
+      else if (narrow) document.querySelector(".tensor").scrollIntoView({ block: "start" });
     });
   }
 

@@ -4,7 +4,7 @@
 const App = (() => {
   "use strict";
 
-  const START = { img: 5, model: "trained", t: "dimage", c: [6, 9], mistake: null, off: {}, tab: "nudge", h: -3, steps: [], drawn: null, label: 0, answered: "" };
+  const START = { img: 5, model: "trained", t: "dimage", c: [9, 0], mistake: null, off: {}, tab: "nudge", h: -3, steps: [], drawn: null, label: 0, answered: "" };
   const state = { ...START, c: [...START.c] };
   const app = { START, state, params: null, table: null, right: null, examples: [], renderers: [], moves: 0, version: 0 };
 

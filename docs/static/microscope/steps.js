@@ -58,11 +58,13 @@
     else App.curve.push(loss), taken += 1;
   }
 
-  /* Takes the steps that are asked for and not taken yet, in slices, so that the page stays alive. Whether it has drawn. */
-  App.takeSteps = () => (working || taken === count(App.state.steps) ? false : slice());
+  /* Takes the steps that are asked for and not taken yet, in slices, so that the page stays alive; with Infinity, at once.
+     Returns whether it has drawn the page. */
+  App.takeSteps = (time = SLICE) => (taken === count(App.state.steps) || (working && time === SLICE) ? false : slice(time));
 
-  function slice() {
-    const until = performance.now() + SLICE, asked = count(App.state.steps);
+  function slice(time = SLICE) {
+    const until = performance.now() + time, asked = count(App.state.steps);
+    clearTimeout(working);
     working = 0;
     do takeOne(); while (taken < asked && !App.diverged && performance.now() < until);
     if (App.diverged) cut();
