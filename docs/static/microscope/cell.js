@@ -119,10 +119,12 @@
 
   column.addEventListener("click", (event) => {
     const follow = event.target.closest("[data-t]"), toggled = event.target.closest("[data-order]");
-    if (toggled) order = toggled.dataset.order, render();
+    if (toggled) order = toggled.dataset.order, render(), column.querySelector(`[data-order="${order}"]`)?.focus();
     if (!follow) return;
     event.preventDefault();
+    const focused = follow === document.activeElement;
     App.go({ t: follow.dataset.t, c: follow.dataset.c ? follow.dataset.c.split(",").map(Number) : App.state.c });
+    if (focused) (column.querySelector(".terms a") || column.querySelector("a"))?.focus({ preventScroll: true }); // the links were made anew
   });
 
   App.follow = (n) => column.querySelectorAll(".terms [data-t]")[n]?.click();

@@ -114,6 +114,7 @@
       const last = App.state.steps.at(-1);
       if (!built && last) rule = last.rule, on = last.on === "all" ? "all" : "one";
       built = chosen, say("#panel", BUILD[chosen]());
+      place.querySelector(".tabs").scrollLeft = place.querySelector(`#tab-${chosen}`).offsetLeft - place.querySelector(".tabs").offsetLeft - 60; // where they do not all fit
       if (chosen === "step" && last?.rule === rule) place.querySelector("#rate").value = last.rate;
     }
     for (const button of place.querySelectorAll("[data-tab]")) button.setAttribute("aria-selected", button.dataset.tab === chosen), button.tabIndex = button.dataset.tab === chosen ? 0 : -1;

@@ -144,11 +144,21 @@ const Maps = (() => {
     const { t, c } = App.state, { value, gradient } = App.pairOf(t), [title, sentence] = Words.of(value || t), shape = Vit.SHAPES[t];
     const heads = shape.length === 3 ? `<div class="choice heads" role="group" aria-label="Head"><span>head</span>${
       [...Array(shape[0]).keys()].map((i) => `<button type="button" data-head="${i}" aria-pressed="${i === c[0]}">${i}</button>`).join("")}</div>` : "";
+    const block = /^block_(\d)/.exec(t), blocks = block ? `<div class="choice blocks" role="group" aria-label="Block"><span>block</span>${
+      [...Array(Vit.S.blocks).keys()].map((i) => `<button type="button" data-to-block="${i}" aria-pressed="${i === Number(block[1])}">${i}</button>`).join("")}</div>` : "";
+    const focused = head.contains(document.activeElement) ? Object.entries(document.activeElement.dataset)[0] : null;
     head.innerHTML = `<div class="what"><h2 id="tensor-title">${[value, gradient].filter(Boolean).map((name) => `<span class="${Vit.isGradient(name) ? "b" : "f"} ${name === t ? "" : "other"}">${Words.last(name)}</span>`).join(" ")} <small>${title}${
       Words.place(t) ? `, ${Words.place(t)}` : ""}</small></h2><p>${sentence}${value && gradient ? ` <span class="b">${Words.last(gradient)}</span> says how the loss changes with each of these numbers.` : ""}</p>
-      <div class="row"><button type="button" data-step="-1" title="previous tensor (k)">↑ back</button><button type="button" data-step="1" title="next tensor (j)">↓ on</button>${heads}</div></div>`;
+      <div class="row"><button type="button" data-step="-1" title="previous tensor (k)">↑ back</button><button type="button" data-step="1" title="next tensor (j)">↓ on</button>${blocks}${heads}</div></div>`;
+    if (focused) [...head.querySelectorAll("button")].find((button) => button.dataset[focused[0]] === focused[1])?.focus(); // it was made anew
     const small = picture();
     if (small) head.append(small);
+  }
+
+  function cellAt({ view: v, wide, high }, event) { // [row, column] under the pointer, or null
+    const box = event.currentTarget.getBoundingClientRect();
+    const column = Math.floor((event.clientX - box.left - LABEL) / wide), row = Math.floor((event.clientY - box.top - LABEL) / high);
+    return row >= 0 && column >= 0 && row < v.rows && column < v.columns ? [row, column] : null;
   }
 
   function renderMaps() {
@@ -167,9 +177,13 @@ const Maps = (() => {
         const canvas = part.querySelector("canvas");
         canvas.dataset.name = name;
         canvas.addEventListener("click", (event) => {
-          const { view: v, wide, high } = canvas, box = canvas.getBoundingClientRect();
-          const column = Math.floor((event.clientX - box.left - LABEL) / wide), row = Math.floor((event.clientY - box.top - LABEL) / high);
-          if (row >= 0 && column >= 0 && row < v.rows && column < v.columns) App.go({ t: name, c: v.index(row, column) });
+          const under = cellAt(canvas, event);
+          if (under) App.go({ t: name, c: canvas.view.index(...under) });
+        });
+        canvas.addEventListener("pointermove", (event) => {
+          const under = cellAt(canvas, event), { view: v } = canvas, words = under && `${Words.cellName(name, v.index(...under))} = ${
+            secret(name) && String(under) === String(v.chosen) ? "?" : Words.number(v.at(...under))}`;
+          if (canvas.title !== (words || "")) canvas.title = words || "";
         });
         canvas.addEventListener("focus", () => App.state.t !== name && App.go({ t: name }, { replace: true }));
         part.querySelector("details").addEventListener("toggle", renderTables);
@@ -209,7 +223,8 @@ const Maps = (() => {
   }
 
   head.addEventListener("click", ({ target }) => {
-    const { head: chosen, step } = target.closest("button")?.dataset || {};
+    const { head: chosen, step, toBlock } = target.closest("button")?.dataset || {};
+    if (toBlock) App.go({ t: App.state.t.replace(/^block_\d/, `block_${toBlock}`) });
     if (chosen !== undefined) App.go({ c: [Number(chosen), ...App.state.c.slice(1)] });
     if (step) App.step(Number(step));
   });

@@ -118,6 +118,14 @@ const Selftest = (() => {
     const unreachable = [...document.querySelectorAll("button, a, input, select, .map canvas, summary")].filter((at) => at.tabIndex < 0 && at.getAttribute("role") !== "tab" && !at.closest("#flow .t"));
     tell(unreachable.length, `the keyboard does not reach ${unreachable.map((at) => at.outerHTML.slice(0, 60))}`);
 
+    App.go({ ...App.START, t: "block_0/dk", c: [0, 7, 3] });
+    for (const selector of ["#cell .terms a", '#cell [data-order="size"]', '#tensor-head [data-step="1"]', '#tensor-head [data-to-block="1"]', '#tensor-head [data-head="1"]', '#flow [data-block="0"]']) {
+      query(selector).focus(), click(selector);
+      tell(document.activeElement === document.body || !document.activeElement.isConnected, `the keyboard loses its place after ${selector}`);
+      if (selector === "#cell .terms a") tell(!query("#cell").contains(document.activeElement), "the keyboard leaves the sum when a term is followed");
+      App.go({ t: "block_0/dk", c: [0, 7, 3] });
+    }
+
     const chips = [...document.querySelectorAll("#flow .t")], reached = new Set();
     query("#flow .chosen").focus();
     for (const key of ["ArrowUp", "ArrowDown"]) for (const _ of chips) reached.add(document.activeElement), document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
