@@ -58,7 +58,7 @@
     const sorted = order === "size" ? [...terms].sort((a, b) => Math.abs(Explain.value(App.table, b)) - Math.abs(Explain.value(App.table, a))) : terms;
     const sum = kept.reduce((made, term) => made + Explain.value(App.table, term), 0);
     const toggle = terms.length > 3 ? `<div class="choice small" role="group" aria-label="Order of the terms"><button type="button" data-order="index" aria-pressed="${order === "index"}">in order</button><button type="button" data-order="size" aria-pressed="${order === "size"}">largest first</button></div>` : "";
-    const main = after ? null : decisive(terms), words = main && main.factors.length && !App.hidden() ? mostly(main, terms) : "";
+    const main = after || App.hidden() ? null : decisive(terms), words = main && main.factors.length ? mostly(main, terms) : "";
     if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell: it is 0.</p>`;
     const total = after ? `<b>${Explain.FUNCTIONS[after].show(Words.number(sum))}</b> = ` : "";
     return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div>${words}<ol class="terms">${sorted.map((term) => termRow(term, limit, term === main)).join("")}</ol>

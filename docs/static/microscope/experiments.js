@@ -15,7 +15,7 @@
   const links = (names) => names.map((name) => link(name)).join(", ") || "none";
 
   const BUILD = {
-    predict: () => `<p>The number is hidden until you have said what it is. Its terms are on the right.</p>
+    predict: () => `<p>The number is hidden until you have said what it is. Its sum shows the terms.</p>
       <form id="predict-form" class="row"><label>Your prediction of <code id="predict-name"></code> <input id="prediction" inputmode="text" autocomplete="off" size="10"></label><button type="submit">check</button>
       <button type="button" id="predict-next">another cell</button></form><p id="predict-verdict" aria-live="polite"></p>`,
     nudge: Nudge.build,

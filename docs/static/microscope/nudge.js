@@ -55,14 +55,14 @@ const Nudge = (() => {
     const W = 270, H = 166, left = 34, bottom = 38, x = (e) => left + (e + 14) / 14 * (W - left - 10);
     const y = (error) => 8 + (2 - Math.log10(Math.max(1e-14, Math.min(1e2, error)))) / 16 * (H - bottom - 8);
     const path = (errors) => errors.map((error, i) => `${i ? "L" : "M"}${x(POWERS[i]).toFixed(1)} ${y(error).toFixed(1)}`).join("");
-    const { gradient, forward } = measured, best = POWERS[forward.indexOf(Math.min(...forward))], here = Math.abs(found - gradient);
+    const { gradient, forward } = measured, least = (errors) => POWERS[errors.indexOf(Math.min(...errors))], best = least(forward), here = Math.abs(found - gradient);
     const grid = [0, -4, -8, -12].map((e) => `<text x="${left - 5}" y="${y(10 ** e) + 3}" text-anchor="end">10${sup(e)}</text><line x1="${left}" x2="${W - 10}" y1="${y(10 ** e)}" y2="${y(10 ** e)}" class="rule"/>`);
     const ticks = [[-12, "10" + sup(-12)], [-8, "10" + sup(-8)], [-4, "10" + sup(-4)], [-1, "0.1"]].map(([e, text]) => `<text x="${x(e)}" y="${H - 22}" text-anchor="middle">${text}</text>`);
     get("nudge-plot").innerHTML = `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="The difference from the gradient over h, both in powers of ten: smallest near h = ${hText(best)}, larger to the right by truncation and to the left by rounding">
       ${grid.join("")}${ticks.join("")}<path d="${path(measured.central)}" class="central"/><path d="${path(forward)}" class="forward"/>
       <circle cx="${x(App.state.h)}" cy="${y(Math.abs(central - gradient))}" r="3.5" class="central"/><circle cx="${x(App.state.h)}" cy="${y(here)}" r="4.5"/>
       <text x="${left}" y="${H - 5}">← rounding</text><text x="${W - 10}" y="${H - 5}" text-anchor="end">truncation →</text></svg>`;
-    const nearest = `change / h is nearest to the gradient at h = ${hText(best)}`;
+    const nearest = `change / h is nearest to the gradient at h = ${hText(best)} (from both sides, at ${hText(least(measured.central))})`;
     get("nudge-words").innerHTML = Math.max(...forward) === 0 ? "The loss does not depend on this number." : Math.abs(App.state.h - best) < 0.5 ? `Here ${nearest}: a larger h truncates more, a smaller one rounds more.`
       : App.state.h > best ? `At h = ${hText(App.state.h)} it is off by <b>${Words.number(here, 3)}</b>, by <b>truncation</b>: the loss bends within h. ${nearest[0].toUpperCase() + nearest.slice(1)}; below that, rounding takes over.`
         : `At h = ${hText(App.state.h)} it is off by <b>${Words.number(here, 3)}</b>, by <b>rounding</b>: of the loss's 16 digits few differ. ${nearest[0].toUpperCase() + nearest.slice(1)}.`;

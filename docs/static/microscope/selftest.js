@@ -156,7 +156,12 @@ const Selftest = (() => {
     query("#rule").value = "adamw", query("#rule").dispatchEvent(new Event("input", { bubbles: true }));
     click('[data-steps="1"]');
     tell(!(Vit.meanLoss(App.params, App.examples) < before), "a step does not lower the loss");
-    click("#undo-steps"), click('[data-model="trained"]'), click('[data-img="2"]'), click("#draw-button"), click("#pad-clear"), click("#pad-close"), click('[data-img="5"]');
+    click("#undo-steps"), click('[data-model="trained"]'), click('[data-img="2"]'), click("#draw-button"), click("#pad-clear");
+    const blank = App.state.drawn;
+    query("#pad").focus();
+    for (const key of ["ArrowLeft", "ArrowUp", " "]) press(key, query("#pad"));
+    tell(!blank || App.state.drawn === blank || App.state.drawn[7 * 16 + 7] !== "e", "the keyboard does not draw");
+    click("#pad-close"), click('[data-img="5"]');
 
     // The address says it all: what is seen, and what was done to the parameters
     const params = () => JSON.stringify(Vit.PARAMETERS.map((name) => [...App.params[name]]));
