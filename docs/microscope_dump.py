@@ -28,7 +28,11 @@ MISTAKES = (
     "the residual of the feed-forward is forgotten",
     "the slope of GELU is left out",
     "the gradient of the class token goes to every token",
+    "the heads are not split in the backward as they were merged",
+    "the patches are put back in the order of their columns",
 )
+OF_A_BATCH = ("the mean over the batch is left out", "positions are averaged over the batch")
+"""Mistakes that the page does not have: it computes one image at a time, and in a batch of one they change nothing."""
 
 
 class Recorder:

@@ -11,10 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from checks.mutants import mutants_by_name
+from checks.mutants import mutants_by_name, planted
 from data.shape_drawing import CLASSES
 from model.one_page import vit_forward
 from tests.tiny_runs import ROOT
@@ -137,7 +138,21 @@ def test_its_mistakes_are_mutants_of_one_page_py(microscope: ModuleType) -> None
     listed = re.search(r"const MISTAKES = \[(.*?)\];", (PAGE / "vit.js").read_text(encoding="utf-8"), re.S)
     assert listed
     assert tuple(re.findall(r'"(.*?)"', listed[1])) == microscope_dump.MISTAKES
-    assert {("model/one_page.py", mistake) for mistake in microscope_dump.MISTAKES} <= mutants_by_name().keys()
+    known = {mistake for file, mistake in mutants_by_name() if file == "model/one_page.py"}
+    assert set(microscope_dump.MISTAKES) | set(microscope_dump.OF_A_BATCH) <= known
+    assert len(microscope_dump.MISTAKES) >= 6
+
+
+def test_the_mistakes_that_it_leaves_out_do_not_show_in_one_image(microscope: ModuleType) -> None:
+    import microscope_dump
+
+    with jax.enable_x64(True), np.load(microscope.KEPT) as kept:
+        params = jax.tree.map(jnp.asarray, microscope.tree_of(kept["trained"].astype(float)))
+        image, label = kept["images"][0] / 255, int(kept["labels"][0])
+        right = microscope_dump.tensors(params, image, label)
+        for mistake in microscope_dump.OF_A_BATCH:
+            with planted(mutants_by_name()["model/one_page.py", mistake]):
+                assert not microscope_dump.changed(right, microscope_dump.tensors(params, image, label))
 
 
 def test_its_parameters_are_those_of_a_trained_model(microscope: ModuleType) -> None:

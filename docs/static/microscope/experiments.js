@@ -5,7 +5,7 @@
 
   const place = document.getElementById("experiments");
   const TABS = { predict: "Predict first", nudge: "Nudge", mistake: "Plant a mistake", off: "Switch off", step: "Take a step" };
-  const PLACES = ["layer norm", "softmax", "attention", "attention", "residual", "GELU", "pooling"]; // of Vit.MISTAKES
+  const PLACES = ["layer norm", "softmax", "attention", "attention", "residual", "GELU", "pooling", "attention", "patches"]; // of Vit.MISTAKES
   const RATES = { sgd: "0.05", adamw: "0.003" };
   let built = null, rule = "adamw", on = "all";
 

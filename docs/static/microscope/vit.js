@@ -18,10 +18,12 @@ const Vit = (() => {
   "use strict";
 
   const S = { side: 16, patch: 4, n: 16, P: 16, N: 17, D: 12, H: 3, K: 4, M: 24, C: 6, blocks: 2 };
+  const ACROSS = S.side / S.patch; // patches in a row of the image
   const EPS = 1e-6; // of every layer norm
   const GELU_C = Math.sqrt(2 / Math.PI), GELU_A = 0.044715;
 
-  // The names are those of checks/mutants.yml, where they are mistakes of model/one_page.py.
+  // The names are those of checks/mutants.yml, where they are mistakes of model/one_page.py. Two of that list are not
+  // here, as they are about the mean over a batch: in a batch of one image, as here, they change nothing.
   const MISTAKES = [
     "the term through the mean is dropped",
     "the weighted mean is dropped",
@@ -30,8 +32,10 @@ const Vit = (() => {
     "the residual of the feed-forward is forgotten",
     "the slope of GELU is left out",
     "the gradient of the class token goes to every token",
+    "the heads are not split in the backward as they were merged",
+    "the patches are put back in the order of their columns",
   ];
-  const [MEAN, WEIGHTED_MEAN, SCALE, TRANSPOSE, RESIDUAL, SLOPE, CLASS_TOKEN] = MISTAKES;
+  const [MEAN, WEIGHTED_MEAN, SCALE, TRANSPOSE, RESIDUAL, SLOPE, CLASS_TOKEN, HEADS, PATCHES] = MISTAKES;
   const SWITCHES = ["attention", "residual", "norm", "positions"];
 
   function tensor(shape) {
@@ -87,8 +91,10 @@ const Vit = (() => {
       forward({ image, patches }) { // PATCH.1
         for (let r = 0; r < S.n; r++) for (let m = 0; m < S.P; m++) patches[r * S.P + m] = image[pixel(r, m)];
       },
-      backward({ dpatches, dimage }) { // PATCH.3
-        for (let r = 0; r < S.n; r++) for (let m = 0; m < S.P; m++) dimage[pixel(r, m)] = dpatches[r * S.P + m];
+      backward({ dpatches, dimage }, o) { // PATCH.3
+        for (let r = 0; r < S.n; r++) for (let m = 0; m < S.P; m++) {
+          dimage[pixel(o.mistake === PATCHES ? mirrored(r) : r, m)] = dpatches[r * S.P + m];
+        }
       },
     },
 
@@ -280,8 +286,9 @@ const Vit = (() => {
       forward({ mixed, merged }) { // MHA.5
         eachOfHeads((place, r, column) => { merged[r * S.D + column] = mixed[place]; });
       },
-      backward({ dmerged, dmixed }) { // MHA.6
-        eachOfHeads((place, r, column) => { dmixed[place] = dmerged[r * S.D + column]; });
+      backward({ dmerged, dmixed }, o) { // MHA.6
+        if (o.mistake === HEADS) dmixed.set(dmerged); // in another shape, but not moved
+        else eachOfHeads((place, r, column) => { dmixed[place] = dmerged[r * S.D + column]; });
       },
     },
 
@@ -340,10 +347,11 @@ const Vit = (() => {
   };
 
   function pixel(r, m) { // the place in the image of pixel m of patch r
-    const across = S.side / S.patch;
-    const row = Math.floor(r / across) * S.patch + Math.floor(m / S.patch), column = (r % across) * S.patch + (m % S.patch);
+    const row = Math.floor(r / ACROSS) * S.patch + Math.floor(m / S.patch), column = (r % ACROSS) * S.patch + (m % S.patch);
     return row * S.side + column;
   }
+
+  const mirrored = (r) => (r % ACROSS) * ACROSS + Math.floor(r / ACROSS); // the patch whose row is the column of patch r
 
   const at = (h, i, m) => (h * S.N + i) * S.K + m;
 
@@ -521,7 +529,7 @@ const Vit = (() => {
 
   return {
     S, EPS, GELU_C, GELU_A, MISTAKES, SWITCHES, RIGHT, LAYERS, OPERATIONS, SHAPES, PARAMETERS, PRODUCER, USERS,
-    ROW, forward, backward, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel,
+    ROW, forward, backward, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel, mirrored,
   };
 })();
 
