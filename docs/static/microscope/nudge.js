@@ -29,7 +29,7 @@ const Nudge = (() => {
       return;
     }
     const { c } = App.state, index = Explain.flat(name, c), loss = App.table.loss[0], gradient = App.table[Vit.gradientOf(name)][index];
-    const at = (step) => App.lossWith({ name, index, h: step }), up = at(h()), found = (up - loss) / h(), central = (up - at(-h())) / (2 * h());
+    const at = (step) => App.lossWith(name, index, step), up = at(h()), found = (up - loss) / h(), central = (up - at(-h())) / (2 * h());
     const line = (title, value, more) => `<tr><th scope="row">${title}</th>${more ? `<td>${value}</td><td>${more}</td>` : `<td colspan="2">${value}</td>`}</tr>`;
     const off = (slope) => (slope === gradient ? "equal" : `off by ${Words.number(Math.abs(slope - gradient), 3)}`);
     get("nudge-what").innerHTML = `Add h to <a class="t f" href="#" data-t="${name}" data-c="${c.join(",")}">${Words.cellName(name, c)}</a>, run the forward pass again, and see how the loss changes.`;

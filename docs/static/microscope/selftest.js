@@ -33,7 +33,7 @@ const Selftest = (() => {
     for (let n = 0; n < NUDGES; n++) {
       const options = settings[n % settings.length], name = names[n % names.length];
       const table = tables[n % settings.length], index = Math.floor(random() * table[name].length);
-      const loss = (step) => Vit.forward(kept, image, label, { ...options, nudge: { name, index, h: step } }, scratch).loss[0];
+      const loss = (step) => Vit.nudgedLoss(table, name, index, step, options, scratch);
       const slope = (h) => (loss(h) - loss(-h)) / (2 * h), extrapolated = (4 * slope(1e-4) - slope(2e-4)) / 3; // DIFF.1, DIFF.2
       nudged.note(Math.abs(extrapolated - table[Vit.gradientOf(name)][index]), `${name}, number ${index}, ${JSON.stringify(options.off)}`);
     }
@@ -204,8 +204,8 @@ const Selftest = (() => {
     tell(App.state.steps.length || !query("#steps-told").textContent.includes("rate"), "a rate of 0 is taken");
 
     // How much is done for an action, whatever the machine: passes of the model, and numbers drawn
-    const work = { passes: 0, drawn: 0 }, { forward, backward } = Vit, { fillText } = CanvasRenderingContext2D.prototype;
-    Vit.forward = (...all) => (work.passes++, forward(...all)), Vit.backward = (...all) => (work.passes++, backward(...all));
+    const work = { passes: 0, drawn: 0 }, { forward, backward, nudgedLoss } = Vit, { fillText } = CanvasRenderingContext2D.prototype;
+    Vit.forward = (...all) => (work.passes++, forward(...all)), Vit.backward = (...all) => (work.passes++, backward(...all)), Vit.nudgedLoss = (...all) => (work.passes++, nudgedLoss(...all));
     CanvasRenderingContext2D.prototype.fillText = function draw(...all) { work.drawn++, fillText.apply(this, all); };
     const cost = (words, passes, drawn, what) => {
       Object.assign(work, { passes: 0, drawn: 0 });
@@ -225,7 +225,7 @@ const Selftest = (() => {
     cost("a switch", 4, 1300, () => App.go({ off: { attention: true } }));
     App.go({ off: {} }), click("#tab-step"), choose("#rate", "0.05");
     cost("a step", 3 * App.examples.length + 2, 1300, () => click('[data-steps="1"]'));
-    Object.assign(Vit, { forward, backward }), (CanvasRenderingContext2D.prototype.fillText = fillText);
+    Object.assign(Vit, { forward, backward, nudgedLoss }), (CanvasRenderingContext2D.prototype.fillText = fillText);
 
     // Beside each map its numbers, and the way to the largest
     for (const name of ["image", "block_0/weights", "block_1/gelu/slope", "norm/mean", "loss"]) {

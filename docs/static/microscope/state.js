@@ -27,7 +27,7 @@ const App = (() => {
   app.pixels = () => (state.drawn ? greys(state.drawn) : DATA.pixels[state.img]);
   app.drawnExample = (drawn, label) => ({ image: normalized(greys(drawn)), label });
   app.example = () => (state.drawn ? app.drawnExample(state.drawn, state.label) : app.examples[state.img]);
-  app.options = () => ({ mistake: state.mistake, off: state.off, nudge: null });
+  app.options = () => ({ mistake: state.mistake, off: state.off });
   app.altered = () => Vit.SWITCHES.some((name) => state.off[name]);
 
   app.reload = () => { // the parameters, as they were kept
@@ -51,7 +51,7 @@ const App = (() => {
   /* All numbers with nothing switched off and no mistake. */
   app.whole = () => once("whole", () => run("whole", Vit.RIGHT));
 
-  app.lossWith = (nudge) => Vit.forward(app.params, app.example().image, app.example().label, { ...app.options(), nudge }, table("nudged")).loss[0];
+  app.lossWith = (name, index, h) => Vit.nudgedLoss(app.table, name, index, h, app.options(), table("nudged"));
 
   /* The names of the gradients that the planted mistake has spoiled. */
   app.spoiled = () => once("spoiled", () => new Set(app.right

@@ -49,7 +49,7 @@
   function takeOne() {
     const [run, others] = runOf(taken);
     if (others) adam = {}, App.curve = [];
-    const options = { mistake: run.mistake, off: run.off, nudge: null }, examples = examplesOf(run);
+    const options = { mistake: run.mistake, off: run.off }, examples = examplesOf(run);
     const { loss, grads } = Vit.gradients(App.params, examples, options, scratch);
     const before = Object.fromEntries(Vit.PARAMETERS.map((name) => [name, App.params[name].slice()]));
     if (run.rule === "sgd") Vit.sgd(App.params, grads, run.rate);
@@ -75,7 +75,7 @@
       return false;
     }
     const [last] = runOf(taken - 1);
-    App.lossNow = last && Vit.meanLoss(App.params, examplesOf(last), { mistake: null, off: last.off, nudge: null }, scratch);
+    App.lossNow = last && Vit.meanLoss(App.params, examplesOf(last), { mistake: null, off: last.off }, scratch);
     App.compute();
     App.render();
     shown = performance.now();

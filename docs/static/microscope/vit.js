@@ -7,10 +7,10 @@
      Vit.OPERATIONS          the model: records {kind, name, t, ...}, in the order of the forward pass
      Vit.forward(params, image, label, options)    a table {name: tensor}; its loss is table.loss[0]
      Vit.backward(table, options)                  puts every gradient into the table
+     Vit.nudgedLoss(table, name, index, h, options)    the loss when one number of a tensor grows by h
 
    An operation's `t` says which tensor plays which role of its kind: LAYERS[kind] has a forward and a backward that
-   are written in roles. Options: {mistake: name or null, off: {attention, residual, norm, positions}, nudge:
-   {name, index, h}}.
+   are written in roles. Options: {mistake: name or null, off: {attention, residual, norm, positions}}.
 
    Sizes: n patches of P pixels, N = n + 1 tokens of width D, H heads of width K = D / H, M hidden, C classes. */
 
@@ -450,8 +450,9 @@ const Vit = (() => {
   const isGradient = (name) => name in SHAPES && gradientsSet.has(name);
   build();
   const gradientsSet = new Set(OPERATIONS.flatMap((op) => LAYERS[op.kind].gradients.map((role) => op.t[role])));
+  const VALUES = Object.keys(SHAPES).filter((name) => !isGradient(name));
 
-  const RIGHT = { mistake: null, off: {}, nudge: null };
+  const RIGHT = { mistake: null, off: {} };
 
   /* The tensors of an operation by their roles. They are looked up once for each table, as they stay the same arrays. */
   const resolved = new WeakMap();
@@ -464,19 +465,25 @@ const Vit = (() => {
 
   /* The table of all tensors, the forward values computed. `image` has 256 numbers, `label` is an integer. */
   function forward(params, image, label, options = RIGHT, table = newTable()) {
-    const { nudge } = options;
     for (const name of PARAMETERS) table[name].set(params[name]);
     table.image.set(image);
     table.target.fill(0), (table.target[label] = 1);
-    if (nudge && !(nudge.name in PRODUCER)) table[nudge.name][nudge.index] += nudge.h;
-    for (const op of OPERATIONS) {
-      LAYERS[op.kind].forward(resolve(op, table), options, op);
-      if (nudge && PRODUCER[nudge.name]?.op === op) {
-        table[nudge.name][nudge.index] += nudge.h;
-        continueAfter(op, nudge.name, table, options);
-      }
-    }
+    for (const op of OPERATIONS) LAYERS[op.kind].forward(resolve(op, table), options, op);
     return table;
+  }
+
+  /* The loss when number `index` of a tensor grows by h. `table` comes from `forward` with the same options, and stays as
+     it is; in `scratch`, only what comes after that tensor is computed. */
+  function nudgedLoss(table, name, index, h, options = RIGHT, scratch = newTable()) {
+    for (const value of VALUES) scratch[value].set(table[value]);
+    scratch[name][index] += h;
+    const maker = PRODUCER[name]?.op;
+    if (maker) continueAfter(maker, name, scratch, options);
+    for (let place = maker ? maker.index + 1 : USERS[name][0].index; place < OPERATIONS.length; place++) {
+      const op = OPERATIONS[place];
+      LAYERS[op.kind].forward(resolve(op, scratch), options, op);
+    }
+    return scratch.loss[0];
   }
 
   /* A layer norm makes several tensors at once. Where xhat is nudged, what follows it in the same layer must follow. */
@@ -529,7 +536,7 @@ const Vit = (() => {
 
   return {
     S, EPS, GELU_C, GELU_A, MISTAKES, SWITCHES, RIGHT, LAYERS, OPERATIONS, SHAPES, PARAMETERS, PRODUCER, USERS,
-    ROW, forward, backward, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel, mirrored,
+    ROW, forward, backward, nudgedLoss, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel, mirrored,
   };
 })();
 
