@@ -86,7 +86,7 @@
   function tellSteps() {
     const { taken, asked, working } = App.progress(), { curve: losses, lossNow } = App;
     const done = `${taken} step${taken === 1 ? "" : "s"}`;
-    say("#steps-told", working ? `Step ${taken} of ${asked} …` : App.diverged ? `${done}, and the next one leads to numbers that are none: try a smaller rate.`
+    say("#steps-told", working ? `Step ${taken} of ${asked} …` : App.diverged ? `${done}. The next one would make a parameter larger than 1000: try a smaller rate.`
       : taken ? `${done}: mean loss ${Words.number(losses[0])} → <b>${Words.number(lossNow)}</b>${asked >= App.MOST_STEPS ? `. ${App.MOST_STEPS} steps are the most that there are here.` : ""}` : "Each parameter moves a little against its gradient.");
   }
 

@@ -195,6 +195,10 @@ const Selftest = (() => {
     App.go({ t: "block_1/dq" }), tell(App.state.t !== "block_1/dq" || !App.progress().working, "one cannot look round while steps are taken");
     App.go({ steps: [] }), tell(App.progress().working, "start over does not end the steps");
     App.go(App.read("#tab=step&steps=sgd,0.05,all,999999999")), tell(App.progress().asked !== App.MOST_STEPS, "an address can ask for any number of steps");
+    for (const run of ["sgd,100,all,60", "sgd,100,all,60,,norm", "adamw,100,2,60,,residual+norm"]) {
+      App.go(App.read(`#tab=step&steps=${run}`)), App.takeSteps(Infinity);
+      tell(!App.diverged || App.progress().taken >= 60 || !Number.isFinite(App.table.loss[0]) || /NaN|Infinity|undefined/.test(query("main").innerHTML), `${run}: too large a rate is not noticed`);
+    }
     for (const address of ["#t=constructor", "#t=loss&c=9", "#t=image&c=0.5,2", "#img=length", "#img=-1", "#mistake=length&off=constructor", "#tab=toString", "#h=x", "#h=-99", "#drawn=zz", "#steps=sgd,0,all,1",
       "#steps=adam,1,all,1", "#steps=sgd,1,99,1", "#steps=sgd,1,all,-3", "#steps=;,;", "#steps=sgd,1e999,all,2", "#=&&=#"]) {
       App.go(App.read(address), { replace: true });

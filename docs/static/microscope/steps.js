@@ -6,6 +6,7 @@
   "use strict";
 
   const MOST = 1000, SLICE = 25, SHOW = 120; // steps in all; milliseconds of work at a time, and between two drawings
+  const LARGEST = 1e3; // a parameter: far beyond what training finds, and small enough for every number to be finite
   const scratch = Vit.newTable();
   let adam, taken, working = 0, shown = 0;
 
@@ -54,7 +55,7 @@
     const before = Object.fromEntries(Vit.PARAMETERS.map((name) => [name, App.params[name].slice()]));
     if (run.rule === "sgd") Vit.sgd(App.params, grads, run.rate);
     else Vit.adamw(App.params, grads, run.rate, adam);
-    if (Vit.PARAMETERS.some((name) => !App.params[name].every(Number.isFinite))) App.params = before, App.diverged = true;
+    if (!Vit.PARAMETERS.every((name) => App.params[name].every((x) => Math.abs(x) < LARGEST))) App.params = before, App.diverged = true;
     else App.curve.push(loss), taken += 1;
   }
 

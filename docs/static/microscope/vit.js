@@ -64,7 +64,7 @@ const Vit = (() => {
       const centred = x.slice(), xhat = x.slice(), D = x.length;
       let mean = 0, variance = 0;
       for (let i = 0; i < D; i++) mean += x[i] / D;
-      for (let i = 0; i < D; i++) centred[i] -= mean, variance += centred[i] ** 2 / D;
+      for (let i = 0; i < D; i++) centred[i] -= mean, variance += centred[i] * centred[i] / D;
       const rstd = 1 / Math.sqrt(variance + EPS);
       for (let i = 0; i < D; i++) xhat[i] = centred[i] * rstd;
       return { mean, centred, rstd, xhat };
@@ -272,11 +272,12 @@ const Vit = (() => {
         eachPair((h, i, j, m) => { mixed[at(h, i, m)] += weights[(h * S.N + i) * S.N + j] * v[at(h, j, m)]; });
       },
       backward({ weights, v, dmixed, dweights, dv }, o) { // MHA.7
+        const turned = o.mistake === TRANSPOSE;
         dweights.fill(0), dv.fill(0);
         eachPair((h, i, j, m) => {
-          dweights[(h * S.N + i) * S.N + j] += dmixed[at(h, i, m)] * v[at(h, j, m)];
-          const [row, column] = o.mistake === TRANSPOSE ? [j, i] : [i, j];
-          dv[at(h, j, m)] += weights[(h * S.N + row) * S.N + column] * dmixed[at(h, i, m)];
+          const d = dmixed[at(h, i, m)];
+          dweights[(h * S.N + i) * S.N + j] += d * v[at(h, j, m)];
+          dv[at(h, j, m)] += d * weights[turned ? (h * S.N + j) * S.N + i : (h * S.N + i) * S.N + j];
         });
       },
     },
@@ -308,10 +309,10 @@ const Vit = (() => {
       values: ["gate", "slope", "y"], gradients: ["dx"],
       forward({ x, gate, slope, y }) {
         for (let i = 0; i < x.length; i++) {
-          const u = GELU_C * (x[i] + GELU_A * x[i] ** 3), s = 1 / (1 + Math.exp(-2 * u)); // s = (1 + tanh u) / 2
+          const a = x[i], u = GELU_C * (a + GELU_A * a * a * a), s = 1 / (1 + Math.exp(-2 * u)); // s = (1 + tanh u) / 2
           gate[i] = s;
-          y[i] = x[i] * s; // GELU.3
-          slope[i] = s + 2 * x[i] * s * (1 - s) * GELU_C * (1 + 3 * GELU_A * x[i] ** 2); // GELU.4
+          y[i] = a * s; // GELU.3
+          slope[i] = s + 2 * a * s * (1 - s) * GELU_C * (1 + 3 * GELU_A * a * a); // GELU.4
         }
       },
       backward({ slope, dy, dx }, o) { // GELU.5
