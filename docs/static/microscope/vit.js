@@ -130,9 +130,11 @@ const Vit = (() => {
         LAYERS.dense.backward({ x, W, dy, dx, dW, db });
         const J = 3 * S.D;
         [dx_q, dx_k, dx_v].forEach((part, third) => {
-          part.fill(0);
-          for (let r = 0; r < S.N; r++) for (let i = 0; i < S.D; i++) for (let j = third * S.D; j < (third + 1) * S.D; j++)
-            part[r * S.D + i] += dy[r * J + j] * W[i * J + j];
+          for (let r = 0; r < S.N; r++) for (let i = 0; i < S.D; i++) {
+            let sum = 0;
+            for (let j = third * S.D; j < (third + 1) * S.D; j++) sum += dy[r * J + j] * W[i * J + j];
+            part[r * S.D + i] = sum;
+          }
         });
         for (let i = 0; i < dx.length; i++) dx[i] = dx_q[i] + dx_k[i] + dx_v[i];
       },
@@ -233,15 +235,19 @@ const Vit = (() => {
     scores: {
       values: ["scores"], gradients: ["dscaled_q", "dk"],
       forward({ scaled_q, k, scores }) { // MHA.2
-        scores.fill(0);
-        eachPair((h, i, j, m) => { scores[(h * S.N + i) * S.N + j] += scaled_q[at(h, i, m)] * k[at(h, j, m)]; });
+        eachPair((h, i, j, pair) => {
+          let sum = 0;
+          for (let m = 0; m < S.K; m++) sum += scaled_q[at(h, i, m)] * k[at(h, j, m)];
+          scores[pair] = sum;
+        });
       },
       backward({ scaled_q, k, dscores, dscaled_q, dk }) { // MHA.9
         dscaled_q.fill(0), dk.fill(0);
-        eachPair((h, i, j, m) => {
-          const d = dscores[(h * S.N + i) * S.N + j];
-          dscaled_q[at(h, i, m)] += d * k[at(h, j, m)];
-          dk[at(h, j, m)] += d * scaled_q[at(h, i, m)]; // the sum is over the rows of dscores: it is transposed
+        eachPair((h, i, j, pair) => {
+          for (let m = 0; m < S.K; m++) {
+            dscaled_q[at(h, i, m)] += dscores[pair] * k[at(h, j, m)];
+            dk[at(h, j, m)] += dscores[pair] * scaled_q[at(h, i, m)]; // the sum is over the rows of dscores: it is transposed
+          }
         });
       },
     },
@@ -269,15 +275,20 @@ const Vit = (() => {
       values: ["mixed"], gradients: ["dweights", "dv"],
       forward({ weights, v, mixed }) { // MHA.4
         mixed.fill(0);
-        eachPair((h, i, j, m) => { mixed[at(h, i, m)] += weights[(h * S.N + i) * S.N + j] * v[at(h, j, m)]; });
+        eachPair((h, i, j, pair) => {
+          for (let m = 0; m < S.K; m++) mixed[at(h, i, m)] += weights[pair] * v[at(h, j, m)];
+        });
       },
       backward({ weights, v, dmixed, dweights, dv }, o) { // MHA.7
-        const turned = o.mistake === TRANSPOSE;
-        dweights.fill(0), dv.fill(0);
-        eachPair((h, i, j, m) => {
-          const d = dmixed[at(h, i, m)];
-          dweights[(h * S.N + i) * S.N + j] += d * v[at(h, j, m)];
-          dv[at(h, j, m)] += d * weights[turned ? (h * S.N + j) * S.N + i : (h * S.N + i) * S.N + j];
+        dv.fill(0);
+        eachPair((h, i, j, pair) => {
+          const weight = weights[o.mistake === TRANSPOSE ? (h * S.N + j) * S.N + i : pair];
+          let sum = 0;
+          for (let m = 0; m < S.K; m++) {
+            sum += dmixed[at(h, i, m)] * v[at(h, j, m)];
+            dv[at(h, j, m)] += weight * dmixed[at(h, i, m)];
+          }
+          dweights[pair] = sum;
         });
       },
     },
@@ -360,8 +371,8 @@ const Vit = (() => {
     for (let h = 0; h < S.H; h++) for (let r = 0; r < S.N; r++) for (let m = 0; m < S.K; m++) visit(at(h, r, m), r, h * S.K + m);
   }
 
-  function eachPair(visit) { // (head, token i, token j, m within the head)
-    for (let h = 0; h < S.H; h++) for (let i = 0; i < S.N; i++) for (let j = 0; j < S.N; j++) for (let m = 0; m < S.K; m++) visit(h, i, j, m);
+  function eachPair(visit) { // (head, token i, token j, place in (H, N, N))
+    for (let h = 0, pair = 0; h < S.H; h++) for (let i = 0; i < S.N; i++) for (let j = 0; j < S.N; j++, pair++) visit(h, i, j, pair);
   }
 
   const uses = (o, op) => [!o.off.residual, !(o.off.attention && op.branch === "att")]; // the skip, the branch
