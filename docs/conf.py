@@ -10,7 +10,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the numbers of the pages are th
 
 project = "A Vision Transformer, backpropagated by hand"
 author = "the authors"
-extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "cells", "wrapping", "microscope"]
+extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "cells", "wrapping", "tag_links", "microscope"]
 exclude_patterns = ["figures"]
 nitpicky = True
 
@@ -21,6 +21,6 @@ html_theme = "furo"
 html_title = project
 html_static_path = ["static"]
 html_css_files = ["book.css"]
-html_js_files = [(f"microscope/{name}.js", {"defer": "defer"}) for name in ("vit", "pieces")]
+html_js_files = [(f"{name}.js", {"defer": "defer"}) for name in ("tags", "microscope/vit", "microscope/pieces")]
 html_show_copyright = False
 html_copy_source = False

@@ -4,7 +4,9 @@ Everything here is read from the chapters and the sources as they are. The links
 index of formulas and the microscope all take it from here.
 """
 
+import html
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -103,3 +105,20 @@ def mathml(tex: str, display: str = "block") -> str:
     made = convert(tex, display=display).replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
     letters = r'(?:<mi mathvariant="normal">\w</mi>){2,}'
     return re.sub(letters, lambda word: f"<mi>{''.join(re.findall('>(.)<', word[0]))}</mi>", made)
+
+
+def linked(listing: str, target: Callable[[str], str | None], marked: dict[int, list[str]]) -> str:
+    """A listing in HTML, as Pygments makes it, with links from its tags and marks on its lines.
+
+    `target` gives the address of a tag, or None where it leads nowhere; `marked` the ids of lines, counted from 0.
+    """
+
+    def link(part: re.Match[str]) -> str:
+        address = None if part[0].startswith("<") else target(part[0])
+        return f'<a class="tag" href="{html.escape(address)}">{part[0]}</a>' if address else part[0]
+
+    start, pre, rest = listing.partition("<pre>")
+    rows = re.sub(rf"<[^>]*>|{TAG}", link, rest).split("\n")
+    for number, ids in marked.items():
+        rows[number] = "".join(f'<span class="cited" id="{name}">' for name in ids) + rows[number] + "</span>" * len(ids)
+    return start + pre + "\n".join(rows)
