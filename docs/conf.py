@@ -10,7 +10,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the numbers of the pages are th
 
 project = "A Vision Transformer, backpropagated by hand"
 author = "the authors"
-extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline", "cells", "wrapping", "tag_links", "microscope"]
+extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
+extensions += ["cells", "wrapping", "tag_links", "microscope"]  # of this folder
 exclude_patterns = ["figures"]
 nitpicky = True
 

@@ -15,7 +15,7 @@ import re
 import textwrap
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tags
 from docutils import nodes
@@ -59,27 +59,38 @@ class Index(SphinxDirective):
         return made
 
 
+class Place(NamedTuple):
+    """Where a page shows a line that cites a tag."""
+
+    file: str
+    number: int
+    anchor: str
+
+
 def find_lines(app: Sphinx, tree: nodes.document) -> None:
-    """Note which tags the listings of a page have, and where in the source."""
-    found: dict[str, tuple[str, int]] = {}  # the first line of each tag, (file, number)
-    wheres: dict[str, str] = {}  # what "file:number" is called on this page
+    """Note which lines with tags the listings of a page show, and give them anchors: line-LN-4, line-LN-4-2, ..."""
+    found: dict[str, list[Place]] = {}
     for listing in tree.findall(nodes.literal_block):
         file = source_of(listing)
         if not file:
             continue
-        shown, cited = listing.astext().splitlines(), tags.lines_of(file)
+        shown, marked = listing.astext().splitlines(), {}
         start = start_in((tags.ROOT / file).read_text(encoding="utf-8").splitlines(), shown)
-        marked: dict[int, list[str]] = {}
-        for tag, lines in cited.items():
+        for tag, lines in tags.lines_of(file).items():
             for line in lines:
                 row = line.number - 1 - start
-                if 0 <= row < len(shown) and tag not in found:
-                    found[tag] = (file, line.number)
-                    marked.setdefault(row, []).append(line_id(tag))
-                    wheres.setdefault(f"{file}:{line.number}", line_id(tag))
+                if 0 <= row < len(shown):
+                    places = found.setdefault(tag, [])
+                    anchor = line_id(tag) + (f"-{len(places) + 1}" if places else "")
+                    places.append(Place(file, line.number, anchor))
+                    marked.setdefault(row, []).append(anchor)
         listing["marked"] = marked
-    kept = vars(app.env).setdefault("tag_lines", {})
-    kept[app.env.docname] = (found, wheres)
+    kept_lines(app.env)[app.env.docname] = found
+
+
+def kept_lines(env: Any) -> dict[str, dict[str, list[Place]]]:
+    """For each page and tag, where its lines are; kept with what else Sphinx knows of the pages."""
+    return vars(env).setdefault("tag_lines", {})
 
 
 def source_of(listing: nodes.literal_block) -> str:
@@ -98,38 +109,40 @@ def start_in(lines: list[str], shown: list[str]) -> int:
 
 
 def forget(app: Sphinx, env: Any, page: str) -> None:
-    vars(env).setdefault("tag_lines", {}).pop(page, None)
+    kept_lines(env).pop(page, None)
+
+
+def first_place(env: Any, tag: str) -> tuple[str, Place] | None:
+    """The page and the place to which a formula leads: in its own chapter, or in another, those of one_page.py last."""
+    chapter = f"book/{tags.formulas()[tag].page}"
+    places = [(page, found[tag][0]) for page, found in sorted(kept_lines(env).items()) if tag in found]
+    return min(places, key=lambda at: (at[0] != chapter, at[1].file == tags.ONE_PAGE), default=None)
 
 
 class Targets:
     """Where tags lead to, seen from one page."""
 
     def __init__(self, builder: Any, page: str) -> None:
-        self.builder, self.page = builder, page
-        self.kept: dict[str, Any] = vars(builder.env).get("tag_lines", {})
+        self.builder, self.env, self.page = builder, builder.env, page
 
     def at(self, page: str, anchor: str) -> str:
         return f"{self.builder.get_relative_uri(self.page, page)}#{anchor}"
 
     def formula(self, tag: str) -> str | None:
-        known = tags.formulas().get(tag)
-        return self.at(f"book/{known.page}", formula_id(tag)) if known and self.has(f"book/{known.page}") else None
+        page = f"book/{tags.formulas()[tag].page}" if tag in tags.formulas() else None
+        return self.at(page, formula_id(tag)) if page in self.env.found_docs else None
 
     def line(self, tag: str) -> str:
-        """A line of the chapter first, then of another page, and lines of the layers before those of one_page.py."""
-        chapter = f"book/{tags.formulas()[tag].page}"
-        pages = sorted(page for page, (found, _) in self.kept.items() if tag in found)
-        if not pages:
-            return self.at(INDEX, formula_id(tag))
-        return self.at(min(pages, key=lambda page: (page != chapter, self.kept[page][0][tag][0] == tags.ONE_PAGE, page)),
-                       line_id(tag))  # fmt: skip
+        found = first_place(self.env, tag)
+        return self.at(found[0], found[1].anchor) if found else self.at(INDEX, formula_id(tag))
 
     def where(self, where: str) -> str | None:
-        pages = sorted(page for page, (_, wheres) in self.kept.items() if where in wheres)
-        return self.at(pages[0], self.kept[pages[0]][1][where]) if pages else None
-
-    def has(self, page: str) -> bool:
-        return page in self.builder.env.found_docs
+        """Of "file:number", or None if no page shows this line."""
+        for page, found in sorted(kept_lines(self.env).items()):
+            for place in (place for places in found.values() for place in places):
+                if f"{place.file}:{place.number}" == where:
+                    return self.at(page, place.anchor)
+        return None
 
 
 def link(app: Sphinx, tree: nodes.document, page: str) -> None:
@@ -143,7 +156,9 @@ def link(app: Sphinx, tree: nodes.document, page: str) -> None:
         address = targets.where(text) if page == INDEX else targets.formula(text)
         if address and not in_title_or_link(literal):
             classes = [] if page == INDEX else ["tag"]
-            literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address, internal=True, classes=classes))
+            literal.replace_self(
+                nodes.reference("", "", literal.deepcopy(), refuri=address, internal=True, classes=classes)
+            )
     for text in list(tree.findall(nodes.Text)):
         if re.search(tags.TAG, text) and not isinstance(text.parent, AS_WRITTEN) and not in_title_or_link(text):
             text.parent.replace(text, linked_text(text, targets))
@@ -202,16 +217,18 @@ def leave_listing(self: HTML5Translator, node: nodes.literal_block) -> None:
     HTML5Translator.depart_literal_block(self, node)
 
 
-def previews() -> str:
-    """The text of tag-previews.js."""
-    shown = {
-        tag: {
+def previews(env: Any) -> str:
+    """The text of tag-previews.js; of the lines, the one to which the formula leads comes first."""
+    shown = {}
+    for tag, formula in tags.formulas().items():
+        found = first_place(env, tag)
+        place = found[1][:2] if found else None
+        lines = sorted(tags.lines()[tag], key=lambda line: (line.file, line.number) != place)[:SHOWN]
+        shown[tag] = {
             "formula": tags.mathml(formula.tex),
             "title": formula.title,
-            "lines": [(f"{line.file}:{line.number}", line.code) for line in tags.lines()[tag][:SHOWN]],
+            "lines": [(f"{line.file}:{line.number}", line.code) for line in lines],
         }
-        for tag, formula in tags.formulas().items()
-    }
     return "const TAG_PREVIEWS = " + json.dumps(shown, ensure_ascii=False, separators=(",", ":")) + ";\n"
 
 
@@ -220,14 +237,18 @@ def complete(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.name != "html":
         return
     out = Path(app.outdir)
-    (out / "_static" / "tag-previews.js").write_text(previews(), encoding="utf-8", newline="\n")
+    (out / "_static" / "tag-previews.js").write_text(previews(app.env), encoding="utf-8", newline="\n")
     ids: dict[Path, set[str]] = {}
     for page in out.rglob("*.html"):
-        for address in re.findall(r'<a class="(?:tag[^"]*|[^"]* tag)" href="([^"]*)"', page.read_text(encoding="utf-8")):
+        for address in re.findall(
+            r'<a class="(?:tag[^"]*|[^"]* tag)" href="([^"]*)"', page.read_text(encoding="utf-8")
+        ):
             file, _, anchor = address.partition("#")
             there = (page.parent / file).resolve() if file else page
             if there not in ids:
-                ids[there] = set(re.findall(r' id="([^"]*)"', there.read_text(encoding="utf-8"))) if there.exists() else set()
+                ids[there] = (
+                    set(re.findall(r' id="([^"]*)"', there.read_text(encoding="utf-8"))) if there.exists() else set()
+                )
             if anchor not in ids[there]:
                 logger.warning("%s: the link of a tag leads nowhere: %s", page.relative_to(out), address)
 

@@ -120,5 +120,7 @@ def linked(listing: str, target: Callable[[str], str | None], marked: dict[int, 
     start, pre, rest = listing.partition("<pre>")
     rows = re.sub(rf"<[^>]*>|{TAG}", link, rest).split("\n")
     for number, ids in marked.items():
-        rows[number] = "".join(f'<span class="cited" id="{name}">' for name in ids) + rows[number] + "</span>" * len(ids)
+        rows[number] = (
+            "".join(f'<span class="cited" id="{name}">' for name in ids) + rows[number] + "</span>" * len(ids)
+        )
     return start + pre + "\n".join(rows)
