@@ -11,7 +11,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the numbers of the pages are th
 project = "A Vision Transformer, backpropagated by hand"
 author = "the authors"
 extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
-extensions += ["cells", "wrapping", "tag_links", "microscope"]  # of this folder
+extensions += ["cells", "wrapping", "tag_links", "site_search", "microscope"]  # of this folder
 exclude_patterns = ["figures"]
 nitpicky = True
 
@@ -24,4 +24,5 @@ html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_js_files = [(f"{name}.js", {"defer": "defer"}) for name in ("tags", "microscope/vit", "microscope/pieces")]
 html_show_copyright = False
+html_show_search_summary = False  # site_search.py shows its own
 html_copy_source = False
