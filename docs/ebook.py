@@ -1,0 +1,90 @@
+"""For Sphinx: the book as an EPUB, `make book`.
+
+What needs a script becomes something that an e-reader can show: formulas become MathML, and the figures that can be
+moved, and links into the microscope, a word on where they are.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import tags
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.builders.epub3 import Epub3Builder
+from sphinx.writers.html5 import HTML5Translator
+
+WHERE = "install"  # the page that says how to make the pages for a browser
+MOVED = "In the pages for a browser, a figure stands here that can be moved by hand; "
+HOW = "they are made on one’s own machine"
+TO_MICROSCOPE = r'href="(?:\.\./)*_static/microscope/[^"]*"'
+
+
+class Book(Epub3Builder):
+    """Sphinx's builder, with what EPUB 3 asks to be declared of pages, and without what is for browsers only."""
+
+    math_renderer_name = "mathml"
+
+    def init(self) -> None:
+        self.config.html_static_path = ["static/ebook.css"]
+        self.config.html_js_files = []
+        super().init()
+
+    def build_content(self) -> None:
+        super().build_content()
+        file = Path(self.outdir) / "content.opf"
+        text = file.read_text(encoding="utf-8")
+        text = re.sub(r'<item id="[^"]*" href="([^"]*\.xhtml)"', self._declared, text)
+        file.write_text(text, encoding="utf-8", newline="\n")
+
+    def _declared(self, item: re.Match[str]) -> str:
+        page = Path(self.outdir) / item[1]
+        text = page.read_text(encoding="utf-8") if page.exists() else ""
+        found = [name for name, sign in (("mathml", "<math"), ("svg", "<svg")) if sign in text]
+        return f'{item[0]} properties="{" ".join(found)}"' if found else item[0]
+
+
+def visit_formula(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(formula(node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def visit_formula_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(self.starttag(node, "div", CLASS="math"))
+    self.body.append(formula(node.astext(), "block") + "</div>\n")
+    raise nodes.SkipNode
+
+
+def formula(tex: str, display: str) -> str:
+    return tags.mathml(tex, display).replace("<math ", '<math xmlns="http://www.w3.org/1998/Math/MathML" ')
+
+
+def for_readers(app: Sphinx, tree: nodes.document, page: str) -> None:
+    """What is written as HTML becomes XHTML without scripts."""
+    if app.builder.name != "epub":
+        return
+    address = app.builder.get_relative_uri(page, WHERE)
+    for number, raw in enumerate(list(tree.findall(nodes.raw))):
+        text = raw.astext()
+        if 'class="piece"' in text:
+            link = nodes.reference("", HOW, refuri=address, internal=True)
+            raw.replace_self(nodes.paragraph("", "", nodes.Text(MOVED), link, nodes.Text("."), classes=["moved"]))
+        elif re.search(TO_MICROSCOPE, text):
+            raw.replace_self(nodes.raw("", re.sub(TO_MICROSCOPE, f'href="{address}"', text), format="html"))
+        elif "<svg" in text:
+            raw.replace_self(nodes.raw("", figure(text, f"f{number}-"), format="html"))
+
+
+def figure(html: str, prefix: str) -> str:
+    """A figure whose ids are its own: matplotlib gives those of every figure the same names."""
+    html = re.sub(r'( id="|url\(#|href="#)', lambda found: found[0] + prefix, html)
+    ET.fromstring(html)  # as a page it has to be XML
+    return html
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.setup_extension("sphinx.builders.epub3")
+    app.add_builder(Book, override=True)
+    app.add_html_math_renderer("mathml", (visit_formula, None), (visit_formula_block, None))
+    app.connect("doctree-resolved", for_readers, priority=700)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
