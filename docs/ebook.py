@@ -14,16 +14,14 @@ from sphinx.application import Sphinx
 from sphinx.builders.epub3 import Epub3Builder
 from sphinx.writers.html5 import HTML5Translator
 
-WHERE = "install"  # the page that says how to make the pages for a browser
-MOVED = "In the pages for a browser, a figure stands here that can be moved by hand; "
-HOW = "they are made on one’s own machine"
+WHERE = ("install", "the-book-to-read-and-to-run")  # page and section that say how to make the pages for a browser
+MOVED = "In the pages for a browser, here is a figure that can be moved by hand ("
+HOW = "how to make these pages"
 TO_MICROSCOPE = r'href="(?:\.\./)*_static/microscope/[^"]*"'
 
 
 class Book(Epub3Builder):
     """Sphinx's builder, with what EPUB 3 asks to be declared of pages, and without what is for browsers only."""
-
-    math_renderer_name = "mathml"
 
     def init(self) -> None:
         self.config.html_static_path = ["static/ebook.css"]
@@ -63,12 +61,12 @@ def for_readers(app: Sphinx, tree: nodes.document, page: str) -> None:
     """What is written as HTML becomes XHTML without scripts."""
     if app.builder.name != "epub":
         return
-    address = app.builder.get_relative_uri(page, WHERE)
+    address = f"{app.builder.get_relative_uri(page, WHERE[0])}#{WHERE[1]}"
     for number, raw in enumerate(list(tree.findall(nodes.raw))):
         text = raw.astext()
         if 'class="piece"' in text:
             link = nodes.reference("", HOW, refuri=address, internal=True)
-            raw.replace_self(nodes.paragraph("", "", nodes.Text(MOVED), link, nodes.Text("."), classes=["moved"]))
+            raw.replace_self(nodes.paragraph("", "", nodes.Text(MOVED), link, nodes.Text(")."), classes=["moved"]))
         elif re.search(TO_MICROSCOPE, text):
             raw.replace_self(nodes.raw("", re.sub(TO_MICROSCOPE, f'href="{address}"', text), format="html"))
         elif "<svg" in text:
@@ -85,6 +83,7 @@ def figure(html: str, prefix: str) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.builders.epub3")
     app.add_builder(Book, override=True)
-    app.add_html_math_renderer("mathml", (visit_formula, None), (visit_formula_block, None))
+    app.add_node(nodes.math, override=True, epub=(visit_formula, None))
+    app.add_node(nodes.math_block, override=True, epub=(visit_formula_block, None))
     app.connect("doctree-resolved", for_readers, priority=700)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -180,7 +180,7 @@ def link_formula(formula: nodes.math_block, targets: Targets) -> None:
         return
     tex, tag = found[1].strip(), found[2]
     there = targets.formula(tag) if targets.page == INDEX else targets.line(tag)
-    number = nodes.reference("", tag, refuri=there, internal=True, classes=["tag"])
+    number = nodes.reference("", tag, refuri=there, internal=True, classes=["tag"]) if there else nodes.Text(tag)
     formula.replace_self(
         nodes.container(
             "",
