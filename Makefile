@@ -47,6 +47,7 @@ docs: install-docs
 
 # From what `make docs` has read and computed.
 book: docs
+	rm -rf build/epub
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b epub -d build/docs/.doctrees docs build/epub
 	@cp build/epub/vit-by-hand.epub build && echo "open build/vit-by-hand.epub"
 

@@ -43,14 +43,26 @@ class Book(Epub3Builder):
 
 
 def visit_formula(self: HTML5Translator, node: nodes.math) -> None:
+    if self.builder.name != "epub":
+        return HTML5Translator.visit_math(self, node)
     self.body.append(formula(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
+def leave_formula(self: HTML5Translator, node: nodes.math) -> None:
+    HTML5Translator.depart_math(self, node)
+
+
 def visit_formula_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    if self.builder.name != "epub":
+        return HTML5Translator.visit_math_block(self, node)
     self.body.append(self.starttag(node, "div", CLASS="math"))
     self.body.append(formula(node.astext(), "block") + "</div>\n")
     raise nodes.SkipNode
+
+
+def leave_formula_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    HTML5Translator.depart_math_block(self, node)
 
 
 def formula(tex: str, display: str) -> str:
@@ -74,8 +86,17 @@ def for_readers(app: Sphinx, tree: nodes.document, page: str) -> None:
 
 
 def figure(html: str, prefix: str) -> str:
-    """A figure whose ids are its own: matplotlib gives those of every figure the same names."""
-    html = re.sub(r'( id="|url\(#|href="#)', lambda found: found[0] + prefix, html)
+    """A figure with ids of its own, each once: matplotlib gives all figures, and equal parts of one, the same."""
+    seen: set[str] = set()
+
+    def once(found: re.Match[str]) -> str:
+        new = found[1] not in seen
+        seen.add(found[1])
+        return f' id="{prefix}{found[1]}"' if new else ""
+
+    html = re.sub(r"<metadata>.*?</metadata>", "", html, flags=re.S)
+    html = re.sub(r' id="([^"]*)"', once, html)
+    html = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", html)
     ET.fromstring(html)  # as a page it has to be XML
     return html
 
@@ -83,7 +104,7 @@ def figure(html: str, prefix: str) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.builders.epub3")
     app.add_builder(Book, override=True)
-    app.add_node(nodes.math, override=True, epub=(visit_formula, None))
-    app.add_node(nodes.math_block, override=True, epub=(visit_formula_block, None))
+    app.add_node(nodes.math, override=True, html=(visit_formula, leave_formula))
+    app.add_node(nodes.math_block, override=True, html=(visit_formula_block, leave_formula_block))
     app.connect("doctree-resolved", for_readers, priority=700)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

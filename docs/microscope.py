@@ -179,7 +179,7 @@ def setup(app: Any) -> dict[str, bool]:
     """For Sphinx: the page is completed when the book has been built."""
 
     def complete(app: Any, error: Exception | None) -> None:
-        if error is None and app.builder.format == "html":
+        if error is None and app.builder.name == "html":
             build(Path(app.outdir) / "_static" / "microscope")
 
     app.connect("build-finished", complete)
