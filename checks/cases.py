@@ -24,6 +24,7 @@ from model.layers.dense import Dense
 from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
 from model.layers.gelu import GELU
+from model.layers.keep_tokens import KeepTokens
 from model.layers.layer_norm import LayerNorm
 from model.layers.layer_scale import LayerScale
 from model.layers.multi_head_attention import MultiHeadAttention
@@ -95,6 +96,9 @@ def layer_cases(seed: int) -> list[Case]:
         ("dropout", Dropout(DROP), TOKENS, True, keep),
         ("dropout, evaluation", Dropout(DROP), TOKENS, False, keep),
         ("drop_path", DropPath(DROP), (7, N, D), True, keep),
+        ("keep_tokens", KeepTokens(0.5, first=1), TOKENS, True, {}),
+        ("keep_tokens, no class token", KeepTokens(0.3), TOKENS, True, {}),
+        ("keep_tokens, evaluation", KeepTokens(0.5, first=1), TOKENS, False, {}),
     ]  # fmt: skip
     composed: list[Row] = [
         ("attention", attention(), TOKENS, False, heads),
@@ -110,9 +114,9 @@ def layer_cases(seed: int) -> list[Case]:
         ("layer_scale, given a key, one vector an image", LayerScale(D), (B, D), True, {"D": D}),
         ("class_token pooling", ClassTokenPooling(N), TOKENS, False, {}),
         ("class_token pooling, given a key", ClassTokenPooling(N), TOKENS, True, {}),
-        ("mean pooling, given a key", MeanPooling(N), TOKENS, True, {"(N - 1)": N - 1}),
-        ("mean pooling", MeanPooling(N), TOKENS, False, {"(N - 1)": N - 1}),
-        ("mean pooling, no class token", MeanPooling(N - 1, class_token=False), patches, False, {}),
+        ("mean pooling, given a key", MeanPooling(), TOKENS, True, {"(N - 1)": N - 1}),
+        ("mean pooling", MeanPooling(), TOKENS, False, {"(N - 1)": N - 1}),
+        ("mean pooling, no class token", MeanPooling(class_token=False), patches, False, {}),
         ("positions, learned", place(), patches, False, {}),
         ("positions, learned, given a key", place(), patches, True, {}),
         ("positions, learned, no class token", place(class_token=False), patches, False, {}),
@@ -227,6 +231,7 @@ def one_page_case(seed: int) -> Case:
 def model_cases(seed: int) -> Iterator[Case]:
     """The whole model with its loss, end to end, in variants that together use every option."""
     rates: dict[str, Any] = {"dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.15, "drop_path": 0.3}
+    rates |= {"patch_dropout": 0.4}
     yield model_case("vit", tiny_model(), CrossEntropy(), seed)
     yield model_case("vit, training", tiny_model(**rates, head_weights="glorot"), CrossEntropy(0.1), seed, train=True)
     other = tiny_model(

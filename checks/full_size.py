@@ -24,6 +24,7 @@ from checks.structure import classes_inside, qkv_regions
 from model.encoder import Encoder, EncoderBlock
 from model.layer import Layer, Params, count_parameters
 from model.layers.dropout import Dropout
+from model.layers.keep_tokens import KeepTokens
 from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -138,7 +139,7 @@ def random_point(model: ViT, loss: CrossEntropy, seed: int, batch: int) -> Point
 
 def dropout_key(model: ViT, seed: int) -> Any:
     """A PRNG key if the model drops anything in training, else None."""
-    rates = (model.dropout, model.embedding_dropout, model.attention_dropout, model.drop_path)
+    rates = (model.dropout, model.embedding_dropout, model.attention_dropout, model.patch_dropout, model.drop_path)
     return jax.random.key(seed) if any(rates) else None
 
 
@@ -213,7 +214,7 @@ def full_size_layer_cases(point: Point) -> Iterator[Case]:
     inputs, sizes = point.inputs(), model_sizes(point.model, len(point.images))
     for path, layer in leaves(point.model):
         x, key = inputs[path]
-        if isinstance(layer, Dropout) and (key is None or not layer.rate):
+        if isinstance(layer, Dropout | KeepTokens) and (key is None or not layer.rate):
             continue  # the identity
         own = {name.removeprefix(f"{path}/"): a for name, a in point.params.items() if name.startswith(f"{path}/")}
         tensors = {**own, "x": np.asarray(x)}

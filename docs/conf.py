@@ -16,7 +16,7 @@ extensions += ["cells", "wrapping", "tag_links", "site_search", "ebook", "micros
 exclude_patterns = ["figures"]
 nitpicky = True
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3  # as on GitHub, headings can be linked to
 
 html_theme = "furo"

@@ -17,6 +17,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from microscope import KEPT, tree_of
 
 from checks.cases import all_cases
 from checks.definitions import definition_results
@@ -25,6 +26,7 @@ from checks.mutants import mutants_by_name, planted
 from data import shape_drawing
 from model.layer import Layer, Params
 from model.layers.attention import AttentionCache
+from model.one_page import vit_backward, vit_forward
 from model.vit import ViT
 from verify.case import Case
 from verify.check import Checker
@@ -157,6 +159,31 @@ def trained() -> Trained:
     parts = np.split(row, np.cumsum([leaf.size for leaf in leaves])[:-1])
     params = tree.unflatten([jnp.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
     return Trained(vit, params, np.array(about["mean"]), np.array(about["std"]), tuple(about["wnids"]))
+
+
+class FirstImage(NamedTuple):
+    """What chapter 0 computes: its untrained model, its picture, and everything that comes of them."""
+
+    params: Params
+    pixels: np.ndarray  # (16, 16) in 0..255
+    image: jax.Array  # (1, 16, 16, 1)
+    label: jax.Array  # (1,)
+    names: list[str]  # of the classes
+    loss: jax.Array
+    cache: Any  # of vit_forward
+    dimage: jax.Array
+    grads: Params
+
+
+def first_image() -> FirstImage:
+    kept = np.load(KEPT)
+    params = jax.tree.map(jnp.asarray, tree_of(kept["untrained"].astype(float)))
+    about = json.loads(str(kept["about"]))
+    image = (kept["images"][:1, :, :, None] / 255 - about["mean"]) / about["std"]
+    label = jnp.asarray(kept["labels"][:1])
+    loss, cache = vit_forward(params, image, label, 4, 3)
+    dimage, grads = vit_backward(params, cache, 4, image.shape, 3)
+    return FirstImage(params, kept["images"][0], image, label, about["classes"], loss, cache, dimage, grads)
 
 
 def attention_weights(cache: Any) -> list[np.ndarray]:

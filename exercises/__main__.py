@@ -1,9 +1,10 @@
 """Write backward passes yourself, and have them checked.
 
-    python -m exercises                   all of them; an x: done
+    python -m exercises                   all, in book order; an x: done
     python -m exercises start [NAME]      copy it, or all, to my_exercises/
     python -m exercises shapes NAME       given, cached, asked for
-    python -m exercises check [NAME]      check; --reveal: true values
+    python -m exercises check [NAME]      check; --reveal: true values,
+                                          --json: for grading
     python -m exercises hint NAME         a question, a picture, a line
     python -m exercises solution NAME     the reference, once yours passes
     python -m exercises reset NAME        restore it; yours is kept beside
@@ -17,69 +18,25 @@ tracked, and no update of the project touches it.
 import argparse
 import contextlib
 import difflib
-import re
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 
 from common.command import run_command
 from common.errors import UserError
+from exercises.machinery import grading
 from exercises.machinery.answers import load_answer
-from exercises.machinery.catalogue import EXERCISES, shapes
-from exercises.machinery.checking import Outcome, check
-from exercises.machinery.faults import check_fault, fault_lines
+from exercises.machinery.items import ITEMS
 from exercises.machinery.progress import Progress
-from exercises.machinery.vit_exercise import check_vit, vit_lines
 from exercises.machinery.workspace import FOLDER, STUBS, bring_over, earlier_work, reset, start
 from training.device import choose_device
 
-BOOK = STUBS.parent / "docs" / "book"
 COMPUTING = ("check", "shapes", "watch")  # commands that need a device
 POLL_SECONDS = 0.5
-
-
-class Item(NamedTuple):
-    """An entry of the list: `check(path, reveal, brief)` checks a file, `shapes(path)` tells what is asked for."""
-
-    title: str
-    check: Callable[[Path, bool, bool], Outcome]
-    shapes: Callable[[Path], list[str]]
-
-
-def _items() -> Iterator[tuple[str, Item]]:
-    for exercise in EXERCISES:
-        yield (
-            exercise.name,
-            Item(
-                exercise.title,
-                lambda path, reveal, brief, e=exercise: check(e, path, reveal),  # type: ignore[misc]
-                lambda path, e=exercise: shapes(e),  # type: ignore[misc]
-            ),
-        )
-    for name in ("fault_1", "fault_2", "fault_3"):
-        yield (
-            name,
-            Item(
-                "A fault to find",
-                lambda path, reveal, brief: check_fault(path.stem, path, experiment=not brief),
-                lambda path: fault_lines(path.stem, path),
-            ),
-        )
-    yield (
-        "vit",
-        Item(
-            "A ViT trains with your own layers",
-            lambda path, reveal, brief: check_vit(path, reveal),
-            lambda path: vit_lines(),
-        ),
-    )
-
-
-ITEMS = dict(_items())
 
 
 def main(argv: Sequence[str], folder: Path = FOLDER, stubs: Path = STUBS) -> int:
@@ -95,6 +52,13 @@ def main(argv: Sequence[str], folder: Path = FOLDER, stubs: Path = STUBS) -> int
         raise UserError(f"there is no exercise {name}: {advice}")
     if getattr(args, "reveal", False) and (not name or name.startswith("fault")):
         raise UserError("--reveal shows the true value of a wrong gradient: name an exercise that asks for gradients")
+    if getattr(args, "folder", None):
+        if not args.json:
+            raise UserError("--folder is for grading, which keeps no progress: give --json too")
+        if not args.folder.is_dir():
+            raise UserError(f"there is no folder {args.folder}")
+    if getattr(args, "json", False):
+        return show_json(args.folder or folder, name, args.reveal)
     work = earlier_work(ITEMS, stubs)
     if work and args.command != "start":
         files = f"{work[0]} holds" if len(work) == 1 else f"{work[0].name} and others in {stubs} hold"
@@ -130,6 +94,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     check_parser = commands.add_parser("check")
     check_parser.add_argument("name", metavar="NAME", nargs="?", help="the exercise; without it, all are checked")
     check_parser.add_argument("--reveal", action="store_true", help="show the true value beside a wrong one")
+    check_parser.add_argument(
+        "--json", action="store_true", help="print one JSON document and nothing else, and record no progress"
+    )
+    check_parser.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="with --json: the folder of the files; default my_exercises"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     args.command = args.command or "list"
@@ -142,17 +112,17 @@ def tell(lines: Sequence[str]) -> int:
 
 
 def chapter(name: str) -> list[str]:
-    """The chapter of the book with the derivation: the page whose paragraph "Now you" names the exercise."""
-    for page in sorted(BOOK.glob("*.md")):
-        task = re.search(r"^\*\*Now you\.\*\*.*?\n\n", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-        if task and f"`{name}`" in task[0]:
-            return ["", f"derived in docs/book/{page.name}"]
-    return []
+    """The chapter of the book with the derivation: the page that names the exercise in a paragraph "Now you"."""
+    place = ITEMS[name].place
+    return ["", f"derived in docs/book/{place.page}"] if place else []
 
 
 def show_list(folder: Path) -> int:
     passed = Progress.load(folder).passed
-    rows = [f"{'x' if name in passed else ' '}  {name:<22} {item.title}" for name, item in ITEMS.items()]
+    rows = [f"  ch  {'exercise':<18}level     time"]
+    for name, item in ITEMS.items():
+        mark, number = "x" if name in passed else " ", item.place.chapter if item.place else ""
+        rows.append(f"{mark} {number:>2}  {name:<20}  {item.effort.level}  {item.effort.minutes:>3} min  {item.title}")
     return tell([*rows, count(passed)])
 
 
@@ -184,6 +154,14 @@ def check_all(folder: Path) -> int:
         wrong |= outcome.state == "wrong"
     print(count(progress.passed))
     return int(wrong)
+
+
+def show_json(folder: Path, name: str, reveal: bool) -> int:
+    """Print the results as JSON. The exit code is that of the same check without JSON."""
+    document = grading.graded(folder, ITEMS, [name] if name else ITEMS, reveal)
+    print(json.dumps(document, indent=1))
+    states = [exercise["state"] for exercise in document["exercises"]]
+    return int("wrong" in states or (bool(name) and states != ["passed"]))
 
 
 def hint(folder: Path, name: str) -> int:

@@ -5,6 +5,8 @@ Forward    q, k, v = the three thirds of x W_qkv + b_qkv, split into HEADS heads
            y       = merge(weights v) W_out + b_out
 
 Work backwards from the end: every line of the forward has its line in the backward, in reverse order.
+Name the gradients on the way after the forward (dmerged, dmixed, dweights, dv, dscores, dq, dk), and the check says
+which is the first that is wrong, also before the last line is written.
 """
 
 import math

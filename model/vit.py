@@ -3,6 +3,7 @@
 Forward    images (B, H, W, C); with shifted_patches, (B, H, W, 5 C)
            -> patch_embedding      (B, n, D)    n = patches
            -> position_embedding   (B, N, D)    N = n + 1 with a class token
+           -> keep_tokens          (B, N', D)   in training with patch_dropout: a random subset, N' < N
            -> dropout, encoder, norm   (B, N, D); or (B, 1, D), the class token alone, if that is pooled;
                                        with layers=0 there is no encoder
            -> pooling              (B, D)
@@ -24,6 +25,7 @@ from model.layers.class_token_attention import ClassTokenAttention
 from model.layers.dense import Dense
 from model.layers.dropout import Dropout
 from model.layers.feed_forward import FeedForward
+from model.layers.keep_tokens import KeepTokens
 from model.layers.layer_norm import LayerNorm
 from model.layers.layer_scale import LayerScale
 from model.layers.multi_head_attention import MultiHeadAttention
@@ -67,6 +69,7 @@ class ViT(Composite):
         gelu: "tanh" or "erf". qkv_bias: biases on queries, keys and values. eps: of every layer norm.
         head_weights: "zeros" (first loss is log(num_classes)) or "glorot".
         dropout, embedding_dropout, attention_dropout: rates in the blocks, after the positions, on attention weights.
+        patch_dropout: share of the patch tokens that a training step leaves out (model/layers/keep_tokens.py).
         drop_path: rate of the last block. drop_path_rule: the others' rates, "linear" (growing from 0) or "constant".
         layer_scale: initial gains at the end of each branch (model/layers/layer_scale.py); None: no gains.
         learned_temperature, masked_diagonal: locality self-attention (model/layers/attention.py).
@@ -102,6 +105,7 @@ class ViT(Composite):
     dropout: float = 0.0
     embedding_dropout: float = 0.0
     attention_dropout: float = 0.0
+    patch_dropout: float = 0.0
     drop_path: float = 0.0
     drop_path_rule: Literal["linear", "constant"] = "linear"
     layer_scale: float | None = None
@@ -180,7 +184,7 @@ class ViT(Composite):
     def pool(self) -> Layer:
         if self.pooling == "class_token":
             return ClassTokenPooling(tokens=1)
-        return MeanPooling(self.position_embedding.tokens, self.class_token)
+        return MeanPooling(self.class_token)
 
     @property
     def body(self) -> Sequential:
@@ -215,6 +219,8 @@ class ViT(Composite):
             ("position_embedding", self.position_embedding),
             ("embedding_dropout", Dropout(self.embedding_dropout)),
         ]
+        if self.patch_dropout:
+            layers.append(("keep_tokens", KeepTokens(self.patch_dropout, first=int(self.class_token))))
         if self.layers:
             layers.append(("encoder", replace(self.encoder, last=None) if every_token else self.encoder))
         if self.final_norm:

@@ -110,6 +110,33 @@ def test_every_exercise_is_named_in_a_chapter() -> None:
     assert not [name for name in ITEMS if not chapter(name)]
 
 
+def test_the_chapters_that_are_said_to_name_exercises_do() -> None:
+    naming = {int(page.stem[:2]) for page in BOOK if "\n**Now you.**" in page.read_text(encoding="utf-8")}
+    for page in ("index.md", "exercises.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        said = re.findall(r"[Cc]hapters (\d+) to (\d+)", text)
+        assert said, page
+        assert all(set(range(int(first), int(last) + 1)) == naming for first, last in said), page
+
+
+def test_the_glossary_leads_to_chapters_by_their_numbers() -> None:
+    words = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8").partition("## Words")[2].partition("\n## ")[0]
+    links = re.findall(r"\[(\d+)\]\(book/(\S+?)\)", words)
+    assert links
+    assert all(
+        page.startswith(f"{int(number):02}-") and (ROOT / "docs" / "book" / page).exists() for number, page in links
+    )
+
+
+@pytest.mark.parametrize("page", BOOK, ids=lambda page: page.stem)
+def test_a_chapter_is_cited_by_the_number_that_its_file_has(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    cited = re.findall(r"\[[Cc]hapter\s(\d+)[^\]]*\]\((\d\d)-\S+\)", text)
+    assert all(int(number) == int(file) for number, file in cited)
+    last = int(BOOK[-1].stem[:2])
+    assert all(int(number) <= last for number in re.findall(r"[Cc]hapters?\s(\d+)", text))
+
+
 def test_every_mistake_that_a_page_plants_is_in_the_list() -> None:
     known = mutants_by_name().keys()
     planted = []

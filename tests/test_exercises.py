@@ -1,5 +1,6 @@
 """The exercises: every stub fails, every solution passes, and each typical mistake is answered with its question."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -7,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from exercises.__main__ import ITEMS
-from exercises.machinery import checking, faults, runner
+from exercises.machinery import checking, faults, runner, vit_exercise
 from exercises.machinery.answers import TO_DO, Answer, load_answer, parse
-from exercises.machinery.catalogue import EXERCISES, shapes, solution_module
-from exercises.machinery.checking import Outcome, check, expected, find_exercise
+from exercises.machinery.catalogue import EXERCISES, find_exercise, solution_module
+from exercises.machinery.chapters import places
+from exercises.machinery.checking import check, expected
+from exercises.machinery.effort import EFFORTS
 from exercises.machinery.exercise import flatten
+from exercises.machinery.items import ITEMS
+from exercises.machinery.outcome import Outcome
+from exercises.machinery.shapes import shapes
 from exercises.machinery.workspace import STUBS
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -92,7 +97,11 @@ def test_an_empty_stub_is_still_to_do(name: str, judged: Callable[..., Outcome])
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_solution_passes_down_to_every_entry(name: str, judged: Callable[..., Outcome]) -> None:
-    assert judged(name, load_answer(name).source) == Outcome("passed")
+    outcome = judged(name, load_answer(name).source)
+    assert outcome == Outcome("passed")
+    assert outcome.parts
+    assert all(outcome.parts.values())
+    assert all(outcome.checkpoints.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,6 +149,15 @@ def test_the_last_stage_measures_and_believes_no_solution(
         ("label_smoothing", "labels are not smoothed"),
         ("layer_scale", "gamma is left out of dbranch"),
         ("muon", "momentum does not look ahead"),
+        ("central_difference", "The step has no unit"),
+        ("complex_step", "absolute value is still in it"),
+        ("taylor_test", "not multiplied by the step"),
+        ("temperature", "tau is left out of dlogits"),
+        ("moving_average", "no warmup of d"),
+        ("accumulation", "mean of the means"),
+        ("attention_in_blocks", "runs over this block only"),
+        ("rollout", "reverse order"),
+        ("integrated_gradients", "gradient of the loss"),
     ],
 )
 def test_the_mistakes_that_everybody_makes_are_known(name: str, words: str) -> None:
@@ -162,11 +180,12 @@ def test_a_known_mistake_shows_the_invariant_the_question_an_index_and_the_reade
 ) -> None:
     mistake = next(m for m in load_answer("layer_norm").mistakes if "through the mean missing" in m.question)
     lines = judged("layer_norm", mistake.source).lines
-    assert len(lines) == 2
+    assert len(lines) == 4
     assert lines[0].startswith("dx: sum over the features of dx is ")
     assert lines[0].endswith(", should be 0. Is the path through the mean missing?")
     assert lines[1].startswith("  your dx[")
     assert "true" not in lines[1]
+    assert way(lines) == "on the way back: dx is the first that is wrong; right before it: dxhat"
     revealed = judged("layer_norm", mistake.source, reveal=True).lines[1]
     index = tuple(int(i) for i in revealed.partition("[")[2].partition("]")[0].split(", "))
     true = expected(find_exercise("layer_norm"), 0)["dx"][index]
@@ -236,6 +255,135 @@ def test_the_cache_may_hold_more_but_the_output_must_stay(judged: Callable[..., 
     assert other.state == "wrong"
     assert "`forward` no longer returns what it did" in other.lines[0]
     assert "reset dense_input" in other.lines[0]
+
+
+# Checkpoints: the gradients on the way back.
+
+
+def way(lines: tuple[str, ...]) -> str:
+    """What is told of the way back, in one line and without the numbers of lines."""
+    start = next((i for i, line in enumerate(lines) if line.startswith("on the way back: ")), len(lines))
+    assert all(len(line) <= 76 for line in lines[start:])
+    return re.sub(r" \(line \d+\)", "", " ".join(line.strip() for line in lines[start:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "first", "before"),
+    [
+        ("multi_head_attention", "merge is not undone", "dmixed", "dmerged"),
+        ("multi_head_attention", "not transposed in dv", "dv", "dweights"),
+        ("multi_head_attention", "Jacobian is taken as diagonal", "dscores", "dv"),
+        ("multi_head_attention", "divided by sqrt(D)", "dscores", "dv"),
+        ("multi_head_attention", "1/sqrt(K) is missing:", "dq", "dscores"),
+        ("multi_head_attention", "not transposed in dk", "dk", "dq"),
+        ("multi_head_attention", "exchanged in dqkv", "dqkv", "dk"),
+        ("pre_norm_block", "skip past the feed-forward is missing", "dh", "df"),
+        ("post_norm_block", "skip past the attention is missing", "dx", "da"),
+        ("attention_in_blocks", "1/sqrt(K) is missing in dscores", "dq", "dscores"),
+    ],
+)
+def test_the_first_gradient_that_is_wrong_is_named(
+    name: str, words: str, first: str, before: str, judged: Callable[..., Outcome]
+) -> None:
+    mistake = next(mistake for mistake in load_answer(name).mistakes if words in mistake.question)
+    outcome = judged(name, mistake.source)
+    assert f": {first} is the first that is wrong; right before it: " in way(outcome.lines)
+    assert outcome.checkpoints[before]
+    assert not outcome.checkpoints[first]
+
+
+def test_half_a_backward_is_told_how_far_it_is_right(judged: Callable[..., Outcome]) -> None:
+    answer = load_answer("multi_head_attention")
+    half = answer.source.partition("    dscores = weights * (")[0] + TO_DO
+    outcome = judged("multi_head_attention", half)
+    assert outcome.state == "to do"
+    assert outcome.lines[0].endswith("is not finished")
+    assert way(outcome.lines) == "on the way back: right so far: dW_out, db_out, dmerged, dmixed, dweights, dv"
+    assert not any(outcome.parts.values())
+
+    wrong = half.replace("dweights = dmixed @ v.", "dweights = dmixed @ k.")
+    outcome = judged("multi_head_attention", wrong)
+    assert outcome.state == "wrong"
+    assert ": dweights is the first that is wrong; right before it: dW_out, db_out, dmerged, dmixed" in way(
+        outcome.lines
+    )
+
+    outcome = judged("multi_head_attention", half.replace(TO_DO, "    return dv @ dmixed"))
+    assert "dot_general" in outcome.lines[1]
+    assert way(outcome.lines).endswith("right so far: dW_out, db_out, dmerged, dmixed, dweights, dv")
+
+
+def test_a_name_may_be_used_twice_and_in_another_shape(told: Callable[[str, str], str]) -> None:
+    """`dweights` is right in the end, `dv` first has another meaning and `dmixed` another shape: none is blamed."""
+    said = told("attention", "q, k, v, weights = cache\ndweights = dy\ndweights = dweights @ v.swapaxes(-1, -2)\n"
+                "dv = dy.sum()\nreturn dy, dy, weights.swapaxes(-1, -2) @ dy")  # fmt: skip
+    assert "on the way back: right so far: dweights" in said
+
+
+def test_a_gradient_with_a_factor_that_comes_later_is_right(judged: Callable[..., Outcome]) -> None:
+    source = load_answer("attention_in_blocks").source
+    later = source.replace("(dweights - row) * scale", "(dweights - row)").replace(
+        "= dq + dscores @", "= dq + 2 * dscores @"
+    )
+    outcome = judged("attention_in_blocks", later.replace("swapaxes(-1, -2) @ q)\n", "swapaxes(-1, -2) @ q * scale)\n"))
+    assert outcome.parts == {"dq": False, "dk": True, "dv": True}
+    assert outcome.checkpoints["dscores"]
+
+
+def test_names_that_the_solution_does_not_have_say_nothing(told: Callable[[str, str], str]) -> None:
+    assert "on the way" not in told("softmax", "p = cache.p\ndinner = dp * p\nreturn dinner")
+
+
+def test_a_mistake_of_the_whole_is_looked_for_in_the_order_of_the_way_back() -> None:
+    names = [
+        "embed/W",
+        "blocks/0/norm_1/beta",
+        "blocks/1/attention/W_out",
+        "head/b",
+        "blocks/1/feed_forward/b_1",
+        "norm/beta",
+    ]
+    back = sorted((f"grads/{name}" for name in names), key=vit_exercise._on_the_way_back)
+    assert [names.index(name.removeprefix("grads/")) for name in back] == [3, 5, 4, 2, 1, 0]
+
+
+# What is asked for is told part by part, for whoever grades.
+
+
+def test_each_part_has_its_verdict(judged: Callable[..., Outcome]) -> None:
+    right = load_answer("layer_norm").source
+    assert judged("layer_norm", right.replace("dbeta = dy.sum(", "dbeta = dy.mean(")).parts == {
+        "dx": True, "dgamma": True, "dbeta": False,
+    }  # fmt: skip
+    assert not any(judged("layer_norm", right.replace("return dx, dgamma", "return dx")).parts.values())
+    assert not any(judged("layer_norm", "import nothing_of_the_kind\n").parts.values())
+    mean = next(m for m in load_answer("moving_average").mistakes if "exchanged in the age" in m.question)
+    assert judged("moving_average", mean.source).parts == {"average": True, "shares": True, "age": False}
+
+
+def test_a_gradient_that_is_not_linear_is_no_part_that_is_right(judged: Callable[..., Outcome]) -> None:
+    outcome = judged("layer_norm", load_answer("layer_norm").source.replace(
+        "dbeta = dy.sum(axis=(0, 1))", "dbeta = jnp.clip(dy, -9, 9).sum(axis=(0, 1))"))  # fmt: skip
+    assert "dbeta: not linear in dy" in outcome.lines[0]
+    assert outcome.parts == {"dx": True, "dgamma": True, "dbeta": False}
+
+
+def test_every_exercise_has_a_level_and_minutes_and_a_chapter() -> None:
+    assert EFFORTS.keys() == ITEMS.keys()
+    assert {item.effort.level for item in ITEMS.values()} == {1, 2, 3}
+    assert all(5 <= item.effort.minutes <= 120 for item in ITEMS.values())
+    order = [item.place for item in ITEMS.values()]
+    assert None not in order
+    assert order == sorted(order)
+
+
+def test_a_book_that_is_elsewhere_leaves_the_exercises_in_their_order(tmp_path: Path) -> None:
+    assert places(tmp_path / "nowhere") == {}
+    text = "**Now you.** Do `softmax`,\nthen `gelu_tanh`.\n\n`dropout`\n\n**Now you.** And `softmax` again, `vit`.\n\n"
+    (tmp_path / "07-some.md").write_text(text)
+    found = places(tmp_path)
+    assert sorted(found, key=found.__getitem__) == ["softmax", "gelu_tanh", "vit"]
+    assert {place.chapter for place in found.values()} == {7}
 
 
 # One clear message that names the line.

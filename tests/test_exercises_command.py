@@ -5,14 +5,16 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exercises import __main__ as command
-from exercises.__main__ import ITEMS
 from exercises.machinery import vit_exercise
 from exercises.machinery.answers import load_answer
-from exercises.machinery.checking import check, find_exercise
+from exercises.machinery.catalogue import find_exercise
+from exercises.machinery.checking import check
+from exercises.machinery.items import ITEMS
 from exercises.machinery.workspace import FOLDER, STUBS
 from tests.conftest import Ended
 
@@ -52,12 +54,21 @@ def solve(folder: Path, *names: str) -> None:
 def test_the_list_shows_what_is_done(folder: Path, do: Callable[..., Ended]) -> None:
     before = do("list").out.splitlines()
     assert before[-1] == f"0 of {len(ITEMS)}"
-    assert [line.split()[0] for line in before[:-1]] == list(ITEMS)
+    assert [line.split()[1] for line in before[1:-1]] == list(ITEMS)
     solve(folder, "dropout")
     do("check", "dropout")
     after = do("list").out.splitlines()
     assert after[-1] == f"1 of {len(ITEMS)}"
-    assert [line.split()[1] for line in after if line.startswith("x ")] == ["dropout"]
+    assert [line.split()[2] for line in after if line.startswith("x ")] == ["dropout"]
+
+
+def test_the_list_is_in_book_order_with_chapter_level_and_minutes_in_80_columns(do: Callable[..., Ended]) -> None:
+    lines = do("list").out.splitlines()
+    assert lines[0].split() == ["ch", "exercise", "level", "time"]
+    chapters = [int(line.split()[0]) for line in lines[1:-1]]
+    assert chapters == sorted(chapters)
+    assert "   7  layer_norm            3   60 min  Layer normalization" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_success_brings_the_explanation_and_opens_the_solution(folder: Path, do: Callable[..., Ended]) -> None:
@@ -107,6 +118,91 @@ def test_check_without_a_name_checks_all_and_only_mistakes_are_failures(
     ended = do("check")
     assert ended.code == 1
     assert "dropout: wrong\n  dx: The factor 1 / (1 - RATE) is missing" in ended.out
+
+
+# For grading.
+
+
+def graded(ended: Ended) -> dict[str, Any]:
+    """Standard output, all of which is one JSON document: the exercises by name."""
+    return {exercise["name"]: exercise for exercise in json.loads(ended.out)["exercises"]}
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four exercises, so that checking all of them is quick."""
+    some = ("dropout", "layer_scale", "clipping", "fault_1")
+    monkeypatch.setattr(command, "ITEMS", {name: ITEMS[name] for name in some})
+
+
+@pytest.mark.usefixtures("few")
+def test_results_as_json_have_a_verdict_on_every_part(folder: Path, do: Callable[..., Ended], tmp_path: Path) -> None:
+    theirs = tmp_path / "submissions" / "ada"
+    theirs.mkdir(parents=True)
+    solve(theirs, "clipping")
+    right = load_answer("layer_scale").source
+    (theirs / "layer_scale.py").write_text(right.replace("(dy * branch).sum(", "(dy * branch).mean("))
+    (theirs / "fault_1.py").write_text(load_answer("fault_1").source.replace("dx = rstd", "mean ="))
+    before = sorted(theirs.iterdir())
+    ended = do("check", "--json", "--folder", str(theirs))
+    document, exercises = json.loads(ended.out), graded(ended)
+    assert ended.code == 1
+    assert (document["folder"], document["passed"], document["of"]) == (str(theirs), 1, 4)
+    assert list(exercises) == ["dropout", "layer_scale", "clipping", "fault_1"]
+    assert exercises["clipping"] == {
+        "name": "clipping", "chapter": ITEMS["clipping"].place.chapter, "level": 1, "minutes": 15, "state": "passed",
+        "parts": {"clipped/W": True, "clipped/b": True}, "checkpoints": {}, "first_failure": None, "messages": [],
+        "autodiff": [],
+    }  # fmt: skip
+    wrong = exercises["layer_scale"]
+    assert wrong["state"] == "wrong"
+    assert wrong["parts"] == {"dx": True, "dbranch": True, "dgamma": False}
+    assert wrong["first_failure"].startswith("dgamma: ")
+    assert wrong["messages"][0] == wrong["first_failure"]
+    assert exercises["dropout"]["state"] == "to do"
+    assert exercises["dropout"]["parts"] == {"dx": False}
+    assert "start dropout" in exercises["dropout"]["first_failure"]
+    assert exercises["fault_1"]["parts"] == {"file": True, "line": False}
+    assert sorted(theirs.iterdir()) == before, "nothing is written into a folder that is graded"
+    assert do("list").out.endswith("0 of 4\n")
+
+
+@pytest.mark.usefixtures("few")
+def test_what_a_checked_file_prints_is_no_part_of_the_document(folder: Path, do: Callable[..., Ended]) -> None:
+    answer = load_answer("dropout").source
+    head = "import sys\nprint('loaded')\nsys.stdout.write('written')\n"
+    (folder / "dropout.py").write_text(head + answer.replace("    return dx", "    print('called')\n    return dx"))
+    ended = do("check", "dropout", "--json")
+    assert ended.code == 0
+    assert list(graded(ended)) == ["dropout"]
+    assert all(word in ended.err for word in ("loaded", "written", "called"))
+
+
+@pytest.mark.usefixtures("few")
+def test_exit_codes_are_those_without_json(folder: Path, do: Callable[..., Ended]) -> None:
+    assert do("check", "--json").code == do("check").code == 0  # nothing is wrong
+    assert do("check", "dropout", "--json").code == do("check", "dropout").code == 1  # one was asked for, and is to do
+    (folder / "dropout.py").write_text("raise SystemExit")
+    assert do("check", "--json").code == do("check").code == 1
+    shutil.rmtree(folder)
+    assert do("check", "--json").code == do("check").code == 0  # nothing is begun
+    refused = do("check", "--json", "--folder", str(folder / "none"))
+    assert (refused.code, refused.out) == (2, "")
+    assert "there is no folder" in refused.err
+    assert "give --json too" in do("check", "--folder", str(folder)).err
+    assert do("check", "drop", "--json").out == ""
+
+
+def test_a_gradient_that_jax_has_computed_is_told(folder: Path, do: Callable[..., Ended]) -> None:
+    head, _, body = load_answer("dropout").source.partition("def backward")
+    (folder / "dropout.py").write_text(
+        f"{head}import jax as J\nfrom jax import jvp, tree\n\n\ndef backward{body}\n# jax.grad\n"
+        "used = J.vjp, jvp, tree.map\n"
+    )
+    assert graded(do("check", "dropout", "--json"))["dropout"]["autodiff"] == ["jax.jvp", "jax.vjp"]
+    (folder / "dropout.py").write_text("(")
+    broken = graded(do("check", "dropout", "--json"))["dropout"]
+    assert (broken["state"], broken["autodiff"]) == ("wrong", [])
 
 
 def test_hints_come_one_at_a_time_and_are_remembered(do: Callable[..., Ended]) -> None:
@@ -287,11 +383,14 @@ def test_the_whole_asks_for_the_layers_that_it_is_made_of(folder: Path) -> None:
 
 def test_the_whole_follows_the_loss_of_the_model(folder: Path) -> None:
     solve(folder, *vit_exercise.NEEDED)
-    assert "still empty" in vit_exercise.check_vit(folder / "vit.py").lines[0]
+    empty = vit_exercise.check_vit(folder / "vit.py")
+    assert "still empty" in empty.lines[0]
+    assert empty.parts == {"layers": True, "gradients": False, "losses": False}
     solve(folder, "vit")
     outcome = vit_exercise.check_vit(folder / "vit.py")
     assert outcome.state == "passed"
     assert outcome.lines[0].startswith(f"{vit_exercise.STEPS} steps, loss ")
+    assert outcome.parts == {"layers": True, "gradients": True, "losses": True}
     first, *_, last = vit_exercise.reference_losses()
     assert last < 0.5 * first
 
@@ -314,6 +413,7 @@ def test_a_run_that_leaves_the_reference_is_wrong(folder: Path, monkeypatch: pyt
     outcome = vit_exercise.check_vit(folder / "vit.py")
     assert outcome.state == "wrong"
     assert "the loss differs from the reference from step 7" in outcome.lines[0]
+    assert outcome.parts == {"layers": True, "gradients": True, "losses": False}
 
 
 def test_a_layer_that_fails_at_other_shapes_is_named_with_its_line(folder: Path) -> None:

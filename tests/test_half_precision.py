@@ -46,7 +46,7 @@ LAYERS: list[tuple[Layer, tuple[int, ...]]] = [
     (MultiHeadAttention(D, 3, dropout=0.3, learned_temperature=True, masked_diagonal=True), TOKENS),
     (ClassTokenAttention(D, 3, learned_temperature=True), TOKENS),
     (PositionEmbedding((1, 5), D), TOKENS),
-    (MeanPooling(N), TOKENS),
+    (MeanPooling(), TOKENS),
 ]
 
 VIT = ViT(

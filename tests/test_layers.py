@@ -14,6 +14,7 @@ from model.layers.dense import Dense
 from model.layers.dropout import Dropout, DropPath
 from model.layers.feed_forward import FeedForward
 from model.layers.gelu import GELU
+from model.layers.keep_tokens import KeepTokens
 from model.layers.layer_norm import LayerNorm
 from model.layers.layer_scale import LayerScale
 from model.layers.multi_head_attention import MultiHeadAttention
@@ -88,9 +89,13 @@ LAYERS = [
     (Dropout(0.4), TOKENS),
     (Dropout(0.0), TOKENS),
     (DropPath(0.4), TOKENS),
+    (KeepTokens(0.4), TOKENS),
+    (KeepTokens(0.4, first=1), TOKENS),
+    (KeepTokens(0.99, first=2), TOKENS),
+    (KeepTokens(0.0), TOKENS),
     (ClassTokenPooling(N), TOKENS),
-    (MeanPooling(N, class_token=True), TOKENS),
-    (MeanPooling(N, class_token=False), TOKENS),
+    (MeanPooling(), TOKENS),
+    (MeanPooling(class_token=False), TOKENS),
     (Residual(Dense(D, D)), TOKENS),
     (Residual(ClassTokenAttention(D, H), tokens=1), TOKENS),
     (Sequential((("a", Dense(D, C)), ("b", GELU()), ("c", Dense(C, M)))), TOKENS),
@@ -114,7 +119,7 @@ def test_backward_is_the_vjp_of_forward(layer, shape):
     assert_backward_is_vjp(layer, normal(7, *shape), key=jax.random.key(5))
 
 
-@pytest.mark.parametrize("layer", [Dropout(0.4), DropPath(0.4), block(dropout=0.2)], ids=str)
+@pytest.mark.parametrize("layer", [Dropout(0.4), DropPath(0.4), KeepTokens(0.4), block(dropout=0.2)], ids=str)
 def test_backward_in_evaluation(layer):
     assert_backward_is_vjp(layer, normal(7, *TOKENS), key=None)
 
@@ -415,6 +420,24 @@ def test_dropout_keeps_the_expected_value_and_is_off_in_evaluation():
     assert float(y.mean()) == pytest.approx(1, abs=0.01)
     np.testing.assert_array_equal(Dropout(0.25).backward({}, cache, x)[0], cache.mask)
     assert Dropout(0.25).forward({}, x)[0] is x
+
+
+def test_a_random_subset_of_the_patches_is_kept_in_order_with_the_class_token():
+    layer, x = KeepTokens(0.5, first=1), jnp.broadcast_to(jnp.arange(9.0)[:, None], (300, 9, 2))
+    y, _ = layer.forward({}, x, jax.random.key(0))
+    kept = np.asarray(y[..., 0])
+    assert kept.shape == (300, 5)
+    assert (kept[:, 0] == 0).all()
+    assert (np.diff(kept) > 0).all()
+    seen = np.bincount(kept[:, 1:].astype(int).ravel(), minlength=9)[1:] / 300
+    assert np.abs(seen - 0.5).max() < 0.1  # each patch equally often, and images differ
+    assert layer.forward({}, x)[0] is x
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(0.0, 8), (0.5, 4), (0.75, 2), (0.95, 1), (0.999, 1)])
+def test_the_number_of_kept_tokens_is_the_rounded_share_and_at_least_one(rate, kept):
+    assert KeepTokens(rate).count(8) == kept
+    assert KeepTokens(rate, first=1).count(9) == 1 + kept
 
 
 def test_drop_path_drops_whole_images():

@@ -89,17 +89,25 @@ def test_the_figures_that_can_be_moved_draw_themselves(built: Path, tmp_path: Pa
 def test_every_link_into_the_page_names_a_tensor_that_it_shows(built: Path) -> None:
     text = (built / "selftest-data.js").read_text(encoding="utf-8")
     tensors = next(iter(json.loads(text.removeprefix("const SELFTEST = ").rstrip(";\n"))["tensors"].values()))
-    pages = [*BOOK, ROOT / "docs" / "index.md"]
+    pages = [*BOOK, ROOT / "docs" / "index.md", ROOT / "docs" / "teaching.md"]
+    tabs = re.search(r"const TABS = \{(.*?)\}", (PAGE / "experiments.js").read_text(encoding="utf-8"))
+    assert tabs
     links = [
         link
         for page in pages
-        for link in re.findall(r'microscope/index\.html([^"]*)"', page.read_text(encoding="utf-8"))
+        for link in re.findall(r'href="[^"]*microscope/index\.html([^"]*)"', page.read_text(encoding="utf-8"))
     ]
     assert len(links) >= 10
     for link in filter(None, links):
-        name = re.fullmatch(r"#t=([^&]+)&c=[\d,]+", link)
-        assert name, link
-        assert name[1] in tensors
+        asked = dict(part.split("=") for part in link.removeprefix("#").split("&"))
+        assert asked.keys() <= {"t", "c", "model", "mistake", "off", "tab"}, link
+        folder, slash, last = asked["t"].rpartition("/")
+        assert tensors.keys() & {asked["t"], f"{folder}{slash}d{last}"}, link  # a parameter is there as its gradient
+        assert re.fullmatch(r"\d+(,\d+)*", asked["c"])
+        assert asked.get("model", "untrained") == "untrained"
+        assert asked.get("mistake", "0") in "0123456"
+        assert asked.get("off", "norm") in ("attention", "residual", "norm", "positions")
+        assert f"{asked.get('tab', 'nudge')}:" in tabs[1]
 
 
 def test_the_page_and_its_data_are_small_and_nothing_comes_from_elsewhere(built: Path) -> None:

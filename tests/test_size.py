@@ -16,11 +16,12 @@ from common.memory import format_bytes
 from model.layers.attention import ScaledDotProductAttention
 from model.layers.dense import Dense
 from model.layers.feed_forward import FeedForward
+from model.layers.keep_tokens import KeepTokens
 from model.layers.layer_norm import LayerNorm
 from model.layers.layer_scale import LayerScale
 from model.layers.multi_head_attention import MultiHeadAttention
 from model.layers.patch_embedding import PatchEmbedding
-from model.layers.pooling import ClassTokenPooling, MeanPooling
+from model.layers.pooling import ClassTokenPooling
 from model.layers.position_embedding import PositionEmbedding
 from model.layers.shifted_patches import ShiftedPatches
 from optim.adamw import AdamW
@@ -100,7 +101,7 @@ def test_more_layers_than_can_be_compiled_are_refused() -> None:
 @pytest.mark.parametrize(
     "option",
     [
-        "model.dropout", "model.embedding_dropout", "model.attention_dropout", "model.drop_path",
+        "model.dropout", "model.embedding_dropout", "model.attention_dropout", "model.patch_dropout", "model.drop_path",
         "loss.label_smoothing",
         "optim.beta1", "optim.beta2", "optim.ema", "optim.momentum", "optim.warmup", "data.holdout",
     ],
@@ -132,7 +133,8 @@ def test_what_float32_does_not_hold_is_refused(option: str, value: str) -> None:
         *(lambda rate=rate: WarmupCosine(rate, 0, 9) for rate in (-1, math.nan, math.inf)),
         lambda: Dense(0, 4), lambda: Dense(4, -1), lambda: FeedForward(0, 8), lambda: FeedForward(8, 0),
         lambda: LayerNorm(0), lambda: LayerNorm(8, math.inf), lambda: LayerScale(0), lambda: LayerScale(8, math.nan),
-        lambda: MultiHeadAttention(0, 1), lambda: MultiHeadAttention(-8, 2), lambda: MeanPooling(0),
+        lambda: MultiHeadAttention(0, 1), lambda: MultiHeadAttention(-8, 2),
+        lambda: KeepTokens(-0.1), lambda: KeepTokens(1), lambda: KeepTokens(math.nan), lambda: KeepTokens(0.5, -1),
         lambda: ClassTokenPooling(-1), lambda: PatchEmbedding(8, 4, 0, 8), lambda: PatchEmbedding(8, 3, 3, 8),
         lambda: PatchEmbedding(8, 4, 3, 0), lambda: ShiftedPatches(0), lambda: PositionEmbedding((2, 2), 0),
         lambda: AdamW(1e-3, weight_decay=math.nan), lambda: AdamW(1e-3, eps=math.nan),

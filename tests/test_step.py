@@ -36,7 +36,7 @@ class Small(Sequential):
 
 
 SMALL: Any = Small(
-    (("patch", PatchEmbedding(8, 8, 3, 6)), ("pooling", MeanPooling(1, class_token=False)), ("head", Dense(6, 5)))
+    (("patch", PatchEmbedding(8, 8, 3, 6)), ("pooling", MeanPooling(class_token=False)), ("head", Dense(6, 5)))
 )
 WITH_DROPOUT: Any = Small((*SMALL.layers[:2], ("dropout", Dropout(0.3)), SMALL.layers[2]))
 VIT = ViT(

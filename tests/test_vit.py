@@ -28,6 +28,9 @@ OPTIONS = [
     {"gelu": "erf", "eps": 1e-3, "head_weights": "glorot"},
     {"dropout": 0.2, "embedding_dropout": 0.2, "attention_dropout": 0.2, "drop_path": 0.4},
     {"drop_path": 0.4, "drop_path_rule": "constant", "norm": "post"},
+    {"patch_dropout": 0.5},
+    {"patch_dropout": 0.7, "pooling": "mean", "attention_dropout": 0.2, "masked_diagonal": True},
+    {"patch_dropout": 0.3, "pooling": "mean", "class_token": False},
     {"layer_scale": 0.1, "learned_temperature": True, "masked_diagonal": True, "drop_path": 0.4},
     {"shifted_patches": True, "patch_norm_before": True, "pooling": "mean", "masked_diagonal": True},
     {"residual": False, "dropout": 0.2},
@@ -182,7 +185,7 @@ OTHER_VALUES = {
     "num_classes": 6, "norm": "post", "residual": False, "final_norm": False, "pooling": "mean", "class_token": False,
     "positions": "sinusoidal_2d", "patch_norm_before": True, "patch_norm_after": True, "gelu": "erf",
     "qkv_bias": False, "eps": 1e-3, "head_weights": "glorot", "dropout": 0.1, "embedding_dropout": 0.1,
-    "attention_dropout": 0.1, "drop_path": 0.2, "drop_path_rule": "constant", "layer_scale": 0.1,
+    "attention_dropout": 0.1, "patch_dropout": 0.5, "drop_path": 0.2, "drop_path_rule": "constant", "layer_scale": 0.1,
     "learned_temperature": True, "masked_diagonal": True, "pad_to_multiple_of": 8,
     "shifted_patches": True, "dtype": "bfloat16",
 }  # fmt: skip

@@ -40,6 +40,7 @@ ELSEWHERE: Mapping[str, str] = {
     "model.eps": "layer_norm_eps norm_eps ln_eps",
     "model.dropout": "drop drop_rate dropout_rate p_drop hidden_dropout_prob proj_drop",
     "model.embedding_dropout": "emb_dropout embed_dropout pos_drop_rate embd_pdrop",
+    "model.patch_dropout": "patch_drop_rate patch_drop token_dropout",
     "model.attention_dropout": "attn_drop attn_drop_rate attn_dropout attention_probs_dropout_prob attn_pdrop",
     "model.drop_path": "drop_path_rate stochastic_depth stochastic_depth_prob dpr",
     "model.layer_scale": "init_values ls_init layer_scale_init_value",

@@ -15,7 +15,7 @@ SUPPORTED: dict[str, dict[str, object]] = {
     "model": {
         "norm": "pre", "residual": True, "final_norm": True, "pooling": "class_token", "class_token": True,
         "positions": "learned", "patch_norm_before": False, "patch_norm_after": False, "qkv_bias": True, "dropout": 0.0,
-        "embedding_dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0, "layer_scale": None,
+        "embedding_dropout": 0.0, "attention_dropout": 0.0, "patch_dropout": 0.0, "drop_path": 0.0, "layer_scale": None,
         "learned_temperature": False, "masked_diagonal": False, "shifted_patches": False, "dtype": "float32",
     },
     "loss": {"label_smoothing": 0.0},

@@ -1,12 +1,14 @@
-"""The model from pixels to loss and back: the first figure of the README.
+"""The model from pixels to loss and back: the first figure of the README, and its three columns for the chapters.
 
     python docs/figures/model.py
 
 Writes model.svg beside this file. Three columns, each the inside of a box of the one before: the model, one pre-norm
-block of it, and its multi-head attention. The forward runs down in blue, the backward up in red. Formulas and names are
+block of it, and its multi-head attention. Each column alone, narrow enough for a phone, is in flow_model.svg,
+flow_block.svg and flow_attention.svg. The forward runs down in blue, the backward up in red. Formulas and names are
 those of model/layers/ and of the book.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from svg import BACKWARD, FORWARD, GREY, INK, PALE, Page
@@ -216,5 +218,29 @@ def draw() -> str:
     return page.source()
 
 
+def draw_alone(title: str, width: int, box_width: float, draw_column: Callable[[Column], object]) -> str:
+    """One column as a page of its own."""
+    page = Page(width, BOTTOM + 44, f"{title}: the forward pass down in blue, the backward pass up in red")
+    draw_column(Column(page, 12, width - 12, box_width, title))
+    y = BOTTOM + 24
+    page.arrow([(16, y), (44, y)], FORWARD)
+    page.text(50, y + 4, "forward", FORWARD)
+    page.arrow([(138, y), (110, y)], BACKWARD)
+    page.text(144, y + 4, "backward", BACKWARD)
+    page.text(width - 16, y + 4, "dZ: ∂loss / ∂Z", GREY, "end")
+    return page.source()
+
+
+def figures() -> dict[str, str]:
+    """The text of each file, by its name."""
+    return {
+        "model.svg": draw(),
+        "flow_model.svg": draw_alone("The model", 300, 190, draw_model),
+        "flow_block.svg": draw_alone("One encoder block", 310, 130, draw_block),
+        "flow_attention.svg": draw_alone("Multi-head attention", 334, 222, draw_attention),
+    }
+
+
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".svg").write_text(draw(), encoding="utf-8", newline="\n")
+    for name, text in figures().items():
+        Path(__file__).with_name(name).write_text(text, encoding="utf-8", newline="\n")

@@ -11,6 +11,7 @@ A file is a sequence of sections, each under a line that begins with `===`:
     === explanation        shown after success
     === hint               three of them: a question, a picture, a line of the solution
     === mistake QUESTION   a wrong version, and the question that its author is asked; `- code` is replaced by `+ code`
+    === checkpoint NAME    another right value of a gradient on the way back, an expression in the solution's variables
     === mutant FILE: MISTAKE   for a fault to find: the mutant of checks/mutants.yml that is planted
 
 The reader's file is the solution without the body of its last function. After a change of an answer,
@@ -44,6 +45,7 @@ class Answer:
     hints: tuple[str, ...]
     mistakes: tuple[Mistake, ...]
     mutant: str = ""
+    checkpoints: tuple[tuple[str, str], ...] = ()
 
     @property
     def stub(self) -> str:
@@ -78,6 +80,7 @@ def parse(text: str) -> Answer:
     source, explanation, mutant = "", "", ""
     hints: list[str] = []
     mistakes: list[Mistake] = []
+    checkpoints: list[tuple[str, str]] = []
     for section in ("\n" + text).split("\n=== ")[1:]:
         header, _, body = section.partition("\n")
         kind, _, rest = header.partition(" ")
@@ -90,11 +93,13 @@ def parse(text: str) -> Answer:
             hints.append(body)
         elif kind == "mistake":
             mistakes.append(Mistake(rest, _patched(source, body)))
+        elif kind == "checkpoint":
+            checkpoints.append((rest, body.strip()))
         elif kind == "mutant":
             mutant = rest
         else:
             raise ValueError(f"unknown section {kind!r}")
-    return Answer(source, explanation, tuple(hints), tuple(mistakes), mutant)
+    return Answer(source, explanation, tuple(hints), tuple(mistakes), mutant, tuple(checkpoints))
 
 
 def _patched(source: str, body: str) -> str:

@@ -6,22 +6,31 @@ with measured derivatives by the gradient checker of this project, every entry a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from exercises.machinery.answers import FOLDER, load_answer
-from exercises.machinery.catalogue import EXERCISES, solution_module
-from exercises.machinery.exercise import Exercise, flatten, named_sizes, nearly_equal, unflatten
-from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
+from exercises.machinery.catalogue import solution_module
+from exercises.machinery.checkpoints import Checkpoint, compared, incoming_gradient, told
+from exercises.machinery.exercise import Exercise, flatten, named_sizes, nearly_equal
+from exercises.machinery.measuring import measure
+from exercises.machinery.outcome import Outcome
+from exercises.machinery.runner import (
+    NotStartedError,
+    NotWrittenError,
+    ReaderError,
+    Run,
+    StoppedError,
+    function_of,
+    load,
+    read,
+    run,
+)
 from exercises.machinery.sources import without_axis
-from verify.case import Case, Tensors
-from verify.check import check_case
+from verify.case import Tensors
 from verify.diagnosis import Evidence, diagnose, wrong_shape
 from verify.probe import MULTIPLE
 from verify.results import wrong_lines
@@ -29,25 +38,37 @@ from verify.results import wrong_lines
 SHOWN = 3  # mistakes that are explained; of the others only the gradients are named
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a check, and the lines to print."""
-
-    state: Literal["passed", "to do", "wrong"]
-    lines: tuple[str, ...] = ()
-
-
 def check(exercise: Exercise, path: Path, reveal: bool = False, measured: bool = True) -> Outcome:
     """Check the reader's file. `reveal` shows the true value too; `measured=False` skips the last stage."""
+    checker, wrong = None, set(_asked_for(exercise))  # without a result, all of it is wrong
+    state: Literal["passed", "to do", "wrong"] = "wrong"
     try:
-        lines = _Check(exercise, path, reveal).problems(measured)
+        checker = _Check(exercise, path, reveal)
+        lines = checker.problems(measured)
+        wrong = checker.wrong
+        state = "wrong" if lines else "passed"
     except NotWrittenError:
-        return Outcome("to do", (f"`{exercise.function}` in {path} is still empty",))
+        begun = checker is not None and checker.run.assigned
+        lines = [f"`{exercise.function}` in {path} is {'not finished' if begun else 'still empty'}"]
+        state = "wrong" if checker and any(not point.right for point in checker.on_the_way()) else "to do"
     except NotStartedError as error:
-        return Outcome("to do", (str(error),))
+        lines, state = [str(error)], "to do"
     except ReaderError as error:
-        return Outcome("wrong", tuple(str(error).splitlines()))
-    return Outcome("wrong", tuple(lines)) if lines else Outcome("passed")
+        lines = str(error).splitlines()
+    way = checker.on_the_way() if checker else []
+    if lines:
+        lines += told(way, exercise.returns)
+    parts = {name: name not in wrong for name in _asked_for(exercise)}
+    return Outcome(state, tuple(lines), parts, {point.name: point.right for point in way})
+
+
+@cache
+def _asked_for(exercise: Exercise) -> list[str]:
+    """The names of the arrays that an exercise asks for."""
+    if not exercise.is_backward:
+        return list(expected(exercise, 0))
+    arguments = exercise.arguments()
+    return list(flatten({f"d{name}": arguments[name] for name in exercise.wanted}))
 
 
 class _Check:
@@ -56,6 +77,9 @@ class _Check:
         self.source = read(path)
         self.module = load(self.source, path)
         self.written = function_of(self.module, exercise.function)
+        self.seed = 0
+        self.run = Run()
+        self.wrong: set[str] = set()  # what is asked for and is wrong
 
     def problems(self, measured: bool) -> list[str]:
         """What is wrong, as lines to print; empty if nothing is."""
@@ -68,21 +92,33 @@ class _Check:
             return self._measured(arguments)
         return []
 
+    def on_the_way(self) -> list[Checkpoint]:
+        """The gradients that the reader's function has named, as far as it came."""
+        return compared(self.exercise, self.seed, self.run)
+
+    def _run(self, inputs: tuple[Any, ...]) -> Run:
+        try:
+            return run(self.written, inputs, self.source, self.path)
+        except StoppedError as error:
+            self.run = error.run or self.run
+            raise
+
     def _problems_at(self, seed: int, arguments: dict[str, Any]) -> list[str]:
         self.seed, self.arguments = seed, arguments
         self.incoming: Any = None
         inputs: tuple[Any, ...] = tuple(arguments.values())
         if self.exercise.is_backward:
             y, self.cache = self._forward(inputs)
-            self.incoming = jnp.asarray(np.random.default_rng(1).normal(size=y.shape))
+            self.incoming = incoming_gradient(y)
             inputs = (self.cache, self.incoming)
         self.right = expected(self.exercise, seed)
-        self.run = run(self.written, inputs, self.source, self.path)
+        self.run = self._run(inputs)
         found = self._gradients(self.run.returned)
         problems = self._known(found)
         for name, right in self.right.items():
             if name not in problems and not _fine(found[name], right):
                 problems[name] = self._unknown(name, found[name], found)
+        self.wrong = set(problems)
         if problems:
             return list(self._report(problems, found))
         return self._not_linear(found) if self.exercise.is_backward else []
@@ -168,6 +204,7 @@ class _Check:
             for name, value in found.items()
             if np.isfinite(value).all() and not nearly_equal(np.asarray(multiple[name]) / MULTIPLE, value)
         ]
+        self.wrong |= set(off)
         if not off:
             return []
         incoming = self.exercise.incoming
@@ -201,42 +238,12 @@ class _Check:
 
     def _measured(self, arguments: dict[str, Any]) -> list[str]:
         """What the gradient checker finds wrong; it measures every entry."""
-        leaves = {name: np.asarray(leaf) for name, leaf in flatten(arguments).items()}
-        wanted = [name for name in leaves if name.partition("/")[0] in self.exercise.wanted]
-        gradients = tuple(
-            {name: np.asarray(found[f"d{name}"]) for name in wanted}
-            for found in (self._again(self.incoming), self._again(MULTIPLE * self.incoming))
-        )
-        constants = {name: leaf for name, leaf in leaves.items() if name not in wanted}
-        case = Case(
-            self.exercise.name, Weighted(self.exercise.name), {name: leaves[name] for name in wanted},
-            {**constants, "weights": np.asarray(self.incoming)}, named_sizes(arguments),
-            gradients=(gradients[0], gradients[1]),
-        )  # fmt: skip
-        result = check_case(case, 0)
+        result = measure(self.exercise, arguments, self.incoming, self._again)
         if result.passed:
             return []
+        self.wrong = {f"d{tensor.name}" for tensor in result.wrong} or set(self.right)
         lines = [line for tensor in result.wrong[:SHOWN] for line in wrong_lines(tensor)]
         return lines or [f"the checker cannot decide: {result.note or result.verdict}"]
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """The forward of an exercise with weighted outputs: the sum of the outputs is then `<weights, y>`.
-
-    The checker compiles it. The reader's backward runs beforehand, uncompiled, so it may use NumPy.
-    """
-
-    exercise: str
-
-    def value(self, tensors: Tensors, constants: Tensors) -> jax.Array:
-        exercise = find_exercise(self.exercise)
-        arguments = unflatten({**tensors, **constants}, exercise.arguments())
-        y, _ = solution_module(self.exercise).forward(*arguments.values())
-        return y * constants["weights"]
-
-    def gradient(self, tensors: Tensors, constants: Tensors, dy: jax.Array) -> Tensors:
-        raise AssertionError("the gradients are given with the case")
 
 
 def example(name: str, value: Any, right: Any, reveal: bool) -> str:
@@ -246,14 +253,9 @@ def example(name: str, value: Any, right: Any, reveal: bool) -> str:
         return f"  {name} has shape {value.shape}; asked for is {right.shape}"
     error = np.where(np.isfinite(value), np.abs(value - right), np.inf)
     where = np.unravel_index(np.argmax(error), right.shape)
-    index = ", ".join(str(int(i)) for i in where)
+    index = f"[{', '.join(str(int(i)) for i in where)}]" if where else ""
     true = f"; the true value is {right[where]:.6g}" if reveal else ""
-    return f"  your {name}[{index}] is {value[where]:.6g}{true}"
-
-
-def find_exercise(name: str) -> Exercise:
-    """The exercise of this name."""
-    return next(exercise for exercise in EXERCISES if exercise.name == name)
+    return f"  your {name}{index} is {value[where]:.6g}{true}"
 
 
 def expected(exercise: Exercise, seed: int) -> Tensors:
@@ -277,7 +279,7 @@ def _results(exercise: Exercise, source: str, seed: int) -> Tensors:
     inputs: tuple[Any, ...] = tuple(exercise.arguments(seed).values())
     if exercise.is_backward:
         y, forward_cache = solution_module(exercise.name).forward(*inputs)
-        inputs = (forward_cache, jnp.asarray(np.random.default_rng(1).normal(size=y.shape)))
+        inputs = (forward_cache, incoming_gradient(y))
     returned = getattr(module, exercise.function)(*inputs)
     values = returned if isinstance(returned, tuple) else (returned,)
     return flatten(dict(zip(exercise.returns, values, strict=True)))

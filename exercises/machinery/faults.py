@@ -12,7 +12,7 @@ import numpy as np
 
 from checks.mutants import ROOT, Mutant, mutants_by_name, planted
 from exercises.machinery.answers import load_answer
-from exercises.machinery.checking import Outcome
+from exercises.machinery.outcome import Outcome
 from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
 from model.loss import CrossEntropy
 from model.vit import ViT
@@ -21,11 +21,13 @@ from verify.programs import jit
 
 MODEL = ViT(image_size=(4, 4), patch_size=2, d_model=12, heads=3, layers=2, mlp_dim=7, num_classes=4, pooling="mean")
 STEPS, EVERY = 60, 10
+ANOTHER_LINE = "the file is right, but it is another line"
 MIN_LENGTH = 8  # characters of a line that are enough to identify it
 
 
 def check_fault(name: str, path: Path, experiment: bool = True) -> Outcome:
     """Run the reader's experiment with the fault in place (unless `experiment=False`), then judge the answer."""
+    nothing = {"file": False, "line": False}
     try:
         source = read(path)
         module = load(source, path)
@@ -33,15 +35,17 @@ def check_fault(name: str, path: Path, experiment: bool = True) -> Outcome:
         try:
             answer = run(function_of(module, "fault"), (), source, path).returned
         except NotWrittenError:
-            return Outcome("to do", (*lines, f"`fault` in {path} is still empty"))
+            return Outcome("to do", (*lines, f"`fault` in {path} is still empty"), nothing)
     except NotWrittenError:
-        return Outcome("to do", (f"`investigate` in {path} is empty",))
+        return Outcome("to do", (f"`investigate` in {path} is empty",), nothing)
     except NotStartedError as error:
-        return Outcome("to do", (str(error),))
+        return Outcome("to do", (str(error),), nothing)
     except ReaderError as error:
-        return Outcome("wrong", tuple(str(error).splitlines()))
+        return Outcome("wrong", tuple(str(error).splitlines()), nothing)
     wrong = _judged(mutant_of(name), answer)
-    return Outcome("wrong", (*lines, wrong)) if wrong else Outcome("passed")
+    if not wrong:
+        return Outcome("passed", (), dict.fromkeys(nothing, True))
+    return Outcome("wrong", (*lines, wrong), nothing | {"file": wrong.startswith(ANOTHER_LINE)})
 
 
 def fault_lines(name: str, path: Path) -> list[str]:
@@ -79,8 +83,8 @@ def _judged(mutant: Mutant, answer: object) -> str:
         if line == number or (isinstance(line, str) and len(line) >= MIN_LENGTH and line in text):
             return ""
     return (
-        f"model/layers/{file}.py is the file, but it is another line: which gradient is wrong, and which line computes "
-        "it? A line may also use a correct value wrongly."
+        f"{ANOTHER_LINE} of model/layers/{file}.py: which gradient is wrong, and which line computes it? A line may "
+        "also use a correct value wrongly."
     )
 
 

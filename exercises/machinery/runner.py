@@ -18,12 +18,18 @@ QUESTIONS = {
 }
 
 
-class ReaderError(Exception):
+class StoppedError(Exception):
+    """The reader's function ended without a result. `run` holds what it had assigned until then, if it was called."""
+
+    run: "Run | None" = None
+
+
+class ReaderError(StoppedError):
     """An error in the reader's file that prevents a comparison of numbers."""
 
 
-class NotWrittenError(Exception):
-    """The function to be written is still empty."""
+class NotWrittenError(StoppedError):
+    """The function to be written is still empty, or ends with the line that the empty one consists of."""
 
 
 class NotStartedError(Exception):
@@ -89,7 +95,7 @@ def _at(path: Path, source: str, line: int | None) -> str:
 
 @dataclass
 class Run:
-    """A call of the reader's function: what it returned, and which line assigned each value to which variable."""
+    """A call of a function: what it returned, and which line assigned each value to which variable."""
 
     returned: Any = None
     last_line: int = 0
@@ -108,8 +114,8 @@ def run(function: Callable[..., Any], arguments: tuple[Any, ...], source: str, p
     """Call a function of the reader and record its assignments.
 
     Raises:
-        NotWrittenError: the function is still empty.
-        ReaderError: the function raises an exception.
+        NotWrittenError: the function is still empty, or unfinished; it carries the run up to that line.
+        ReaderError: the function raises an exception; it carries the run too.
     """
     watched, result = function.__code__, Run()
     seen: dict[str, Any] = {}
@@ -131,7 +137,9 @@ def run(function: Callable[..., Any], arguments: tuple[Any, ...], source: str, p
         result.returned = function(*arguments)
     except (Exception, SystemExit) as error:
         sys.settrace(before)
-        raise failed(error, source, path) from None
+        stopped = failed(error, source, path)
+        stopped.run = result
+        raise stopped from None
     finally:
         sys.settrace(before)
     return result

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from exercises.machinery.answers import FOLDER, load_answer
-from exercises.machinery.catalogue import C, D, solution_module
-from exercises.machinery.checking import Outcome, check, example, find_exercise
+from exercises.machinery.catalogue import find_exercise, solution_module
+from exercises.machinery.checking import check, example
 from exercises.machinery.exercise import flatten, nearly_equal
+from exercises.machinery.outcome import Outcome
+from exercises.machinery.points import C, D
 from exercises.machinery.runner import NotStartedError, NotWrittenError, ReaderError, function_of, load, read, run
 from model.layer import Params
 from model.loss import CrossEntropy
@@ -29,31 +31,38 @@ MODEL = ViT(
 )  # fmt: skip
 STEPS = 20
 TOLERANCE = 1e-6  # of the loss, relative
+PARTS = ("layers", "gradients", "losses")  # of the exercise, one after the other
+WAY_BACK = ("head", "norm", "blocks", "tokens", "embed")
+WAY_BACK_IN_A_BLOCK = ("feed_forward", "norm_2", "attention", "norm_1")
 Tree = Any
 
 
 def check_vit(path: Path, reveal: bool = False) -> Outcome:
     """Gradients of one step first, then the losses of a run."""
+    parts = dict.fromkeys(PARTS, False)
     try:
         source = read(path)
         module = load(source, path)
         backward = function_of(module, "backward")
         missing = [name for name in NEEDED if not _passes(name, path.parent)]
         if missing:
-            return Outcome("to do", (f"the ViT is trained with these, which must pass first: {', '.join(missing)}",))
+            return Outcome(
+                "to do", (f"the ViT is trained with these, which must pass first: {', '.join(missing)}",), parts
+            )
+        parts["layers"] = True
         own = SimpleNamespace(**{name: _module(path.with_name(f"{name}.py")) for name in NEEDED})
         try:
-            return _compared(own, module, backward, source, path, reveal)
+            return _compared(own, module, backward, source, path, reveal, parts)
         except (NotWrittenError, ReaderError):
             raise
         except Exception as error:  # in a file that passes its own check, but fails at these shapes
             raise _failed(error, path.parent) from None
     except NotWrittenError:
-        return Outcome("to do", (f"`backward` in {path} is still empty",))
+        return Outcome("to do", (f"`backward` in {path} is still empty",), parts)
     except NotStartedError as error:
-        return Outcome("to do", (str(error),))
+        return Outcome("to do", (str(error),), parts)
     except ReaderError as error:
-        return Outcome("wrong", tuple(str(error).splitlines()))
+        return Outcome("wrong", tuple(str(error).splitlines()), parts)
 
 
 def vit_lines() -> list[str]:
@@ -77,7 +86,10 @@ def _module(path: Path) -> Any:
     return load(read(path), path)
 
 
-def _compared(own: Any, module: Any, backward: Callable[..., Any], source: str, path: Path, reveal: bool) -> Outcome:
+def _compared(
+    own: Any, module: Any, backward: Callable[..., Any], source: str, path: Path, reveal: bool, parts: dict[str, bool]
+) -> Outcome:
+    """The last two stages; `parts` is told what is right."""
     images, targets = task()
     params = to_own(initial())
     state = _zeros(params)
@@ -93,15 +105,18 @@ def _compared(own: Any, module: Any, backward: Callable[..., Any], source: str, 
         if step == 0:
             wrong = _differences(grads, reveal)
             if wrong:
-                return Outcome("wrong", tuple(wrong))
+                return Outcome("wrong", tuple(wrong), parts)
+            parts["gradients"] = True
         losses.append(float(loss))
         params, state = updated(own, params, grads, state, step + 1)
     error = np.abs(np.array(losses) / reference - 1)
     if not error.max() <= TOLERANCE:
         step = int(np.argmax(~(error <= TOLERANCE)))
-        return Outcome("wrong", (f"the loss differs from the reference from step {step}: yours is {losses[step]:.9g}",))
+        return Outcome("wrong", (f"the loss differs from the reference from step {step}: yours is {losses[step]:.9g}",),
+                       parts)  # fmt: skip
+    parts["losses"] = True
     return Outcome("passed", (f"{STEPS} steps, loss {losses[0]:.4f} to {losses[-1]:.4f}; largest difference from the "
-                              f"model in model/: {error.max():.0e}",))  # fmt: skip
+                              f"model in model/: {error.max():.0e}",), parts)  # fmt: skip
 
 
 def _differences(grads: Tree, reveal: bool) -> list[str]:
@@ -112,16 +127,24 @@ def _differences(grads: Tree, reveal: bool) -> list[str]:
     problems += [f"{name} is not asked for" for name in found.keys() - right.keys()]
     if problems:
         return sorted(problems)[:5]
-    wrong = [name for name in right if not nearly_equal(found[name], right[name])]
+    wrong = [name for name in sorted(right, key=_on_the_way_back) if not nearly_equal(found[name], right[name])]
     if not wrong:
         return []
-    names = f"wrong: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}"
+    names = f"wrong, the first on the way back first: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}"
     worst = example(wrong[0], found[wrong[0]], right[wrong[0]], reveal)
     for mistake in load_answer("vit").mistakes:
         version = flatten({"grads": gradients(load(mistake.source, FOLDER / "vit.rot13"))})
         if all(nearly_equal(found[name], version[name]) for name in right):
             return [mistake.question, names, worst]
     return [names, worst]
+
+
+def _on_the_way_back(name: str) -> tuple[int, int, int]:
+    """Sorts names such as grads/blocks/1/norm_2/gamma by when a backward comes to them."""
+    _, part, *inner = name.split("/")
+    if part == "blocks":
+        return WAY_BACK.index(part), -int(inner[0]), WAY_BACK_IN_A_BLOCK.index(inner[1])
+    return WAY_BACK.index(part), 0, 0
 
 
 @cache

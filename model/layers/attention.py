@@ -92,15 +92,15 @@ class ScaledDotProductAttention:
         tokens = k.shape[-2]
         if q.shape[-2] == tokens > 1:  # a single query would gain nothing
             q, k, v = (_with_tokens(x, -tokens % self.pad_to_multiple_of) for x in (q, k, v))
-        scaled_q = q * _factor(q, scale)  # applied to q, not to the scores: q is smaller
-        scores = scaled_q @ k.swapaxes(-1, -2)  # MHA.2, MHA.11
+        scaled_q = q * _factor(q, scale)  # (B, H, N, K); not applied to the scores, which are larger
+        scores = scaled_q @ k.swapaxes(-1, -2)  # (B, H, N, N)  MHA.2, MHA.11
         if self.masked_diagonal:
             scores = _without_diagonal(scores)  # MHA.13
         if k.shape[-2] > tokens:
             scores = jnp.where(jnp.arange(k.shape[-2]) < tokens, scores, MASKED)  # nobody attends to what was added
         p, softmax_cache = self.softmax.forward({}, scores)
-        weights, dropout_cache = Dropout(self.dropout).forward({}, p, key)  # MHA.3
-        mixed = weights @ v  # MHA.4
+        weights, dropout_cache = Dropout(self.dropout).forward({}, p, key)  # (B, H, N, N)  MHA.3
+        mixed = weights @ v  # (B, H, N, K)  MHA.4
         kept_q = None if scale is None else q
         cache = AttentionCache(scaled_q, k, v, softmax_cache, dropout_cache, weights, kept_q, scale)
         return mixed[..., :tokens, :], cache
@@ -111,14 +111,14 @@ class ScaledDotProductAttention:
         """The gradients of q, k, v and the scale; that of the scale is None if it is not learned."""
         added = cache.scaled_q.shape[-2] - dmixed.shape[-2]
         dmixed = _with_tokens(dmixed, added)
-        dweights = dmixed @ cache.v.swapaxes(-1, -2)
-        dv = cache.weights.swapaxes(-1, -2) @ dmixed  # MHA.7
+        dweights = dmixed @ cache.v.swapaxes(-1, -2)  # (B, H, N, N)
+        dv = cache.weights.swapaxes(-1, -2) @ dmixed  # (B, H, N, K)  MHA.7
         dp, _ = Dropout(self.dropout).backward({}, cache.dropout, dweights)
-        dscores, _ = self.softmax.backward({}, cache.softmax, dp)  # MHA.8
-        dscaled_q = dscores @ cache.k
-        dk = dscores.swapaxes(-1, -2) @ cache.scaled_q
-        dq = dscaled_q * _factor(dscaled_q, cache.scale)  # MHA.9
-        dscale = None if cache.q is None else (dscaled_q * cache.q).sum(axis=(0, 2, 3))  # MHA.12
+        dscores, _ = self.softmax.backward({}, cache.softmax, dp)  # (B, H, N, N)  MHA.8
+        dscaled_q = dscores @ cache.k  # (B, H, N, K)
+        dk = dscores.swapaxes(-1, -2) @ cache.scaled_q  # (B, H, N, K)
+        dq = dscaled_q * _factor(dscaled_q, cache.scale)  # (B, H, N, K)  MHA.9
+        dscale = None if cache.q is None else (dscaled_q * cache.q).sum(axis=(0, 2, 3))  # (H,)  MHA.12
         dq, dk, dv = (_with_tokens(dx, -added) for dx in (dq, dk, dv))
         return dq, dk, dv, dscale
 

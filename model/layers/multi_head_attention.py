@@ -42,15 +42,15 @@ class MultiHeadAttention(ProjectedAttention):
     def forward(
         self, params: Params, x: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, MultiHeadAttentionCache]:
-        qkv, qkv_cache = self.qkv.forward(params["qkv"], x)
-        q, k, v = split_qkv(qkv, self.heads)  # MHA.1
+        qkv, qkv_cache = self.qkv.forward(params["qkv"], x)  # (B, N, 3D)
+        q, k, v = split_qkv(qkv, self.heads)  # (B, H, N, K) each  MHA.1
         mixed, attention_cache = self.attention.forward(q, k, v, params.get("scale"), key)  # MHA.2 to MHA.4
-        y, out_cache = self.out.forward(params["out"], merge_heads(mixed))  # MHA.5
+        y, out_cache = self.out.forward(params["out"], merge_heads(mixed))  # (B, N, D)  MHA.5
         return y, MultiHeadAttentionCache(qkv_cache, attention_cache, out_cache)
 
     def backward(self, params: Params, cache: MultiHeadAttentionCache, dy: jax.Array) -> tuple[jax.Array, Params]:
-        dmerged, dout = self.out.backward(params["out"], cache.out, dy)
-        dmixed = split_heads(dmerged, self.heads)  # MHA.6
+        dmerged, dout = self.out.backward(params["out"], cache.out, dy)  # (B, N, D)
+        dmixed = split_heads(dmerged, self.heads)  # (B, H, N, K)  MHA.6
         dq, dk, dv, dscale = self.attention.backward(cache.attention, dmixed)  # MHA.7 to MHA.9
         dx, dqkv = self.qkv.backward(params["qkv"], cache.qkv, merge_qkv(dq, dk, dv))  # MHA.10
         grads: Params = {"qkv": dqkv, "out": dout}

@@ -16,7 +16,11 @@ from model.layer import Params, require_sizes
 
 
 class PoolingCache(NamedTuple):
-    """Nothing is kept: selecting and averaging have constant derivatives."""
+    """Nothing is kept: selecting has constant derivatives."""
+
+
+class MeanPoolingCache(NamedTuple):
+    x: jax.Array  # (B, N, D), of which the backward needs the number of tokens: in training there can be fewer
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,17 @@ class ClassTokenPooling:
 class MeanPooling:
     """The mean of the patch tokens; a class token in front (`class_token=True`) does not count."""
 
-    tokens: int
     class_token: bool = True
-
-    def __post_init__(self) -> None:
-        require_sizes(self, "tokens")
 
     def init(self, key: jax.Array) -> Params:
         return {}
 
-    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, PoolingCache]:
-        return x[:, int(self.class_token) :].mean(axis=1), PoolingCache()
+    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, MeanPoolingCache]:
+        return x[:, int(self.class_token) :].mean(axis=1), MeanPoolingCache(x)
 
-    def backward(self, params: Params, cache: PoolingCache, dy: jax.Array) -> tuple[jax.Array, Params]:
+    def backward(self, params: Params, cache: MeanPoolingCache, dy: jax.Array) -> tuple[jax.Array, Params]:
         B, D = dy.shape
-        patches = self.tokens - int(self.class_token)
+        patches = cache.x.shape[1] - int(self.class_token)
         dpatches = jnp.broadcast_to(dy[:, None] / patches, (B, patches, D))
         dclass_token = jnp.zeros((B, int(self.class_token), D), dy.dtype)
         return jnp.concatenate([dclass_token, dpatches], axis=1), {}  # POOL.2
