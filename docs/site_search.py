@@ -45,31 +45,36 @@ def in_words(tex: str) -> str:
     return re.sub(r"&#x[0-9A-F]+;", lambda code: chr(int(code[0][3:-1], 16)), re.sub(r"<[^>]*>", "", made))
 
 
-def text_of(section: nodes.Element) -> str:
-    """What a section says, without the sections in it."""
-    parts: list[str] = []
+def texts_of(section: nodes.Element) -> tuple[str, str]:
+    """What a section says, without the sections in it: the text, and the code and what it prints."""
+    text: list[str] = []
+    code: list[str] = []
 
-    def collect(node: nodes.Node) -> None:
+    def read(node: nodes.Node) -> None:
         if isinstance(node, nodes.math | nodes.math_block):
-            parts.append(in_words(node.astext()) + (" " if isinstance(node, nodes.math_block) else ""))
+            text.append(in_words(node.astext()) + (" " if isinstance(node, nodes.math_block) else ""))
+        elif isinstance(node, nodes.literal_block):
+            code.append(node.astext() + "\n")
         elif isinstance(node, nodes.Text):
-            parts.append(str(node))
+            text.append(str(node))
         elif not isinstance(node, nodes.section | nodes.raw | nodes.comment | nodes.title):
             for child in node.children:
-                collect(child)
+                read(child)
             if isinstance(node, nodes.TextElement) and not isinstance(node, nodes.Inline):
-                parts.append(" ")
+                text.append(" ")
 
     for child in section.children:
-        collect(child)
-    return " ".join("".join(parts).split())
+        read(child)
+    return " ".join("".join(text).split()), " ".join("".join(code).split())
 
 
 def collect(app: Sphinx, tree: nodes.document, page: str) -> None:
     if app.builder.name != "html":
         return
-    sections = [[section["ids"][0] if section["ids"] else "", section[0].astext(), text_of(section)]
-                for section in tree.findall(nodes.section)]  # fmt: skip
+    sections = [
+        [section["ids"][0] if section["ids"] else "", section[0].astext(), *texts_of(section)]
+        for section in tree.findall(nodes.section)
+    ]
     vars(app.builder).setdefault("search_texts", {})[page] = sections
 
 

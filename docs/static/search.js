@@ -23,11 +23,11 @@
   const words = patterns();
   const count = (text, word) => (text.match(word) || []).length;
 
-  /* How much a section says: how many of the words, and how often; in its title counts more. */
-  function worth([, title, text]) {
+  /* How much a section says: how many of the words, and how often; in its title counts more, in code less. */
+  function worth([, title, text, code]) {
     return words.reduce((sum, word) => {
-      const hits = count(text, word) + 4 * count(title, word);
-      return sum + (hits ? 1 + Math.log2(hits) / 8 : 0);
+      const said = count(text, word) + 4 * count(title, word), hits = said + count(code, word) / 8;
+      return sum + (hits ? (said ? 1 : 0.6) + Math.log2(1 + hits) / 8 : 0);
     }, 0);
   }
 
@@ -78,14 +78,14 @@
     const link = item.querySelector("a"), page = link && pageOf(link), anchor = link?.hash.slice(1);
     if (!page || item.querySelector(".context")) return;
     const named = anchor && SEARCH_TEXTS.pages[page]?.find(([id]) => id === anchor);
-    const section = named || best(page).section;
+    const section = named || best(page).section || SEARCH_TEXTS.pages[page]?.[0];
     if (!section) return;
-    const [id, title, text] = section;
+    const [id, title, text, code] = section;
     if (!named && section !== SEARCH_TEXTS.pages[page][0]) {
       link.hash = id;
       link.textContent += ` › ${title}`;
     }
-    item.append(excerpt(text));
+    item.append(excerpt(!text || (words.some((word) => count(code, word)) && !words.some((word) => count(text, word))) ? code : text));
   }
 
   Scorer.score = ([page, , anchor, , score]) => {
