@@ -194,10 +194,8 @@ def test_rehearsal_of_the_speed(call: Call, tmp_path: Path) -> None:
 
 
 def test_rehearsal_of_the_checks(call: Call, tmp_path: Path) -> None:
-    chosen = ("full size", "precisions", "every coordinate", "complex")
-    results = rehearsed(call, tmp_path / "out", "check", *chosen)
-    assert results["gradients at full size"]["verdict"] == "pass"
-    assert results["every coordinate"]["checked"] == results["every coordinate"]["coordinates"] > 0
+    """The comparison of precisions, and the operations; the other parts are calls of gradcheck.py that have tests."""
+    results = rehearsed(call, tmp_path / "out", "check", "precisions", "complex")
     assert 0 < results["precisions, float32 in full"]["all parameters"]["relative error, bfloat16"] < 0.1
     assert max(results["complex step by operation"].values()) < 1e-14
 
