@@ -124,6 +124,8 @@ def test_the_page_and_its_data_are_small_and_nothing_comes_from_elsewhere(built:
 
 
 def test_what_the_page_quotes_is_in_the_sources(microscope: ModuleType, built: Path) -> None:
+    import tags
+
     text = (built / "data.js").read_text(encoding="utf-8")
     data = json.loads(text.removeprefix("const DATA = ").rstrip(";\n"))
     source = (ROOT / data["python"]).read_text(encoding="utf-8").splitlines()
@@ -137,7 +139,7 @@ def test_what_the_page_quotes_is_in_the_sources(microscope: ModuleType, built: P
         assert quoted, tag
         for number, code in quoted:
             assert code in source[number - 1]
-            assert tag in microscope.cited(source[number - 1].partition("  # ")[2])
+            assert tag in tags.cited(source[number - 1].partition("  # ")[2])
 
 
 def test_its_mistakes_are_mutants_of_one_page_py(microscope: ModuleType) -> None:

@@ -92,7 +92,7 @@
     const about = DATA.tags[tag];
     if (!about) return "";
     const way = Vit.isGradient(name) ? "backward" : "forward", lines = (about.lines[way] || Object.values(about.lines)[0]).slice(0, 2);
-    const chapter = `../../book/${about.page}.html`;
+    const chapter = `../../book/${about.page}.html#formula-${tag.replace(".", "-")}`;
     return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? "long" : ""}">${about.formula}</div>
       <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].map(escape).join("\n")}</code></pre>
       <p>Derived in <a href="${chapter}">the chapter</a>.${about.exercises ? ` Write it yourself: ${about.exercises.split(" ").slice(0, 2).map((exercise) => `<code>python -m exercises start ${exercise}</code>`).join(" or ")}.` : ""}</p></div>`;
