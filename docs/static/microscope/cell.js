@@ -19,12 +19,12 @@
     return c === 1 ? "" : c === -1 ? "−" : `${Words.number(c, 3)} · `;
   }
 
-  function termRow(term, limit) {
+  function termRow(term, limit, most) {
     const parts = term.factors.map(factorText), value = Explain.value(App.table, term), sign = coefficientText(term.coefficient);
     const names = sign.trim() && !parts.length ? Words.number(term.coefficient, 3) : sign + parts.map(([name]) => name).join(" · ");
     const numbers = parts.length > 1 || Math.abs(term.coefficient) !== 1 ? sign + parts.map(([, number]) => number).join(" · ") : "";
     const width = limit > 0 ? 50 * Math.abs(value) / limit : 0;
-    return `<li class="${term.dropped ? "dropped" : ""}"><div class="names">${names}</div>
+    return `<li class="${term.dropped ? "dropped" : most ? "most" : ""}"><div class="names">${names}</div>
       <div class="bar" aria-hidden="true"><i class="${value < 0 ? "neg" : "pos"}" style="width:${width.toFixed(1)}%"></i></div>
       <div class="figures">${numbers ? `${numbers} = ` : ""}<b>${Words.number(value, 3)}</b></div>${term.dropped ? '<div class="note">left out by the mistake</div>' : ""}</li>`;
   }
@@ -37,6 +37,20 @@
     return `If ${Words.cellName(of, App.state.c)} grew a little, the loss would ${value > 0 ? "grow" : "fall"}, ${Words.number(Math.abs(value))} times as fast.`;
   }
 
+  /* Which term decides: the largest of those that have the sign of the sum. */
+  function decisive(terms) {
+    const values = terms.map((term) => (term.dropped ? 0 : Explain.value(App.table, term))), sum = values.reduce((a, b) => a + b, 0);
+    const most = Math.max(...values.map((value) => value * Math.sign(sum)));
+    return sum !== 0 && terms.length > 2 ? terms[values.findIndex((value) => value * Math.sign(sum) === most)] : null;
+  }
+
+  function mostly(term, terms) {
+    const value = Explain.value(App.table, term), against = terms.filter((other) => !other.dropped && Explain.value(App.table, other) * value < 0).length;
+    const [sign, other] = value < 0 ? ["negative", "positive"] : ["positive", "negative"];
+    return `<p class="mostly">The largest ${sign} term: ${coefficientText(term.coefficient)}${term.factors.map((factor) => factorText(factor)[0]).join(" · ")} = <b>${Words.number(value, 3)}</b>. ${
+      against ? `${against} of the ${terms.length} ${against === 1 ? "is" : "are"} ${other}.` : `None is ${other}.`}</p>`;
+  }
+
   function sumText(explanation, value) {
     if (!explanation) return "";
     const { terms, after } = explanation, kept = terms.filter((term) => !term.dropped);
@@ -44,9 +58,10 @@
     const sorted = order === "size" ? [...terms].sort((a, b) => Math.abs(Explain.value(App.table, b)) - Math.abs(Explain.value(App.table, a))) : terms;
     const sum = kept.reduce((made, term) => made + Explain.value(App.table, term), 0);
     const toggle = terms.length > 3 ? `<div class="choice small" role="group" aria-label="Order of the terms"><button type="button" data-order="index" aria-pressed="${order === "index"}">in order</button><button type="button" data-order="size" aria-pressed="${order === "size"}">largest first</button></div>` : "";
+    const main = after || App.hidden() ? null : decisive(terms), words = main && main.factors.length ? mostly(main, terms) : "";
     if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell: it is 0.</p>`;
     const total = after ? `<b>${Explain.FUNCTIONS[after].show(Words.number(sum))}</b> = ` : "";
-    return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div><ol class="terms">${sorted.map((term) => termRow(term, limit)).join("")}</ol>
+    return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div>${words}<ol class="terms">${sorted.map((term) => termRow(term, limit, term === main)).join("")}</ol>
       <p class="total">= ${total}<b>${App.hidden() ? "?" : Words.number(value)}</b></p>`;
   }
 
@@ -104,10 +119,12 @@
 
   column.addEventListener("click", (event) => {
     const follow = event.target.closest("[data-t]"), toggled = event.target.closest("[data-order]");
-    if (toggled) order = toggled.dataset.order, render();
+    if (toggled) order = toggled.dataset.order, render(), column.querySelector(`[data-order="${order}"]`)?.focus();
     if (!follow) return;
     event.preventDefault();
+    const focused = follow === document.activeElement;
     App.go({ t: follow.dataset.t, c: follow.dataset.c ? follow.dataset.c.split(",").map(Number) : App.state.c });
+    if (focused) (column.querySelector(".terms a") || column.querySelector("a"))?.focus({ preventScroll: true }); // the links were made anew
   });
 
   App.follow = (n) => column.querySelectorAll(".terms [data-t]")[n]?.click();

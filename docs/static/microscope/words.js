@@ -99,9 +99,9 @@ const Words = (() => {
 
   function place(name) { // where a tensor belongs, in words
     const parts = name.split("/");
-    if (parts[0].startsWith("block_")) return `block ${Number(parts[0].slice(6)) + 1}` + (parts.length > 2 ? `, ${parts[1].replace("_", " ")}` : "");
+    if (parts[0].startsWith("block_")) return `block ${parts[0].slice(6)}` + (parts.length > 2 ? `, ${parts[1].replace("_", " ")}` : "");
     return parts.length > 1 ? parts[0].replace("_", " ").replace("final", "after the blocks") : "";
   }
 
-  return { of, number, short, cellName, place, last };
+  return { of, number, short, superscript, cellName, place, last };
 })();
