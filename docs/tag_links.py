@@ -178,7 +178,8 @@ def link_formula(formula: nodes.math_block, targets: Targets) -> None:
     found = re.fullmatch(r"(.*)\\tag\{(\S+?)\}\s*", formula.astext(), re.S)
     if not found:
         return
-    tex, tag = found[1].strip(), found[2]
+    tag = found[2]
+    tex = linked_words(found[1].strip(), targets)
     there = targets.formula(tag) if targets.page == INDEX else targets.line(tag)
     number = nodes.reference("", tag, refuri=there, internal=True, classes=["tag"]) if there else nodes.Text(tag)
     formula.replace_self(
@@ -190,6 +191,18 @@ def link_formula(formula: nodes.math_block, targets: Targets) -> None:
             ids=[formula_id(tag)],
         )
     )
+
+
+def linked_words(tex: str, targets: Targets) -> str:
+    """A formula in whose words the tags are links, as MathJax has them."""
+
+    def link(found: re.Match[str]) -> str:
+        address = targets.formula(found[0])
+        return rf"}}\href{{{address}}}{{\text{{{found[0]}}}}}\text{{" if address else found[0]
+
+    if targets.builder.name == "epub":
+        return tex
+    return re.sub(r"\\text\{[^{}]*\}", lambda words: re.sub(tags.TAG, link, words[0]), tex)
 
 
 def linked_text(text: str, targets: Targets) -> list[nodes.Node]:

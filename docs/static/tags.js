@@ -68,7 +68,8 @@
     await load();
     const { hash, pathname } = new URL(link.href);
     const toLine = hash.startsWith("#line-") || pathname.endsWith("/formulas.html");
-    if (shown !== link || !fill(link.textContent, toLine)) return;
+    const [, letters, number] = /^#(?:formula|line)-([A-Z]+)-(\d+)/.exec(hash) || [];
+    if (shown !== link || !fill(`${letters}.${number}`, toLine)) return;
     box.hidden = false;
     place(link);
     link.setAttribute("aria-describedby", box.id);
@@ -78,7 +79,7 @@
     clearTimeout(timer);
     timer = setTimeout(action, wait);
   };
-  const linkOf = (event) => event.target.closest?.("a.tag");
+  const linkOf = (event) => event.target.closest?.("a.tag, mjx-container a[href]"); // or one in a formula
 
   document.addEventListener("pointerover", (event) => {
     const link = linkOf(event);
