@@ -25,7 +25,7 @@
 
   /* How much a section says: how many of the words, and how often; in its title counts more, in code less. */
   function worth([, title, text, code]) {
-    return words.reduce((sum, word) => {
+    return (title === "Derivation" ? 1.2 : 1) * words.reduce((sum, word) => {
       const said = count(text, word) + 4 * count(title, word), hits = said + count(code, word) / 8;
       return sum + (hits ? (said ? 1 : 0.6) + Math.log2(1 + hits) / 8 : 0);
     }, 0);
@@ -36,10 +36,10 @@
       .reduce((most, one) => (one.worth > most.worth ? one : most), { section: null, worth: 0 });
   }
 
-  /* How much a page says: its best section, how much of its title is asked for, and whether a tag is derived there. */
+  /* How much a page says: its best section, how much of its title is asked for, whether a tag is derived there; chapters first. */
   function worthOfPage(page) {
     const title = SEARCH_TEXTS.pages[page]?.[0]?.[1] || "", asked = words.filter((word) => count(title, word)).length;
-    return best(page).worth + 2 * asked / Math.max(1, count(title, /\p{L}{3,}/gu)) + (SEARCH_TEXTS.tags[tag] === page ? 2 : 0);
+    return best(page).worth + 2 * asked / Math.max(1, count(title, /\p{L}{3,}/gu)) + (SEARCH_TEXTS.tags[tag] === page ? 2 : 0) + (page.startsWith("book/") ? 1 : 0);
   }
 
   /* The part of a text with most of the words, and their places marked. */
