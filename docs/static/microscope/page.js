@@ -12,7 +12,7 @@
   const STARTS = [
     ["Which pixels matter?", "the gradient of every pixel", { t: "dimage", c: [9, 0] }],
     ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 10] }],
-    ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
+    ["What is dk made of?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
     ["Is this gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
     ["What does a bug spoil?", "leave out a term of layer norm", { t: "block_0/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
     ["What do residuals do?", "switch them off, see gradients", { t: "block_0/dx", c: [0, 3], img: 3, tab: "off", off: { residual: true } }],
@@ -46,7 +46,8 @@
       const button = target.closest("button");
       if (!button) return;
       const asked = STARTS[button.dataset.start][2], narrow = matchMedia("(max-width: 60rem)").matches;
-      App.go({ ...App.START, ...asked });
+      const { model, steps, drawn, label, img } = App.state; // a question is about the model that one has
+      App.go({ ...App.START, model, steps, drawn, label, img, ...asked, ...("img" in asked ? { drawn: null } : {}) });
       if (asked.tab) get("experiments").scrollIntoView({ block: narrow ? "start" : "nearest" }); // what the question is about
       else if (narrow) document.querySelector(".tensor").scrollIntoView({ block: "start" });
     });
@@ -62,7 +63,14 @@
       [...p].map((share, c) => `<i title="${DATA.classes[c]} ${percent(share)}" class="${c === right ? "right" : ""}"><i style="height:${(100 * share).toFixed(1)}%"></i></i>`).join("")}</span>`;
     get("loss").textContent = Words.number(loss[0]);
     get("drawn-label").value = label;
-    for (const button of get("starts").querySelectorAll("button")) button.setAttribute("aria-pressed", STARTS[button.dataset.start][2].t === App.state.t);
+    for (const button of get("starts").querySelectorAll("button")) button.setAttribute("aria-pressed", isAsked(STARTS[button.dataset.start][2]));
+  }
+
+  /* Whether a question is still what is being looked at. Its cell may be another: one is told to click. */
+  function isAsked({ c, ...asked }) {
+    const { t, tab, mistake, off, img, drawn } = { ...App.START, ...asked }, now = App.state;
+    return now.t === t && now.tab === tab && now.mistake === mistake && Vit.SWITCHES.every((name) => Boolean(now.off[name]) === Boolean(off[name]))
+      && (!("img" in asked) || (now.img === img && now.drawn === drawn));
   }
 
   const percent = (share) => `${Math.round(100 * share)}%`;

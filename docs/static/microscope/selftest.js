@@ -101,7 +101,15 @@ const Selftest = (() => {
     }
     tell(App.state.t !== "dlogits", `the walk from a pixel ended at ${App.state.t}`);
 
-    for (const n of document.querySelectorAll("[data-start]")) click(`[data-start="${n.dataset.start}"]`);
+    const asked = () => [...document.querySelectorAll('[data-start][aria-pressed="true"]')].map((n) => n.dataset.start).join();
+    App.go(App.read("#img=2&model=untrained&steps=sgd,0.05,2,3")), App.takeSteps(Infinity);
+    for (const n of document.querySelectorAll("[data-start]")) {
+      click(`[data-start="${n.dataset.start}"]`);
+      tell(App.progress().taken !== 3 || App.state.model !== "untrained", `question ${n.dataset.start} drops the steps`);
+      tell(asked() !== n.dataset.start, `of the questions, ${asked() || "none"} is marked, not ${n.dataset.start}`);
+      App.go({ off: { norm: true } }), tell(asked(), `question ${asked()} is marked with something else switched off`);
+    }
+    App.go({ ...App.START });
     App.go({ ...App.START, t: "block_0/k", c: [1, 3, 2] });
     const here = state();
     for (const key of ["ArrowDown", "ArrowRight", "ArrowUp", "ArrowLeft"]) press(key);
