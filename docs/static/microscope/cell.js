@@ -19,14 +19,14 @@
     return c === 1 ? "" : c === -1 ? "−" : `${Words.number(c, 3)} · `;
   }
 
-  function termRow(term, limit, most) {
+  function termRow(term, limit, most, secret) { // secret: the term alone is the number that is to be predicted
     const parts = term.factors.map(factorText), value = Explain.value(App.table, term), sign = coefficientText(term.coefficient);
     const names = sign.trim() && !parts.length ? Words.number(term.coefficient, 3) : sign + parts.map(([name]) => name).join(" · ");
     const numbers = parts.length > 1 || Math.abs(term.coefficient) !== 1 ? sign + parts.map(([, number]) => number).join(" · ") : "";
-    const width = limit > 0 ? 50 * Math.abs(value) / limit : 0;
+    const width = limit > 0 && !secret ? 50 * Math.abs(value) / limit : 0;
     return `<li class="${term.dropped ? "dropped" : most ? "most" : ""}"><div class="names">${names}</div>
       <div class="bar" aria-hidden="true"><i class="${value < 0 ? "neg" : "pos"}" style="width:${width.toFixed(1)}%"></i></div>
-      <div class="figures">${numbers ? `${numbers} = ` : ""}<b>${Words.number(value, 3)}</b></div>${term.dropped ? '<div class="note">left out by the mistake</div>' : ""}</li>`;
+      <div class="figures">${numbers ? `${numbers} = ` : ""}<b>${secret ? "?" : Words.number(value, 3)}</b></div>${term.dropped ? '<div class="note">left out by the mistake</div>' : ""}</li>`;
   }
 
   function inWords(name, value) {
@@ -59,9 +59,10 @@
     const sum = kept.reduce((made, term) => made + Explain.value(App.table, term), 0);
     const toggle = terms.length > 3 ? `<div class="choice small" role="group" aria-label="Order of the terms"><button type="button" data-order="index" aria-pressed="${order === "index"}">in order</button><button type="button" data-order="size" aria-pressed="${order === "size"}">largest first</button></div>` : "";
     const main = after || App.hidden() ? null : decisive(terms), words = main && main.factors.length ? mostly(main, terms) : "";
-    if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell: it is 0.</p>`;
+    if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell${App.hidden() ? "" : ": it is 0"}.</p>`;
+    const secret = App.hidden() && !after && kept.filter((term) => Explain.value(App.table, term) !== 0).length < 2;
     const total = after ? `<b>${Explain.FUNCTIONS[after].show(Words.number(sum))}</b> = ` : "";
-    return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div>${words}<ol class="terms">${sorted.map((term) => termRow(term, limit, term === main)).join("")}</ol>
+    return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div>${words}<ol class="terms">${sorted.map((term) => termRow(term, limit, term === main, secret)).join("")}</ol>
       <p class="total">= ${total}<b>${App.hidden() ? "?" : Words.number(value)}</b></p>`;
   }
 
@@ -110,7 +111,7 @@
     const { t, c } = App.state, predict = App.hidden(), value = App.table[t][Explain.flat(t, c)], explanation = Explain.cell(t, c, App.options());
     const { gradient, value: of } = App.pairOf(t), other = t === gradient ? of : gradient;
     const right = App.right ? App.right[t][Explain.flat(t, c)] : value;
-    const mistaken = Math.abs(right - value) > 1e-12 ? `<p class="mistaken">Wrong: without the mistake it is <b>${Words.number(right)}</b>.</p>` : "";
+    const mistaken = !predict && Math.abs(right - value) > 1e-12 ? `<p class="mistaken">Wrong: without the mistake it is <b>${Words.number(right)}</b>.</p>` : "";
     column.innerHTML = `<div class="number"><h2 id="cell-title" class="${Vit.isGradient(t) ? "b" : "f"}">${Words.cellName(t, c)}</h2><output>${predict ? "?" : Words.number(value)}</output></div>
       ${mistaken}<p class="words">${predict ? "Predict it from the terms below." : inWords(t, value)}${other ? ` <a class="t ${Vit.isGradient(other) ? "b" : "f"}" href="#" data-t="${other}" data-c="${c.join(",")}">its ${Vit.isGradient(other) ? "gradient" : "value"}</a>` : ""}</p>
       ${explanation ? `<p class="cell-formula"><code>${escape(explanation.formula)}</code></p>${sumText(explanation, value)}` : given(t)}${users(t)}${explanation ? source(explanation.tag, t) : ""}`;

@@ -58,8 +58,10 @@
     for (const button of get("thumbs").children) button.setAttribute("aria-pressed", !drawn && Number(button.dataset.img) === img);
     for (const button of document.querySelectorAll("[data-model]")) button.setAttribute("aria-pressed", button.dataset.model === model), (button.textContent = button.dataset.model + (button.dataset.model === model && taken ? ` + ${taken} step${taken > 1 ? "s" : ""}` : ""));
     get("draw-button").setAttribute("aria-pressed", Boolean(drawn));
+    const told = App.hidden() && ["p", "log_p", "loss"].includes(App.state.t); // what is to be predicted stands here
+    get("loss").closest(".loss").hidden = told;
     const wrong = answer !== right ? `, but it is a <b>${DATA.classes[right]}</b> (${percent(p[right])})` : ", and is right";
-    get("verdict-line").innerHTML = `<span>Says <b>${DATA.classes[answer]}</b> (${percent(p[answer])})${wrong}.</span><span class="bars" aria-hidden="true">${
+    get("verdict-line").innerHTML = told ? "What it says is hidden until you have predicted." : `<span>Says <b>${DATA.classes[answer]}</b> (${percent(p[answer])})${wrong}.</span><span class="bars" aria-hidden="true">${
       [...p].map((share, c) => `<i title="${DATA.classes[c]} ${percent(share)}" class="${c === right ? "right" : ""}"><i style="height:${(100 * share).toFixed(1)}%"></i></i>`).join("")}</span>`;
     get("loss").textContent = Words.number(loss[0]);
     get("drawn-label").value = label;

@@ -156,6 +156,13 @@ const Selftest = (() => {
       act(() => { input.checked = on, input.dispatchEvent(new Event("input", { bubbles: true })); }, `switch ${input.value}`);
     click("#tab-predict");
     tell(!query("#cell output").textContent.includes("?"), "the number is not hidden from a prediction");
+    for (const name of ["dlogits", "loss", "p", "log_p", "class_x", "block_1/dmixed", "block_1/hidden", "block_0/dx", "norm/rstd", "dimage"]) { // one term, or many
+      App.go({ t: name, c: App.largest(name).index });
+      const value = Words.number(App.table[name][Explain.flat(name, App.state.c)], 3), shown = ["#cell .number", "#cell .words", "#cell .total", "#maps .scale", "#loss"].map((at) => query(at)?.checkVisibility() ? query(at).textContent : "");
+      if (Explain.cell(name, App.state.c).terms.length === 1) shown.push([...document.querySelectorAll("#cell .figures b")].map((at) => at.textContent).join());
+      tell(shown.join(" ").includes(value), `${name}: ${value} is shown while it is to be predicted`);
+      tell([...document.querySelectorAll("#maps .map")].some((map) => map.querySelector("canvas").dataset.name === name && map.querySelector(".largest")), `${name}: the largest is named while it is to be predicted`);
+    }
     query("#prediction").value = "1";
     act(() => query("#predict-form").requestSubmit(), "a prediction");
     tell(!query("#predict-verdict").textContent, "a prediction gets no verdict");
