@@ -33,7 +33,7 @@
     if (!Vit.isGradient(name)) return "";
     const { value: of } = App.pairOf(name);
     if (!of) return "A contribution to a gradient.";
-    if (value === 0) return "If this number changed a little, the loss would not change.";
+    if (value === 0) return "If this number changed a little, the loss would not change" + (App.rowAlone(name) ? `: ${Words.ALONE}.` : ".");
     return `If ${Words.cellName(of, App.state.c)} grew a little, the loss would ${value > 0 ? "grow" : "fall"}, ${Words.number(Math.abs(value))} times as fast.`;
   }
 
@@ -124,10 +124,10 @@
     if (!follow) return;
     event.preventDefault();
     const focused = follow === document.activeElement;
-    App.go({ t: follow.dataset.t, c: follow.dataset.c ? follow.dataset.c.split(",").map(Number) : App.state.c });
+    App.follow(follow.dataset);
     if (focused) (column.querySelector(".terms a") || column.querySelector("a"))?.focus({ preventScroll: true }); // the links were made anew
   });
 
-  App.follow = (n) => column.querySelectorAll(".terms [data-t]")[n]?.click();
+  App.followTerm = (n) => column.querySelectorAll(".terms [data-t]")[n]?.click();
   App.renderers.push(render);
 })();

@@ -127,7 +127,7 @@
   place.addEventListener("click", (event) => {
     const { target: at } = event, tab = at.closest("[data-tab]"), followed = at.closest("[data-t]"), steps = at.closest("[data-steps]");
     if (tab) App.go({ tab: tab.dataset.tab, answered: "" }, { replace: true });
-    if (followed) event.preventDefault(), App.go({ t: followed.dataset.t, c: followed.dataset.c ? followed.dataset.c.split(",").map(Number) : App.state.c });
+    if (followed) event.preventDefault(), App.follow(followed.dataset);
     if (steps) train(Number(steps.dataset.steps));
     if (at.id === "undo-steps") App.go({ steps: [] }, { replace: true });
     if (at.id === "predict-next") {

@@ -163,9 +163,9 @@
     if (arrows) Maps.move(...arrows);
     else if (event.key === "j") App.step(1);
     else if (event.key === "k") App.step(-1);
-    else if (event.key === "g" && value && gradient) App.go({ t: App.state.t === value ? gradient : value });
+    else if (event.key === "g" && value && gradient) App.go({ t: App.state.t === value ? gradient : value, c: App.state.c });
     else if (event.key === "h" && shape.length === 3) App.go({ c: [(App.state.c[0] + 1) % shape[0], ...App.state.c.slice(1)] });
-    else if (/^[1-9]$/.test(event.key)) App.follow(Number(event.key) - 1);
+    else if (/^[1-9]$/.test(event.key)) App.followTerm(Number(event.key) - 1);
     else if (event.key === "Backspace") App.writeAddress(), App.moves > 0 && (App.moves--, history.back());
     else return;
     event.preventDefault();

@@ -258,6 +258,18 @@ const Selftest = (() => {
       }
     }
     App.go({ ...App.START });
+    for (const [name, says] of [["block_1/dscores", true], ["block_1/dq", true], ["final/dx", true], ["block_1/dk", false], ["target", false]]) { // where the cell would be a zero
+      App.go({ ...App.START }), App.follow({ t: name });
+      tell(App.table[name][Explain.flat(name, App.state.c)] === 0, `${name} opens at a zero`);
+      tell(query("#maps").textContent.includes(Words.ALONE) !== says, `${name}: it is ${says ? "not " : ""}said that only the class token is read`);
+    }
+    App.go({ t: "block_1/dscores", c: [0, 9, 0] });
+    tell(App.state.c[1] !== 9 || !query("#cell .words").textContent.includes(Words.ALONE), "a zero of dscores is not explained");
+    App.go({ t: "block_1/scores", c: [0, 9, 0] }), press("g");
+    tell(App.state.c.join() !== "0,9,0", "g leads to another cell");
+    App.go({ ...App.START, t: "block_0/dk", c: [0, 7, 3] }), App.follow({ t: "block_0/q" });
+    tell(App.state.c.join() !== "0,7,3", "a cell that is not zero is not kept");
+    App.go({ ...App.START });
 
     const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
     tell(wide > 0, `the page is ${wide} pixels too wide`);

@@ -60,6 +60,8 @@ const Words = (() => {
     da_v: ["gradient through the values", "One of three that add to da."],
   };
 
+  const ALONE = "further on, only the class token is read"; // why rows of a gradient are zero
+
   const last = (name) => name.split("/").pop();
 
   /* [short name, sentence] of a value, or of a gradient that is the gradient of no tensor. */
@@ -103,5 +105,5 @@ const Words = (() => {
     return parts.length > 1 ? parts[0].replace("_", " ").replace("final", "after the blocks") : "";
   }
 
-  return { of, number, short, superscript, cellName, place, last };
+  return { of, number, short, superscript, cellName, place, last, ALONE };
 })();
