@@ -26,7 +26,7 @@
         { attention: "Attention: its branch adds nothing", residual: "Residual connections: no way past a branch", norm: "Layer norms of the blocks", positions: "Positions" }[name]}</label>`).join("")}</div><p id="off-effect" aria-live="polite"></p><div id="off-sizes"></div>`,
     step: () => `<div class="row"><label>by <select id="rule"><option value="sgd">SGD</option><option value="adamw">AdamW</option></select></label>
       <label>rate <input id="rate" inputmode="decimal" size="6" value="${RATES[rule]}"></label><label>on <select id="on"><option value="all">all ${App.examples.length} pictures</option><option value="one">this picture</option></select></label></div>
-      <div class="row"><button type="button" data-steps="1">1 step</button><button type="button" data-steps="100">100 steps</button><button type="button" id="undo-steps">start over</button></div>
+      <div class="row"><button type="button" data-steps="1">1 step</button><button type="button" data-steps="10">10 steps</button><button type="button" data-steps="100">100 steps</button><button type="button" id="undo-steps">start over</button></div>
       <p id="steps-told" aria-live="polite"></p><div id="curve"></div>`,
   };
 

@@ -141,6 +141,30 @@
     get("keys-button").setAttribute("aria-expanded", !get("keys").hidden);
   });
 
+  // The address, to be handed on. A page that is opened as a file may not have navigator.clipboard.
+
+  function toldCopied(done) {
+    const button = get("copy-address");
+    button.textContent = done ? "copied ✓" : "copy it above"; // from the line of the browser
+    get("live").textContent = done ? "The address is copied." : "The browser does not let this page copy: take the address from its line.";
+    setTimeout(() => { button.textContent = "copy address"; }, 2000);
+  }
+
+  function copyByHand() {
+    const text = document.createElement("textarea"), focused = document.activeElement;
+    text.value = location.href, text.className = "unseen";
+    document.body.append(text), text.select();
+    const done = document.execCommand("copy");
+    text.remove(), focused?.focus();
+    toldCopied(done);
+  }
+
+  get("copy-address").addEventListener("click", () => {
+    App.writeAddress();
+    if (navigator.clipboard) navigator.clipboard.writeText(location.href).then(() => toldCopied(true), copyByHand);
+    else copyByHand();
+  });
+
   App.step = (by) => { // to the next tensor of the forward pass, or the one before
     const { t } = App.state, { value, gradient } = App.pairOf(t), backward = t === gradient;
     let order = App.order(), at = order.indexOf(value || "");

@@ -222,6 +222,17 @@ const Selftest = (() => {
     App.go({ ...App.START, tab: "step" }), choose("#rule", "sgd"), choose("#on", "all"), choose("#rate", "0"), click('[data-steps="1"]');
     tell(App.state.steps.length || !query("#steps-told").textContent.includes("rate"), "a rate of 0 is taken");
 
+    let copied = "";
+    Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true });
+    for (const may of [true, false]) {
+      document.execCommand = () => ((copied = document.activeElement.value), may);
+      App.go({ ...App.START, t: "block_1/dq", img: 3 }), click("#copy-address");
+      tell(copied !== location.href || !copied.includes("t=block_1/dq") || query("#copy-address").textContent.includes("copied") !== may, `the address is ${may ? "not copied" : "said to be copied"}`);
+    }
+    delete navigator.clipboard, delete document.execCommand;
+    App.go({ ...App.START, tab: "step" }), choose("#rate", "0.05"), click('[data-steps="10"]'), App.takeSteps(Infinity);
+    tell(App.progress().taken !== 10, "10 steps are not taken");
+
     // How much is done for an action, whatever the machine: passes of the model, and numbers drawn
     const work = { passes: 0, drawn: 0 }, { forward, backward, nudgedLoss } = Vit, { fillText } = CanvasRenderingContext2D.prototype;
     Vit.forward = (...all) => (work.passes++, forward(...all)), Vit.backward = (...all) => (work.passes++, backward(...all)), Vit.nudgedLoss = (...all) => (work.passes++, nudgedLoss(...all));
