@@ -34,7 +34,7 @@
     const { value: of } = App.pairOf(name);
     if (!of) return "A contribution to a gradient.";
     if (value === 0) return "If this number changed a little, the loss would not change" + (App.rowAlone(name) ? `: ${Words.ALONE}.` : ".");
-    return `If ${Words.cellName(of, App.state.c)} grew a little, the loss would ${value > 0 ? "grow" : "fall"}, ${Words.number(Math.abs(value))} times as fast.`;
+    return `If ${Words.cellName(of, App.state.c)} grew a little, the loss would ${value > 0 ? "grow" : "fall"} by ${Words.number(Math.abs(value))} for each unit.`;
   }
 
   /* Which term decides: the largest of those that have the sign of the sum. */
@@ -57,7 +57,7 @@
     const limit = terms.reduce((most, term) => Math.max(most, Math.abs(Explain.value(App.table, term))), 0);
     const sorted = order === "size" ? [...terms].sort((a, b) => Math.abs(Explain.value(App.table, b)) - Math.abs(Explain.value(App.table, a))) : terms;
     const sum = kept.reduce((made, term) => made + Explain.value(App.table, term), 0);
-    const toggle = terms.length > 3 ? `<div class="choice small" role="group" aria-label="Order of the terms"><button type="button" data-order="index" aria-pressed="${order === "index"}">in order</button><button type="button" data-order="size" aria-pressed="${order === "size"}">largest first</button></div>` : "";
+    const toggle = terms.length > 3 ? `<div class="choice small" role="group" aria-label="Order of the terms"><button type="button" data-order="index" aria-pressed="${order === "index"}">in order</button><button type="button" data-order="size" aria-pressed="${order === "size"}">by absolute value</button></div>` : "";
     const main = after || App.hidden() ? null : decisive(terms), words = main && main.factors.length ? mostly(main, terms) : "";
     if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell${App.hidden() ? "" : ": it is 0"}.</p>`;
     const secret = App.hidden() && !after && kept.filter((term) => Explain.value(App.table, term) !== 0).length < 2;

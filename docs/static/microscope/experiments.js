@@ -52,14 +52,14 @@
 
     off() {
       for (const input of place.querySelectorAll("[name=off]")) input.checked = Boolean(App.state.off[input.value]);
-      const altered = App.altered(), whole = App.whole(), size = (table, name) => Math.hypot(...table[name]);
+      const altered = App.altered(), whole = App.whole(), loss = App.table.loss[0], size = (table, name) => Math.hypot(...table[name]);
       say("#off-effect", altered ? `Loss ${Words.number(App.table.loss[0])}; with everything on ${Words.number(whole.loss[0])}.${size(App.table, "dimage") === 0 ? " <b>dimage is zero</b>: nothing of the picture reaches the class token." : ""}` : "Everything is on.");
       const names = ["final/dx", ...Array.from({ length: Vit.S.blocks }, (_, i) => `block_${Vit.S.blocks - 1 - i}/dx`), "dimage"];
       if (Vit.isGradient(App.state.t) && !names.includes(App.state.t)) names.push(App.state.t);
       const columns = altered ? [[whole, "everything on", "grey"], [App.table, "now", "b"]] : [[whole, "everything on", "b"]];
       const ratio = (table, name) => size(table, name) / size(table, names[0]), most = Math.max(...names.flatMap((name) => columns.map(([table]) => ratio(table, name))));
-      say("#off-sizes", `<table class="sizes"><caption>How large the gradient is on its way back (√ of the sum of squares), and how many times as large as behind the blocks (final/dx)</caption>
-        <tr><th></th>${columns.map(([, title]) => `<th scope="colgroup" colspan="2">${title}</th>`).join("")}<th></th></tr>${names.map((name) => `<tr><th scope="row">${link(name)}</th>${
+      say("#off-sizes", `<table class="sizes"><caption>How large the gradient is on its way back (√ of the sum of squares), and relative to the gradient behind the blocks, final/dx (×)${altered ? `. The column × answers what the way back does to the gradient; the size itself also depends on the loss, which is ${loss > whole.loss[0] ? "larger" : "smaller"} now` : ""}.</caption>
+        <tr><th></th>${columns.map(([, title]) => `<th scope="colgroup" colspan="2">${title}</th>`).join("")}<th class="legend">${columns.map(([, title, kind]) => `<span class="nowrap"><i class="key ${kind}"></i>${title}</span>`).join(" ")}</th></tr>${names.map((name) => `<tr><th scope="row">${link(name)}</th>${
           columns.map(([table]) => `<td>${Words.number(size(table, name), 3)}</td><td><b>${Words.number(ratio(table, name), 3)}</b> ×</td>`).join("")}<td class="rod" aria-hidden="true">${
           columns.map(([table, , kind]) => `<i class="${kind}" style="width:${(100 * ratio(table, name) / most).toFixed(1)}%"></i>`).join("")}</td></tr>`).join("")}</table>`);
     },

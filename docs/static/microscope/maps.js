@@ -198,7 +198,7 @@ const Maps = (() => {
       const index = App.state.c, shown = secret(name) ? "hidden" : Words.number(App.table[name][Explain.flat(name, index)]);
       canvas.setAttribute("aria-label", `${name}, heat map. Arrow keys choose a cell. ${Words.cellName(name, index)} is ${shown}`);
       const part = canvas.closest(".map"), scale = part.querySelector(".scale"), about = name === "image" ? "<span>dark to bright</span>" : secret(name) ? "<span>hidden until you have predicted</span>" : value === 0 ? "<span>all 0</span>"
-        : `<span>−${limit}</span><i></i><span>${limit}</span><button type="button" class="largest" data-largest="${name}">largest: ${Words.cellName(name, where)}</button>${App.rowAlone(name) ? `<span>Rows from 1 on are 0: ${Words.ALONE}.</span>` : ""}`;
+        : `<span>−${limit}</span><i></i><span>${limit}</span><button type="button" class="largest" data-largest="${name}">largest in absolute value: ${Words.cellName(name, where)}</button>${App.rowAlone(name) ? `<span>Rows from 1 on are 0: ${Words.ALONE}.</span>` : ""}`;
       if (scale.about !== about) scale.about = about, scale.innerHTML = about;
       part.classList.toggle("wrong", App.spoiled().has(name));
     }

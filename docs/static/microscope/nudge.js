@@ -62,10 +62,10 @@ const Nudge = (() => {
       ${grid.join("")}${ticks.join("")}<path d="${path(measured.central)}" class="central"/><path d="${path(forward)}" class="forward"/>
       <circle cx="${x(App.state.h)}" cy="${y(Math.abs(central - gradient))}" r="3.5" class="central"/><circle cx="${x(App.state.h)}" cy="${y(here)}" r="4.5"/>
       <text x="${left}" y="${H - 5}">← rounding</text><text x="${W - 10}" y="${H - 5}" text-anchor="end">truncation →</text></svg>`;
-    const nearest = `change / h is nearest to the gradient at h = ${hText(best)} (from both sides, at ${hText(least(measured.central))})`;
+    const nearest = `the measured slope (change / h) is nearest to the gradient at h = ${hText(best)} (from both sides, at ${hText(least(measured.central))})`;
     get("nudge-words").innerHTML = Math.max(...forward) === 0 ? "The loss does not depend on this number." : Math.abs(App.state.h - best) < 0.5 ? `Here ${nearest}: a larger h truncates more, a smaller one rounds more.`
-      : App.state.h > best ? `At h = ${hText(App.state.h)} it is off by <b>${Words.number(here, 3)}</b>, by <b>truncation</b>: the loss bends within h. ${nearest[0].toUpperCase() + nearest.slice(1)}; below that, rounding takes over.`
-        : `At h = ${hText(App.state.h)} it is off by <b>${Words.number(here, 3)}</b>, by <b>rounding</b>: of the loss's 16 digits few differ. ${nearest[0].toUpperCase() + nearest.slice(1)}.`;
+      : App.state.h > best ? `At h = ${hText(App.state.h)} the slope is off by <b>${Words.number(here, 3)}</b>, by <b>truncation</b>: the loss bends within h. ${nearest[0].toUpperCase() + nearest.slice(1)}; below that, rounding takes over.`
+        : `At h = ${hText(App.state.h)} the slope is off by <b>${Words.number(here, 3)}</b>, by <b>rounding</b>: of the loss's 16 digits few differ. ${nearest[0].toUpperCase() + nearest.slice(1)}.`;
   }
 
   function slide(exponent) {
