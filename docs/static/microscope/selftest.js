@@ -145,6 +145,15 @@ const Selftest = (() => {
     click("#tab-nudge");
     const slider = query("#nudge-slider");
     for (const exponent of [-1, -6, -13]) slider.value = exponent, act(() => slider.dispatchEvent(new Event("input", { bubbles: true })), "the slider");
+    const losses = () => [...document.querySelectorAll("#nudge-numbers tr")].slice(0, 2).map((line) => line.querySelector("td").textContent);
+    Nudge.finish();
+    tell(!query("#nudge-words").textContent || !query("#nudge-plot").textContent.includes("error"), "the axes of the plot have no names");
+    slider.value = -12, slider.dispatchEvent(new Event("input", { bubbles: true }));
+    tell(losses()[0] === losses()[1], "a nudge of 1e-12 does not show in the loss");
+    App.lossWith = ((nudged) => (...all) => { App.lossWith = nudged; return App.table.loss[0]; })(App.lossWith), Nudge.update();
+    tell(!losses()[1].includes("the same"), "it is not said that a nudge changes nothing");
+    const heights = new Set([-14, -12.5, -9, -6, -3.25, 0].map((exponent) => (App.state.h = exponent, Nudge.update(), query("#panel").offsetHeight)));
+    tell(heights.size > 1, `the experiment is ${[...heights]} high as the slider moves`);
     click("#tab-mistake");
     for (const input of [...document.querySelectorAll("[name=mistake]")].reverse()) {
       act(() => { input.checked = true, input.dispatchEvent(new Event("input", { bubbles: true })); }, `mistake ${input.value}`);
