@@ -44,10 +44,10 @@
       if (!App.state.mistake) return say("#mistake-count", "<p>All gradients are right.</p>");
       if (!spoiled.size) return say("#mistake-count", "<p>With what is switched off, this mistake changes nothing.</p>");
       const all = wayBack(), wrong = all.filter((name) => spoiled.has(name)), parameters = Vit.PARAMETERS.map(Vit.gradientOf), kept = all.filter((name) => !spoiled.has(name));
-      const open = place.querySelector("#mistake-count details")?.open ? " open" : "";
+      const open = (kind) => (place.querySelector(`#mistake-count .${kind}`)?.open ? " open" : ""), list = (kind, title, names) => `<details class="${kind}"${open(kind)}><summary>${title}</summary><p tabindex="0">${links(names)}.</p></details>`;
       say("#mistake-count", `<p><b>${wrong.length}</b> of ${all.length} gradients are wrong, among them <b>${parameters.filter((name) => spoiled.has(name)).length}</b> of the ${parameters.length} of parameters. It begins with ${links(first(spoiled))}.</p>
         <p>Parameters whose gradients stay right: ${links(parameters.filter((name) => !spoiled.has(name)))}.</p>
-        <details${open}><summary>all that are wrong, in the order of the way back</summary><p>${links(wrong)}.</p><p>These stay right: ${links(kept)}.</p></details>`);
+        <p>All, in the order of the way back:</p><div class="lists">${list("bad", `✗ the ${wrong.length} that are wrong`, wrong)}${list("good", `✓ the ${kept.length} that stay right`, kept)}</div>`);
     },
 
     off() {
@@ -74,6 +74,13 @@
   /* Every gradient in the order in which the backward pass makes them. */
   function wayBack() {
     return [...Vit.OPERATIONS].reverse().flatMap((op) => Vit.LAYERS[op.kind].gradients.map((role) => op.t[role]));
+  }
+
+  /* Where the tensor that is shown stays right, the page goes to the first that does not. */
+  function plant(mistake) {
+    App.go({ mistake }, { replace: true });
+    const { value, gradient } = App.pairOf(App.state.t), spoiled = App.spoiled();
+    if (spoiled.size && ![value, gradient].some((name) => spoiled.has(name))) App.go({ t: wayBack().find((name) => spoiled.has(name)) });
   }
 
   function first(spoiled) { // spoiled gradients that no spoiled gradient explains: where the mistake was made
@@ -149,7 +156,7 @@
 
   place.addEventListener("input", ({ target: at }) => {
     if (at.id === "nudge-slider") Nudge.slide(Number(at.value));
-    if (at.name === "mistake") App.go({ mistake: Vit.MISTAKES[at.value] || null }, { replace: true });
+    if (at.name === "mistake") plant(Vit.MISTAKES[at.value] || null);
     if (at.name === "off") App.go({ off: { ...App.state.off, [at.value]: at.checked } }, { replace: true });
     if (at.id === "rule") rule = at.value, (place.querySelector("#rate").value = RATES[rule]);
     if (at.id === "on") on = at.value;

@@ -14,7 +14,7 @@
     ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 10] }],
     ["What is dk made of?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
     ["Is this gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
-    ["What does a bug spoil?", "leave out a term of layer norm", { t: "block_0/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
+    ["What does a bug spoil?", "leave out a term of layer norm", { t: "dclass_x", c: [4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
     ["What do residuals do?", "switch them off, see gradients", { t: "block_0/dx", c: [0, 3], img: 3, tab: "off", off: { residual: true } }],
   ];
 

@@ -159,8 +159,15 @@ const Selftest = (() => {
       act(() => { input.checked = true, input.dispatchEvent(new Event("input", { bubbles: true })); }, `mistake ${input.value}`);
       const marked = document.querySelectorAll("#flow .wrong").length;
       tell((marked > 0) !== (input.value !== "-1"), `mistake ${input.value}: ${marked} tensors are marked`);
+      if (input.value === "-1") continue;
+      tell(!query("#maps .wrong"), `mistake ${input.value}: the page shows ${App.state.t}, which stays right`);
+      const [wrong, right] = ["bad", "good"].map((kind) => document.querySelectorAll(`#mistake-count .lists > .${kind} .t`).length), gradients = Object.keys(Vit.PRODUCER).filter(Vit.isGradient).length;
+      tell(!wrong || !right || wrong + right !== gradients, `mistake ${input.value}: ${wrong} wrong and ${right} right tensors are listed, of ${gradients}`);
     }
-    click("#tab-off");
+    App.go({ ...App.START, t: "dlogits", c: [0], tab: "mistake" });
+    act(() => { const input = query('[name=mistake][value="0"]'); input.checked = true, input.dispatchEvent(new Event("input", { bubbles: true })); }, "a mistake");
+    tell(App.state.t !== "dclass_x", `the first that a layer norm without its mean spoils is dclass_x, not ${App.state.t}`);
+    App.go({ ...App.START }), click("#tab-off");
     for (const input of document.querySelectorAll("[name=off]")) for (const on of [true, false])
       act(() => { input.checked = on, input.dispatchEvent(new Event("input", { bubbles: true })); }, `switch ${input.value}`);
     click("#tab-predict");
