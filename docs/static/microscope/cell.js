@@ -94,7 +94,7 @@
     if (!about) return "";
     const way = Vit.isGradient(name) ? "backward" : "forward", lines = (about.lines[way] || Object.values(about.lines)[0]).slice(0, 2);
     const chapter = `../../book/${about.page}.html#formula-${tag.replace(".", "-")}`;
-    return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? "long" : ""}">${about.formula}</div>
+    return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? 'long" tabindex="0' : ""}">${about.formula}</div>
       <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].map(escape).join("\n")}</code></pre>
       <p>Derived in <a href="${chapter}">the chapter</a>.${about.exercises ? ` Write it yourself: ${about.exercises.split(" ").slice(0, 2).map((exercise) => `<code>python -m exercises start ${exercise}</code>`).join(" or ")}.` : ""}</p></div>`;
   }
@@ -113,7 +113,7 @@
     const right = App.right ? App.right[t][Explain.flat(t, c)] : value;
     const mistaken = !predict && Math.abs(right - value) > 1e-12 ? `<p class="mistaken">Wrong: without the mistake it is <b>${Words.number(right)}</b>.</p>` : "";
     column.innerHTML = `<div class="number"><h2 id="cell-title" class="${Vit.isGradient(t) ? "b" : "f"}">${Words.cellName(t, c)}</h2><output>${predict ? "?" : Words.number(value)}</output></div>
-      ${mistaken}<p class="words">${predict ? "Predict it from the terms below." : inWords(t, value)}${other ? ` <a class="t ${Vit.isGradient(other) ? "b" : "f"}" href="#" data-t="${other}" data-c="${c.join(",")}">its ${Vit.isGradient(other) ? "gradient" : "value"}</a>` : ""}</p>
+      ${mistaken}<p class="words">${predict ? "Predict it from the terms below." : inWords(t, right)}${other ? ` <a class="t ${Vit.isGradient(other) ? "b" : "f"}" href="#" data-t="${other}" data-c="${c.join(",")}">its ${Vit.isGradient(other) ? "gradient" : "value"}</a>` : ""}</p>
       ${explanation ? `<p class="cell-formula"><code>${escape(explanation.formula)}</code></p>${sumText(explanation, value)}` : given(t)}${users(t)}${explanation ? source(explanation.tag, t) : ""}`;
     document.getElementById("live").textContent = predict ? "" : `${Words.cellName(t, c)} is ${Words.number(value)}`;
   }

@@ -297,6 +297,17 @@ const Selftest = (() => {
     App.go({ ...App.START, t: "block_0/dk", c: [0, 7, 3] }), App.follow({ t: "block_0/q" });
     tell(App.state.c.join() !== "0,7,3", "a cell that is not zero is not kept");
     App.go({ ...App.START });
+    for (const [name, narrow] of [["block_0/dx", true], ["block_0/da", true], ["log_p", false]]) for (const x of App.table[name])
+      tell(!Words.short(x, narrow) || (Words.short(x, narrow) === Words.ROUNDED && x === 0), `${name}: ${x} is an empty cell`);
+    App.go({ ...App.START, t: "block_0/dx", c: [0, 3], img: 3 });
+    tell(innerWidth > 600 && !query("#maps").textContent.includes(`${Words.ROUNDED}: less than`), "it is not said what 0.0 stands for");
+    for (const name of Object.keys(Vit.PRODUCER)) {
+      App.go({ t: name, c: Vit.SHAPES[name].map(() => 0) });
+      const [code, formula] = ["pre", ".formula"].map((at) => query(`#cell .source ${at}`));
+      tell(code.scrollWidth > code.clientWidth, `${name}: its lines are cut off`);
+      tell(formula.scrollWidth > formula.clientWidth && (formula.tabIndex < 0 || formula.offsetHeight - formula.clientHeight < 6), `${name}: its formula is cut off, with no scroll bar`);
+    }
+    App.go({ ...App.START });
 
     const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
     tell(wide > 0, `the page is ${wide} pixels too wide`);

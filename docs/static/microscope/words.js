@@ -86,9 +86,11 @@ const Words = (() => {
     return minus(x.toPrecision(digits));
   }
 
+  const ROUNDED = "0.0"; // in a heat map, what is not zero, but too small for its cell
+
   function short(x, narrow = false) {
     const size = Math.abs(x);
-    if (size < (narrow ? 5e-3 : 5e-4)) return size === 0 ? "0" : "";
+    if (size < (narrow ? 5e-3 : 5e-4)) return size === 0 ? "0" : ROUNDED;
     const decimals = size >= 9.95 ? 0 : size >= 0.995 ? 1 : size >= 0.0995 || narrow ? 2 : 3;
     return (x < 0 ? "−" : "") + size.toFixed(decimals).replace(/^0\./, ".");
   }
@@ -105,5 +107,5 @@ const Words = (() => {
     return parts.length > 1 ? parts[0].replace("_", " ").replace("final", "after the blocks") : "";
   }
 
-  return { of, number, short, superscript, cellName, place, last, ALONE };
+  return { of, number, short, superscript, cellName, place, last, ALONE, ROUNDED };
 })();
