@@ -89,13 +89,17 @@
     return [...(reading.made[name] || [])];
   }
 
+  const DIVIDED = "scaled_q is q/√K: the code divides q by √K once, in the forward, and goes on calling it q."; // three notations of one thing
+  const DIVIDED_BACK = "dq is dscaled_q/√K: the formula and the code take the sum and divide it in one line.";
+  const NOTATION = { scaled_q: DIVIDED, scores: DIVIDED, dk: DIVIDED, dscaled_q: DIVIDED_BACK, dq: DIVIDED_BACK };
+
   function source(tag, name) {
     const about = DATA.tags[tag];
     if (!about) return "";
-    const way = Vit.isGradient(name) ? "backward" : "forward", lines = (about.lines[way] || Object.values(about.lines)[0]).slice(0, 2);
+    const way = Vit.isGradient(name) ? "backward" : "forward", lines = about.lines[way] || Object.values(about.lines)[0];
     const chapter = `../../book/${about.page}.html#formula-${tag.replace(".", "-")}`;
-    return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? 'long" tabindex="0' : ""}">${about.formula}</div>
-      <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].map(escape).join("\n")}</code></pre>
+    return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? "long" : ""}" tabindex="0">${about.formula}</div>
+      <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].map(escape).join("\n")}</code></pre>${NOTATION[Words.last(name)] ? `<p class="notation">${NOTATION[Words.last(name)]}</p>` : ""}
       <p>Derived in <a href="${chapter}">the chapter</a>.${about.exercises ? ` Write it yourself: ${about.exercises.split(" ").slice(0, 2).map((exercise) => `<code>python -m exercises start ${exercise}</code>`).join(" or ")}.` : ""}</p></div>`;
   }
 

@@ -307,6 +307,7 @@ const Selftest = (() => {
       tell(code.scrollWidth > code.clientWidth, `${name}: its lines are cut off`);
       tell(formula.scrollWidth > formula.clientWidth && (formula.tabIndex < 0 || formula.offsetHeight - formula.clientHeight < 6), `${name}: its formula is cut off, with no scroll bar`);
     }
+    for (const name of ["dk", "scores", "dq"]) App.go({ t: `block_0/${name}` }), tell(!query("#cell .source .notation").textContent.includes("/√K"), `${name}: where 1/√K is, is not said`);
     App.go({ ...App.START });
 
     const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
