@@ -37,6 +37,8 @@
     return `If ${Words.cellName(of, App.state.c)} grew a little, the loss would ${value > 0 ? "grow" : "fall"} by ${Words.number(Math.abs(value))} for each unit.`;
   }
 
+  const isCopy = (explained) => explained && !explained.after && explained.terms.length === 1 && explained.terms[0].factors.length === 1 && Math.abs(explained.terms[0].coefficient) === 1 && !explained.terms[0].factors[0].of;
+
   /* Which term decides: the largest of those that have the sign of the sum. */
   function decisive(terms) {
     const values = terms.map((term) => (term.dropped ? 0 : Explain.value(App.table, term))), sum = values.reduce((a, b) => a + b, 0);
@@ -117,7 +119,7 @@
     const right = App.right ? App.right[t][Explain.flat(t, c)] : value;
     const mistaken = !predict && Math.abs(right - value) > 1e-12 ? `<p class="mistaken">Wrong: without the mistake it is <b>${Words.number(right)}</b>.</p>` : "";
     column.innerHTML = `<div class="number"><h2 id="cell-title" class="${Vit.isGradient(t) ? "b" : "f"}">${Words.cellName(t, c)}</h2><output>${predict ? "?" : Words.number(value)}</output></div>
-      ${mistaken}<p class="words">${predict ? "Predict it from the terms below." : inWords(t, right)}${other ? ` <a class="t ${Vit.isGradient(other) ? "b" : "f"}" href="#" data-t="${other}" data-c="${c.join(",")}">its ${Vit.isGradient(other) ? "gradient" : "value"}</a>` : ""}</p>
+      ${mistaken}<p class="words">${predict ? (isCopy(explanation) ? "A copy: follow its term, and predict it there." : "Predict it from the terms below.") : inWords(t, right)}${other ? ` <a class="t ${Vit.isGradient(other) ? "b" : "f"}" href="#" data-t="${other}" data-c="${c.join(",")}">its ${Vit.isGradient(other) ? "gradient" : "value"}</a>` : ""}</p>
       ${explanation ? `<p class="cell-formula"><code>${escape(explanation.formula)}</code></p>${sumText(explanation, value)}` : given(t)}${users(t)}${explanation ? source(explanation.tag, t) : ""}`;
     document.getElementById("live").textContent = predict ? "" : `${Words.cellName(t, c)} is ${Words.number(value)}`;
   }

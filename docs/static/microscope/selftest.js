@@ -179,6 +179,7 @@ const Selftest = (() => {
       tell(shown.join(" ").includes(value), `${name}: ${value} is shown while it is to be predicted`);
       tell([...document.querySelectorAll("#maps .map")].some((map) => map.querySelector("canvas").dataset.name === name && map.querySelector(".largest")), `${name}: the largest is named while it is to be predicted`);
     }
+    for (const [name, copied] of [["block_0/dx_skip", true], ["block_0/dx", false]]) App.go({ t: name, c: [0, 3] }), tell(query("#cell .words").textContent.includes("A copy") !== copied, `${name}: whether it is a copy`);
     query("#prediction").value = "1";
     act(() => query("#predict-form").requestSubmit(), "a prediction");
     tell(!query("#predict-verdict").textContent, "a prediction gets no verdict");
