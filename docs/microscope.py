@@ -15,6 +15,7 @@ chapter, is read from the sources at that time. docs/microscope_dump.py adds the
 
 import argparse
 import base64
+import html
 import json
 import os
 import re
@@ -112,7 +113,7 @@ def keep(run: str) -> None:
 
 
 def one_page_lines(tag: str) -> dict[str, list[list[Any]]]:
-    """The lines of model/one_page.py that cite a tag, [number, code], by the pass that they belong to.
+    """At most two lines of model/one_page.py that cite a tag, [number, code], for each pass that they belong to.
 
     Lines of the functions that the two passes call come first: there the formula is written out.
     """
@@ -121,7 +122,16 @@ def one_page_lines(tag: str) -> dict[str, list[list[Any]]]:
         way = "backward" if line.function.endswith("_backward") or line.function == "uncut" else "forward"
         quoted = (line.function in ("vit_forward", "vit_backward"), line.number, line.code)
         passes.setdefault(way, []).append(quoted)
-    return {way: [[number, code] for _, number, code in sorted(quoted)] for way, quoted in passes.items()}
+    return {way: [[number, code] for _, number, code in sorted(quoted)[:2]] for way, quoted in passes.items()}
+
+
+def plain(formula: str) -> str:
+    """MathML with the characters themselves for their numbers, except for those that HTML writes as entities."""
+
+    def character(code: re.Match[str]) -> str:
+        return html.escape(chr(int(code[1], 16)), quote=False)
+
+    return re.sub(r"&#x([0-9A-F]+);", character, formula.replace(" />", "/>"))
 
 
 def tags(wanted: set[str]) -> dict[str, Any]:
@@ -130,7 +140,7 @@ def tags(wanted: set[str]) -> dict[str, Any]:
     for tag in by_number(wanted):
         formula = formulas()[tag]
         made[tag] = {
-            "formula": mathml(formula.tex),
+            "formula": plain(mathml(formula.tex)),
             "long": len(re.sub(r"\\[a-z]+", "x", formula.tex)) > 50,
             "page": formula.page, "title": formula.title, "exercises": " ".join(formula.exercises),
             "lines": one_page_lines(tag),

@@ -26,7 +26,7 @@
         { attention: "Attention: its branch adds nothing", residual: "Residual connections: no way past a branch", norm: "Layer norms of the blocks", positions: "Positions" }[name]}</label>`).join("")}</div><p id="off-effect" aria-live="polite"></p><div id="off-sizes"></div>`,
     step: () => `<div class="row"><label>by <select id="rule"><option value="sgd">SGD</option><option value="adamw">AdamW</option></select></label>
       <label>rate <input id="rate" inputmode="decimal" size="6" value="${RATES[rule]}"></label><label>on <select id="on"><option value="all">all ${App.examples.length} pictures</option><option value="one">this picture</option></select></label></div>
-      <div class="row"><button type="button" data-steps="1">1 step</button><button type="button" data-steps="100">100 steps</button><button type="button" id="undo-steps">start over</button></div>
+      <div class="row"><button type="button" data-steps="1">1 step</button><button type="button" data-steps="10">10 steps</button><button type="button" data-steps="100">100 steps</button><button type="button" id="undo-steps">start over</button></div>
       <p id="steps-told" aria-live="polite"></p><div id="curve"></div>`,
   };
 
@@ -44,22 +44,22 @@
       if (!App.state.mistake) return say("#mistake-count", "<p>All gradients are right.</p>");
       if (!spoiled.size) return say("#mistake-count", "<p>With what is switched off, this mistake changes nothing.</p>");
       const all = wayBack(), wrong = all.filter((name) => spoiled.has(name)), parameters = Vit.PARAMETERS.map(Vit.gradientOf), kept = all.filter((name) => !spoiled.has(name));
-      const open = place.querySelector("#mistake-count details")?.open ? " open" : "";
+      const open = (kind) => (place.querySelector(`#mistake-count .${kind}`)?.open ? " open" : ""), list = (kind, title, names) => `<details class="${kind}"${open(kind)}><summary>${title}</summary><p tabindex="0">${links(names)}.</p></details>`;
       say("#mistake-count", `<p><b>${wrong.length}</b> of ${all.length} gradients are wrong, among them <b>${parameters.filter((name) => spoiled.has(name)).length}</b> of the ${parameters.length} of parameters. It begins with ${links(first(spoiled))}.</p>
         <p>Parameters whose gradients stay right: ${links(parameters.filter((name) => !spoiled.has(name)))}.</p>
-        <details${open}><summary>all that are wrong, in the order of the way back</summary><p>${links(wrong)}.</p><p>These stay right: ${links(kept)}.</p></details>`);
+        <p>All, in the order of the way back:</p><div class="lists">${list("bad", `✗ the ${wrong.length} that are wrong`, wrong)}${list("good", `✓ the ${kept.length} that stay right`, kept)}</div>`);
     },
 
     off() {
       for (const input of place.querySelectorAll("[name=off]")) input.checked = Boolean(App.state.off[input.value]);
-      const altered = App.altered(), whole = App.whole(), size = (table, name) => Math.hypot(...table[name]);
+      const altered = App.altered(), whole = App.whole(), loss = App.table.loss[0], size = (table, name) => Math.hypot(...table[name]);
       say("#off-effect", altered ? `Loss ${Words.number(App.table.loss[0])}; with everything on ${Words.number(whole.loss[0])}.${size(App.table, "dimage") === 0 ? " <b>dimage is zero</b>: nothing of the picture reaches the class token." : ""}` : "Everything is on.");
       const names = ["final/dx", ...Array.from({ length: Vit.S.blocks }, (_, i) => `block_${Vit.S.blocks - 1 - i}/dx`), "dimage"];
       if (Vit.isGradient(App.state.t) && !names.includes(App.state.t)) names.push(App.state.t);
       const columns = altered ? [[whole, "everything on", "grey"], [App.table, "now", "b"]] : [[whole, "everything on", "b"]];
       const ratio = (table, name) => size(table, name) / size(table, names[0]), most = Math.max(...names.flatMap((name) => columns.map(([table]) => ratio(table, name))));
-      say("#off-sizes", `<table class="sizes"><caption>How large the gradient is on its way back (√ of the sum of squares), and how many times as large as behind the blocks (final/dx)</caption>
-        <tr><th></th>${columns.map(([, title]) => `<th scope="colgroup" colspan="2">${title}</th>`).join("")}<th></th></tr>${names.map((name) => `<tr><th scope="row">${link(name)}</th>${
+      say("#off-sizes", `<table class="sizes"><caption>How large the gradient is on its way back (√ of the sum of squares), and relative to the gradient behind the blocks, final/dx (×)${altered ? `. The column × answers what the way back does to the gradient; the size itself also depends on the loss, which is ${loss > whole.loss[0] ? "larger" : "smaller"} now` : ""}.</caption>
+        <tr><th></th>${columns.map(([, title]) => `<th scope="colgroup" colspan="2">${title}</th>`).join("")}<th class="legend">${columns.map(([, title, kind]) => `<span class="nowrap"><i class="key ${kind}"></i>${title}</span>`).join(" ")}</th></tr>${names.map((name) => `<tr><th scope="row">${link(name)}</th>${
           columns.map(([table]) => `<td>${Words.number(size(table, name), 3)}</td><td><b>${Words.number(ratio(table, name), 3)}</b> ×</td>`).join("")}<td class="rod" aria-hidden="true">${
           columns.map(([table, , kind]) => `<i class="${kind}" style="width:${(100 * ratio(table, name) / most).toFixed(1)}%"></i>`).join("")}</td></tr>`).join("")}</table>`);
     },
@@ -74,6 +74,13 @@
   /* Every gradient in the order in which the backward pass makes them. */
   function wayBack() {
     return [...Vit.OPERATIONS].reverse().flatMap((op) => Vit.LAYERS[op.kind].gradients.map((role) => op.t[role]));
+  }
+
+  /* Where the tensor that is shown stays right, the page goes to the first that does not. */
+  function plant(mistake) {
+    App.go({ mistake }, { replace: true });
+    const { value, gradient } = App.pairOf(App.state.t), spoiled = App.spoiled();
+    if (spoiled.size && ![value, gradient].some((name) => spoiled.has(name))) App.go({ t: wayBack().find((name) => spoiled.has(name)) });
   }
 
   function first(spoiled) { // spoiled gradients that no spoiled gradient explains: where the mistake was made
@@ -127,7 +134,7 @@
   place.addEventListener("click", (event) => {
     const { target: at } = event, tab = at.closest("[data-tab]"), followed = at.closest("[data-t]"), steps = at.closest("[data-steps]");
     if (tab) App.go({ tab: tab.dataset.tab, answered: "" }, { replace: true });
-    if (followed) event.preventDefault(), App.go({ t: followed.dataset.t, c: followed.dataset.c ? followed.dataset.c.split(",").map(Number) : App.state.c });
+    if (followed) event.preventDefault(), App.follow(followed.dataset);
     if (steps) train(Number(steps.dataset.steps));
     if (at.id === "undo-steps") App.go({ steps: [] }, { replace: true });
     if (at.id === "predict-next") {
@@ -149,7 +156,7 @@
 
   place.addEventListener("input", ({ target: at }) => {
     if (at.id === "nudge-slider") Nudge.slide(Number(at.value));
-    if (at.name === "mistake") App.go({ mistake: Vit.MISTAKES[at.value] || null }, { replace: true });
+    if (at.name === "mistake") plant(Vit.MISTAKES[at.value] || null);
     if (at.name === "off") App.go({ off: { ...App.state.off, [at.value]: at.checked } }, { replace: true });
     if (at.id === "rule") rule = at.value, (place.querySelector("#rate").value = RATES[rule]);
     if (at.id === "on") on = at.value;

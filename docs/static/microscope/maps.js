@@ -65,12 +65,16 @@ const Maps = (() => {
     for (let column = 0; column < v.columns; column += every) pen.fillText(column, LABEL + (column + 0.5) * wide, LABEL / 2);
     for (let row = 0; row < v.rows; row += high < 12 ? 2 : 1) pen.fillText(row, LABEL / 2, LABEL + (row + 0.5) * high);
     const numbers = wide >= 20 && high >= 14 && !grey, narrow = wide < 25, pixels = grey && App.pixels();
+    made.least = null; // below it, a cell shows 0.0
     pen.font = `${wide >= 36 ? 10.5 : narrow ? 8.5 : 9.5}px ${colours.font}`;
     for (let row = 0; row < v.rows; row++) for (let column = 0; column < v.columns; column++) {
       const x = v.at(row, column), rgb = grey ? Array(3).fill(pixels[row * 16 + column]) : colour(x, v.limit);
       pen.fillStyle = css(rgb);
       pen.fillRect(LABEL + column * wide, LABEL + row * high, wide - (wide > 12 ? 1 : 0), high - (high > 12 ? 1 : 0));
-      if (numbers) pen.fillStyle = ink(rgb), pen.fillText(Words.short(x, narrow), LABEL + (column + 0.5) * wide - 0.5, LABEL + (row + 0.5) * high);
+      if (!numbers) continue;
+      const text = Words.short(x, narrow);
+      if (text === Words.ROUNDED) made.least = narrow ? 0.005 : 0.0005;
+      pen.fillStyle = ink(rgb), pen.fillText(text, LABEL + (column + 0.5) * wide - 0.5, LABEL + (row + 0.5) * high);
     }
     if (v.columns === S16 && v.rows === S16 && Words.last(v.name).endsWith("image")) { // the edges of the patches
       pen.fillStyle = colours.ink;
@@ -185,7 +189,7 @@ const Maps = (() => {
             secret(name) && String(under) === String(v.chosen) ? "?" : Words.number(v.at(...under))}`;
           if (canvas.title !== (words || "")) canvas.title = words || "";
         });
-        canvas.addEventListener("focus", () => App.state.t !== name && App.go({ t: name }, { replace: true }));
+        canvas.addEventListener("focus", () => App.state.t !== name && App.go({ t: name, c: App.state.c }, { replace: true }));
         part.querySelector("details").addEventListener("toggle", renderTables);
         return part;
       }));
@@ -197,8 +201,8 @@ const Maps = (() => {
       paint(canvas, name);
       const index = App.state.c, shown = secret(name) ? "hidden" : Words.number(App.table[name][Explain.flat(name, index)]);
       canvas.setAttribute("aria-label", `${name}, heat map. Arrow keys choose a cell. ${Words.cellName(name, index)} is ${shown}`);
-      const part = canvas.closest(".map"), scale = part.querySelector(".scale"), about = name === "image" ? "<span>dark to bright</span>" : value === 0 ? "<span>all 0</span>"
-        : `<span>−${limit}</span><i></i><span>${limit}</span><button type="button" class="largest" data-largest="${name}">largest: ${Words.cellName(name, where)}</button>`;
+      const part = canvas.closest(".map"), scale = part.querySelector(".scale"), about = name === "image" ? "<span>dark to bright</span>" : secret(name) ? "<span>hidden until you have predicted</span>" : value === 0 ? "<span>all 0</span>"
+        : `<span>−${limit}</span><i></i><span>${limit}</span><button type="button" class="largest" data-largest="${name}">largest in absolute value: ${Words.cellName(name, where)}</button>${App.rowAlone(name) ? `<span>Rows from 1 on are 0: ${Words.ALONE}.</span>` : ""}${canvas.background.least ? `<span>${Words.ROUNDED}: less than ${canvas.background.least}, but not 0</span>` : ""}`;
       if (scale.about !== about) scale.about = about, scale.innerHTML = about;
       part.classList.toggle("wrong", App.spoiled().has(name));
     }

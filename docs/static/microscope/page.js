@@ -12,9 +12,9 @@
   const STARTS = [
     ["Which pixels matter?", "the gradient of every pixel", { t: "dimage", c: [9, 0] }],
     ["Where does it look?", "the class token's attention", { t: "block_1/weights", c: [1, 0, 10] }],
-    ["Why is dk negative here?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
+    ["What is dk made of?", "17 terms, each one a link", { t: "block_0/dk", c: [0, 7, 3] }],
     ["Is this gradient right?", "nudge a weight, watch the loss", { t: "block_0/qkv/W", c: [3, 5], tab: "nudge" }],
-    ["What does a bug spoil?", "leave out a term of layer norm", { t: "block_0/dh_branch", c: [0, 4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
+    ["What does a bug spoil?", "leave out a term of layer norm", { t: "dclass_x", c: [4], tab: "mistake", mistake: Vit.MISTAKES[0] }],
     ["What do residuals do?", "switch them off, see gradients", { t: "block_0/dx", c: [0, 3], img: 3, tab: "off", off: { residual: true } }],
   ];
 
@@ -46,7 +46,8 @@
       const button = target.closest("button");
       if (!button) return;
       const asked = STARTS[button.dataset.start][2], narrow = matchMedia("(max-width: 60rem)").matches;
-      App.go({ ...App.START, ...asked });
+      const { model, steps, drawn, label, img } = App.state; // a question is about the model that one has
+      App.go({ ...App.START, model, steps, drawn, label, img, ...asked, ...("img" in asked ? { drawn: null } : {}) });
       if (asked.tab) get("experiments").scrollIntoView({ block: narrow ? "start" : "nearest" }); // what the question is about
       else if (narrow) document.querySelector(".tensor").scrollIntoView({ block: "start" });
     });
@@ -57,12 +58,21 @@
     for (const button of get("thumbs").children) button.setAttribute("aria-pressed", !drawn && Number(button.dataset.img) === img);
     for (const button of document.querySelectorAll("[data-model]")) button.setAttribute("aria-pressed", button.dataset.model === model), (button.textContent = button.dataset.model + (button.dataset.model === model && taken ? ` + ${taken} step${taken > 1 ? "s" : ""}` : ""));
     get("draw-button").setAttribute("aria-pressed", Boolean(drawn));
+    const told = App.hidden() && ["p", "log_p", "loss"].includes(App.state.t); // what is to be predicted stands here
+    get("loss").closest(".loss").hidden = told;
     const wrong = answer !== right ? `, but it is a <b>${DATA.classes[right]}</b> (${percent(p[right])})` : ", and is right";
-    get("verdict-line").innerHTML = `<span>Says <b>${DATA.classes[answer]}</b> (${percent(p[answer])})${wrong}.</span><span class="bars" aria-hidden="true">${
+    get("verdict-line").innerHTML = told ? "What it says is hidden until you have predicted." : `<span>Says <b>${DATA.classes[answer]}</b> (${percent(p[answer])})${wrong}.</span><span class="bars" aria-hidden="true">${
       [...p].map((share, c) => `<i title="${DATA.classes[c]} ${percent(share)}" class="${c === right ? "right" : ""}"><i style="height:${(100 * share).toFixed(1)}%"></i></i>`).join("")}</span>`;
     get("loss").textContent = Words.number(loss[0]);
     get("drawn-label").value = label;
-    for (const button of get("starts").querySelectorAll("button")) button.setAttribute("aria-pressed", STARTS[button.dataset.start][2].t === App.state.t);
+    for (const button of get("starts").querySelectorAll("button")) button.setAttribute("aria-pressed", isAsked(STARTS[button.dataset.start][2]));
+  }
+
+  /* Whether a question is still what is being looked at. Its cell may be another: one is told to click. */
+  function isAsked({ c, ...asked }) {
+    const { t, tab, mistake, off, img, drawn } = { ...App.START, ...asked }, now = App.state;
+    return now.t === t && now.tab === tab && now.mistake === mistake && Vit.SWITCHES.every((name) => Boolean(now.off[name]) === Boolean(off[name]))
+      && (!("img" in asked) || (now.img === img && now.drawn === drawn));
   }
 
   const percent = (share) => `${Math.round(100 * share)}%`;
@@ -131,6 +141,30 @@
     get("keys-button").setAttribute("aria-expanded", !get("keys").hidden);
   });
 
+  // The address, to be handed on. A page that is opened as a file may not have navigator.clipboard.
+
+  function toldCopied(done) {
+    const button = get("copy-address");
+    button.textContent = done ? "copied ✓" : "copy it above"; // from the line of the browser
+    get("live").textContent = done ? "The address is copied." : "The browser does not let this page copy: take the address from its line.";
+    setTimeout(() => { button.textContent = "copy address"; }, 2000);
+  }
+
+  function copyByHand() {
+    const text = document.createElement("textarea"), focused = document.activeElement;
+    text.value = location.href, text.className = "unseen";
+    document.body.append(text), text.select();
+    const done = document.execCommand("copy");
+    text.remove(), focused?.focus();
+    toldCopied(done);
+  }
+
+  get("copy-address").addEventListener("click", () => {
+    App.writeAddress();
+    if (navigator.clipboard) navigator.clipboard.writeText(location.href).then(() => toldCopied(true), copyByHand);
+    else copyByHand();
+  });
+
   App.step = (by) => { // to the next tensor of the forward pass, or the one before
     const { t } = App.state, { value, gradient } = App.pairOf(t), backward = t === gradient;
     let order = App.order(), at = order.indexOf(value || "");
@@ -153,9 +187,9 @@
     if (arrows) Maps.move(...arrows);
     else if (event.key === "j") App.step(1);
     else if (event.key === "k") App.step(-1);
-    else if (event.key === "g" && value && gradient) App.go({ t: App.state.t === value ? gradient : value });
+    else if (event.key === "g" && value && gradient) App.go({ t: App.state.t === value ? gradient : value, c: App.state.c });
     else if (event.key === "h" && shape.length === 3) App.go({ c: [(App.state.c[0] + 1) % shape[0], ...App.state.c.slice(1)] });
-    else if (/^[1-9]$/.test(event.key)) App.follow(Number(event.key) - 1);
+    else if (/^[1-9]$/.test(event.key)) App.followTerm(Number(event.key) - 1);
     else if (event.key === "Backspace") App.writeAddress(), App.moves > 0 && (App.moves--, history.back());
     else return;
     event.preventDefault();

@@ -101,7 +101,15 @@ const Selftest = (() => {
     }
     tell(App.state.t !== "dlogits", `the walk from a pixel ended at ${App.state.t}`);
 
-    for (const n of document.querySelectorAll("[data-start]")) click(`[data-start="${n.dataset.start}"]`);
+    const asked = () => [...document.querySelectorAll('[data-start][aria-pressed="true"]')].map((n) => n.dataset.start).join();
+    App.go(App.read("#img=2&model=untrained&steps=sgd,0.05,2,3")), App.takeSteps(Infinity);
+    for (const n of document.querySelectorAll("[data-start]")) {
+      click(`[data-start="${n.dataset.start}"]`);
+      tell(App.progress().taken !== 3 || App.state.model !== "untrained", `question ${n.dataset.start} drops the steps`);
+      tell(asked() !== n.dataset.start, `of the questions, ${asked() || "none"} is marked, not ${n.dataset.start}`);
+      App.go({ off: { norm: true } }), tell(asked(), `question ${asked()} is marked with something else switched off`);
+    }
+    App.go({ ...App.START });
     App.go({ ...App.START, t: "block_0/k", c: [1, 3, 2] });
     const here = state();
     for (const key of ["ArrowDown", "ArrowRight", "ArrowUp", "ArrowLeft"]) press(key);
@@ -137,17 +145,41 @@ const Selftest = (() => {
     click("#tab-nudge");
     const slider = query("#nudge-slider");
     for (const exponent of [-1, -6, -13]) slider.value = exponent, act(() => slider.dispatchEvent(new Event("input", { bubbles: true })), "the slider");
+    const losses = () => [...document.querySelectorAll("#nudge-numbers tr")].slice(0, 2).map((line) => line.querySelector("td").textContent);
+    Nudge.finish();
+    tell(!query("#nudge-words").textContent || !query("#nudge-plot").textContent.includes("error"), "the axes of the plot have no names");
+    slider.value = -12, slider.dispatchEvent(new Event("input", { bubbles: true }));
+    tell(losses()[0] === losses()[1], "a nudge of 1e-12 does not show in the loss");
+    App.lossWith = ((nudged) => (...all) => { App.lossWith = nudged; return App.table.loss[0]; })(App.lossWith), Nudge.update();
+    tell(!losses()[1].includes("the same"), "it is not said that a nudge changes nothing");
+    const heights = new Set([-14, -12.5, -9, -6, -3.25, 0].map((exponent) => (App.state.h = exponent, Nudge.update(), query("#panel").offsetHeight)));
+    tell(heights.size > 1, `the experiment is ${[...heights]} high as the slider moves`);
     click("#tab-mistake");
     for (const input of [...document.querySelectorAll("[name=mistake]")].reverse()) {
       act(() => { input.checked = true, input.dispatchEvent(new Event("input", { bubbles: true })); }, `mistake ${input.value}`);
       const marked = document.querySelectorAll("#flow .wrong").length;
       tell((marked > 0) !== (input.value !== "-1"), `mistake ${input.value}: ${marked} tensors are marked`);
+      if (input.value === "-1") continue;
+      tell(!query("#maps .wrong"), `mistake ${input.value}: the page shows ${App.state.t}, which stays right`);
+      const [wrong, right] = ["bad", "good"].map((kind) => document.querySelectorAll(`#mistake-count .lists > .${kind} .t`).length), gradients = Object.keys(Vit.PRODUCER).filter(Vit.isGradient).length;
+      tell(!wrong || !right || wrong + right !== gradients, `mistake ${input.value}: ${wrong} wrong and ${right} right tensors are listed, of ${gradients}`);
     }
-    click("#tab-off");
+    App.go({ ...App.START, t: "dlogits", c: [0], tab: "mistake" });
+    act(() => { const input = query('[name=mistake][value="0"]'); input.checked = true, input.dispatchEvent(new Event("input", { bubbles: true })); }, "a mistake");
+    tell(App.state.t !== "dclass_x", `the first that a layer norm without its mean spoils is dclass_x, not ${App.state.t}`);
+    App.go({ ...App.START }), click("#tab-off");
     for (const input of document.querySelectorAll("[name=off]")) for (const on of [true, false])
       act(() => { input.checked = on, input.dispatchEvent(new Event("input", { bubbles: true })); }, `switch ${input.value}`);
     click("#tab-predict");
     tell(!query("#cell output").textContent.includes("?"), "the number is not hidden from a prediction");
+    for (const name of ["dlogits", "loss", "p", "log_p", "class_x", "block_1/dmixed", "block_1/hidden", "block_0/dx", "norm/rstd", "dimage"]) { // one term, or many
+      App.go({ t: name, c: App.largest(name).index });
+      const value = Words.number(App.table[name][Explain.flat(name, App.state.c)], 3), shown = ["#cell .number", "#cell .words", "#cell .total", "#maps .scale", "#loss"].map((at) => query(at)?.checkVisibility() ? query(at).textContent : "");
+      if (Explain.cell(name, App.state.c).terms.length === 1) shown.push([...document.querySelectorAll("#cell .figures b")].map((at) => at.textContent).join());
+      tell(shown.join(" ").includes(value), `${name}: ${value} is shown while it is to be predicted`);
+      tell([...document.querySelectorAll("#maps .map")].some((map) => map.querySelector("canvas").dataset.name === name && map.querySelector(".largest")), `${name}: the largest is named while it is to be predicted`);
+    }
+    for (const [name, copied] of [["block_0/dx_skip", true], ["block_0/dx", false]]) App.go({ t: name, c: [0, 3] }), tell(query("#cell .words").textContent.includes("A copy") !== copied, `${name}: whether it is a copy`);
     query("#prediction").value = "1";
     act(() => query("#predict-form").requestSubmit(), "a prediction");
     tell(!query("#predict-verdict").textContent, "a prediction gets no verdict");
@@ -207,6 +239,17 @@ const Selftest = (() => {
     App.go({ ...App.START, tab: "step" }), choose("#rule", "sgd"), choose("#on", "all"), choose("#rate", "0"), click('[data-steps="1"]');
     tell(App.state.steps.length || !query("#steps-told").textContent.includes("rate"), "a rate of 0 is taken");
 
+    let copied = "";
+    Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true });
+    for (const may of [true, false]) {
+      document.execCommand = () => ((copied = document.activeElement.value), may);
+      App.go({ ...App.START, t: "block_1/dq", img: 3 }), click("#copy-address");
+      tell(copied !== location.href || !copied.includes("t=block_1/dq") || query("#copy-address").textContent.includes("copied") !== may, `the address is ${may ? "not copied" : "said to be copied"}`);
+    }
+    delete navigator.clipboard, delete document.execCommand;
+    App.go({ ...App.START, tab: "step" }), choose("#rate", "0.05"), click('[data-steps="10"]'), App.takeSteps(Infinity);
+    tell(App.progress().taken !== 10, "10 steps are not taken");
+
     // How much is done for an action, whatever the machine: passes of the model, and numbers drawn
     const work = { passes: 0, drawn: 0 }, { forward, backward, nudgedLoss } = Vit, { fillText } = CanvasRenderingContext2D.prototype;
     Vit.forward = (...all) => (work.passes++, forward(...all)), Vit.backward = (...all) => (work.passes++, backward(...all)), Vit.nudgedLoss = (...all) => (work.passes++, nudgedLoss(...all));
@@ -242,6 +285,30 @@ const Selftest = (() => {
         if (largest) largest.click(), tell(Math.abs(App.table[shown][Explain.flat(shown, App.state.c)]) !== Math.max(...App.table[shown].map(Math.abs)), `${shown}: ${largest.textContent} is not the largest`);
       }
     }
+    App.go({ ...App.START });
+    for (const [name, says] of [["block_1/dscores", true], ["block_1/dq", true], ["final/dx", true], ["block_1/dk", false], ["target", false]]) { // where the cell would be a zero
+      App.go({ ...App.START }), App.follow({ t: name });
+      tell(App.table[name][Explain.flat(name, App.state.c)] === 0, `${name} opens at a zero`);
+      tell(query("#maps").textContent.includes(Words.ALONE) !== says, `${name}: it is ${says ? "not " : ""}said that only the class token is read`);
+    }
+    App.go({ t: "block_1/dscores", c: [0, 9, 0] });
+    tell(App.state.c[1] !== 9 || !query("#cell .words").textContent.includes(Words.ALONE), "a zero of dscores is not explained");
+    App.go({ t: "block_1/scores", c: [0, 9, 0] }), press("g");
+    tell(App.state.c.join() !== "0,9,0", "g leads to another cell");
+    App.go({ ...App.START, t: "block_0/dk", c: [0, 7, 3] }), App.follow({ t: "block_0/q" });
+    tell(App.state.c.join() !== "0,7,3", "a cell that is not zero is not kept");
+    App.go({ ...App.START });
+    for (const [name, narrow] of [["block_0/dx", true], ["block_0/da", true], ["log_p", false]]) for (const x of App.table[name])
+      tell(!Words.short(x, narrow) || (Words.short(x, narrow) === Words.ROUNDED && x === 0), `${name}: ${x} is an empty cell`);
+    App.go({ ...App.START, t: "block_0/dx", c: [0, 3], img: 3 });
+    tell(innerWidth > 600 && !query("#maps").textContent.includes(`${Words.ROUNDED}: less than`), "it is not said what 0.0 stands for");
+    for (const name of Object.keys(Vit.PRODUCER)) {
+      App.go({ t: name, c: Vit.SHAPES[name].map(() => 0) });
+      const [code, formula] = ["pre", ".formula"].map((at) => query(`#cell .source ${at}`));
+      tell(code.scrollWidth > code.clientWidth, `${name}: its lines are cut off`);
+      tell(formula.scrollWidth > formula.clientWidth && (formula.tabIndex < 0 || formula.offsetHeight - formula.clientHeight < 6), `${name}: its formula is cut off, with no scroll bar`);
+    }
+    for (const name of ["dk", "scores", "dq"]) App.go({ t: `block_0/${name}` }), tell(!query("#cell .source .notation").textContent.includes("/√K"), `${name}: where 1/√K is, is not said`);
     App.go({ ...App.START });
 
     const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;

@@ -65,6 +65,12 @@ const App = (() => {
     return { flat, value: data[flat], index: shape.reduceRight(([rest, index], n) => [Math.floor(rest / n), [rest % n, ...index]], [flat, []])[1] };
   });
 
+  /* Whether row 0, the class token's, is the only one that is not zero. */
+  app.rowAlone = (name) => once(`alone ${name}`, () => {
+    const [rows, columns] = Vit.SHAPES[name].slice(-2), any = (test) => app.table[name].some((x, i) => x !== 0 && test(Math.floor(i / columns) % rows));
+    return Vit.isGradient(name) && rows === Vit.S.N && any((row) => row === 0) && !any((row) => row > 0);
+  });
+
   app.valueOf = (name) => (Vit.isGradient(name) ? Object.keys(Vit.SHAPES).find((other) => Vit.gradientOf(other) === name && !Vit.isGradient(other)) || null : name);
   const values = {};
   app.pairOf = (name) => { // the value and the gradient that belong together; either can be null
@@ -83,6 +89,8 @@ const App = (() => {
     return padded.map((i, axis) => Math.min(i, shape[axis] - 1));
   };
 
+  /* Takes over a change of the state. Where it names a tensor and no cell, the cell stays if its number is not zero;
+     else it is the one that is largest in absolute value. */
   app.go = (change, { replace = false } = {}) => {
     const before = { ...state };
     Object.assign(state, change);
@@ -91,9 +99,13 @@ const App = (() => {
     const again = !app.table || state.model !== before.model || !app.continues(before.steps, state.steps);
     if (again) app.reload();
     if (again || ["img", "mistake", "off", "drawn", "label"].some((key) => state[key] !== before[key])) app.compute();
+    if (change.t && !change.c && app.table[state.t][Explain.flat(state.t, state.c)] === 0) state.c = app.largest(state.t).index;
     app.noteAddress(!replace);
     if (!app.takeSteps()) app.render();
   };
+
+  /* To what a link names: its tensor, and its cell, as text, if it names one. */
+  app.follow = ({ t, c }) => app.go(c ? { t, c: c.split(",").map(Number) } : { t });
 
   /* Whether the number of the selected cell waits for a prediction. */
   app.hidden = () => state.tab === "predict" && state.answered !== app.here();
