@@ -33,7 +33,6 @@ BOOK = HERE / "book"
 
 BEGIN = """\
 # @title Run this cell first: it finds the project, or fetches it where it is not at hand, as in Colab
-import importlib.util
 import os
 import subprocess
 import sys
@@ -49,7 +48,6 @@ if root is None:
         raise RuntimeError("set REPOSITORY to the address of the project, or start Jupyter in its folder")
     root = here / "vit-by-hand"
     subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, str(root)], check=True)
-if not all(importlib.util.find_spec(name) for name in ("jax", "numpy", "yaml", "PIL", "tqdm", "matplotlib")):
     requirements = str(root / "requirements-plots.txt")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)
 os.chdir(root)
@@ -213,11 +211,13 @@ def main() -> None:
         "--only", nargs="+", metavar="CHAPTER", default=[""], help="such as 07: the first letters of its name"
     )
     args = parser.parse_args()
+    args.repository = args.repository.rstrip("/")
+    pages = [page for page in sorted(BOOK.glob("*.md")) if page.name.startswith(tuple(args.only))]
+    if not pages:
+        parser.error(f"--only {' '.join(args.only)}: no chapter begins so; they are {BOOK}/NN-*.md")
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    for page in sorted(BOOK.glob("*.md")):
-        if not page.name.startswith(tuple(args.only)):
-            continue
+    for page in pages:
         start = time.perf_counter()
         made = Chapter(page, folder, args.repository, args.site or site_of(args.repository)).notebook()
         if args.run:

@@ -11,8 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from latex2mathml.converter import convert
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ONE_PAGE = "model/one_page.py"
@@ -103,6 +101,8 @@ def lines() -> dict[str, list[Line]]:
 def mathml(tex: str, display: str = "block") -> str:
     """A formula as MathML, which browsers and e-readers show by themselves; the letters of a word are one name."""
     tex = re.sub(r"\\binom\s*(\{[^}]*\}|\w)\s*(\{[^}]*\}|\w)", r"{\\binom{\1}{\2}}", tex)  # as one, if it has a power
+    from latex2mathml.converter import convert  # not needed by the cells of a notebook, which import this module
+
     made = convert(tex, display=display).replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
     letters = r'(?:<mi mathvariant="normal">\w</mi>){2,}'
     return re.sub(letters, lambda word: f"<mi>{''.join(re.findall('>(.)<', word[0]))}</mi>", made)

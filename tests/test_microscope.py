@@ -104,6 +104,9 @@ def test_every_link_into_the_page_names_a_tensor_that_it_shows(built: Path) -> N
         for link in re.findall(r'href="[^"]*microscope/index\.html([^"]*)"', page.read_text(encoding="utf-8"))
     ]
     assert len(links) >= 10
+    listed = re.search(r"const MISTAKES = \[(.*?)\];", (PAGE / "vit.js").read_text(encoding="utf-8"), re.S)
+    assert listed
+    mistakes = re.findall(r'"(.*?)"', listed[1])
     for link in filter(None, links):
         asked = dict(part.split("=") for part in link.removeprefix("#").split("&"))
         assert asked.keys() <= {"t", "c", "model", "mistake", "off", "tab"}, link
@@ -111,7 +114,7 @@ def test_every_link_into_the_page_names_a_tensor_that_it_shows(built: Path) -> N
         assert tensors.keys() & {asked["t"], f"{folder}{slash}d{last}"}, link  # a parameter is there as its gradient
         assert re.fullmatch(r"\d+(,\d+)*", asked["c"])
         assert asked.get("model", "untrained") == "untrained"
-        assert asked.get("mistake", "0") in "0123456"
+        assert int(asked.get("mistake", "0")) < len(mistakes)
         assert asked.get("off", "norm") in ("attention", "residual", "norm", "positions")
         assert f"{asked.get('tab', 'nudge')}:" in tabs[1]
 
