@@ -8,8 +8,8 @@
 `state` is "passed", "wrong" or "to do". `parts` are what the exercise asks for, each with whether it is right; where a
 file is missing or does not run, nothing is. `checkpoints` are the gradients on the way back that the file names, in the
 order of its lines. `first_failure` is the first of the `messages`, which are what `check` prints, or null. `autodiff`
-lists what the file takes from JAX to have a gradient computed, such as "jax.vjp": a pass by that is no derivation. For
-a fault to find any means is right, and the list is empty.
+lists what the file takes from JAX to have a gradient computed: a pass by that is no derivation. For a fault to find any
+means is right, and the list is empty.
 """
 
 import contextlib
