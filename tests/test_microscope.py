@@ -1,11 +1,11 @@
 """The microscope: its engine against model/one_page.py, and a tour of its page, in a browser where there is one."""
 
 import html
+import importlib
 import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,7 @@ import pytest
 from checks.mutants import mutants_by_name, planted
 from data.shape_drawing import CLASSES
 from model.one_page import vit_forward
-from tests.tiny_runs import ROOT
+from tests.tiny_runs import ROOT, docs_on_path
 from training import checkpoint
 from training.config import load_config
 from training.run_folder import Classes, RunFolder
@@ -31,13 +31,8 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 @pytest.fixture(scope="module")
 def microscope() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        import microscope as script
-
-        yield script
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
+    with docs_on_path():
+        yield importlib.import_module("microscope")
 
 
 @pytest.fixture(scope="module")

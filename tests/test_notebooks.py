@@ -1,7 +1,7 @@
 """The chapters as notebooks; where nbformat and Sphinx are installed, as for `make notebooks`, which also runs them."""
 
+import importlib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny_runs import ROOT
+from tests.tiny_runs import ROOT, docs_on_path
 
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("sphinx")
@@ -20,13 +20,8 @@ BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
 
 @pytest.fixture(scope="module")
 def notebooks() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        import notebooks as script
-
-        yield script
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
+    with docs_on_path():
+        yield importlib.import_module("notebooks")
 
 
 def text_of(notebook: Any, kind: str) -> list[str]:

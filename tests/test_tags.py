@@ -1,14 +1,14 @@
 """The tags: what links, index, previews and the microscope take from the chapters and the sources."""
 
+import importlib
 import re
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 
-from tests.tiny_runs import ROOT
+from tests.tiny_runs import ROOT, docs_on_path
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PACKAGES = ("model", "optim", "data", "training", "verify", "checks")
@@ -17,13 +17,8 @@ PARTS = {"mfrac": 2, "msup": 2, "msub": 2, "munder": 2, "mover": 2, "msubsup": 3
 
 @pytest.fixture(scope="module")
 def tags() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        import tags as reader
-
-        yield reader
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
+    with docs_on_path():
+        yield importlib.import_module("tags")
 
 
 def test_every_tag_of_the_sources_has_a_formula_and_a_line(tags: ModuleType) -> None:
