@@ -50,6 +50,20 @@ LOOK = {
 rcParams.update(LOOK)
 
 shown: list[str] = []  # the figures of the cell that runs, as SVG
+notebook = False  # whether they are shown in a notebook instead
+
+
+def settings() -> None:
+    """What all cells compute with: float64, as in the gradient checker. They show digits, not float32's rounding."""
+    jax.config.update("jax_enable_x64", True)
+    np.set_printoptions(precision=4, suppress=True)
+
+
+def in_notebook() -> None:
+    """From here on, `show` shows a figure below the cell of the notebook that calls it."""
+    global notebook
+    notebook = True
+    settings()
 
 
 def figure(columns: int = 1, width: float = 6.4, height: float = 3.0, rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -60,6 +74,13 @@ def figure(columns: int = 1, width: float = 6.4, height: float = 3.0, rows: int 
 
 def show(drawn: Figure, alt: str) -> None:
     """Put the figure on the page; `alt` says in words what is to be seen."""
+    if notebook:
+        from IPython.display import Image, display
+
+        png = io.BytesIO()
+        drawn.savefig(png, format="png", dpi=120, facecolor="white")
+        display(Image(png.getvalue(), alt=alt, width=round(96 * drawn.get_figwidth())))
+        return
     file = io.StringIO()
     drawn.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
