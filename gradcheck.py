@@ -53,7 +53,12 @@ def main(argv: Sequence[str]) -> int:
             kind = "float32" if args.float32 else "float64"
             print(f"device  {describe_device(device)}; {kind}; seed {args.seed}\n", flush=True)
             report = Report(command_line(args), describe_device(device), args.seed, 0.0, PASS, "")
-            report.versions = {"python": sys.version.split()[0], "jax": jax.__version__, "numpy": np.__version__}
+            report.versions = {
+                "python": sys.version.split()[0],
+                "jax": jax.__version__,
+                "jaxlib": jax.lib.__version__,
+                "numpy": np.__version__,
+            }
             call = Invocation(args, point, report, start)
             code = command(args)(call)
         except CheckError as error:

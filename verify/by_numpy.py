@@ -14,13 +14,14 @@ holds with high probability (Higham and Mary 2019, SIAM J. Sci. Comput. 41(5), t
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from verify.interpreter import bind
+from verify.programs import jit
 from verify.random_rounding import CORRECT, EXACT, SUMS, UNITS
 
 Arrays = Sequence[Any]
@@ -43,7 +44,41 @@ def apply(equation: Any, inputs: Arrays) -> list[Any]:
             found = rule(equation.params, *(_widened(x) for x in inputs))
         if found is not None:
             return [np.asarray(found).astype(avals[0].dtype, copy=False)]
-    return [x if is_key(x) else np.asarray(x) for x in bind(equation, [jnp.asarray(x) for x in inputs])]
+    if name in _OF_KEYS and is_key(inputs[0]):
+        return [_of_key_data(rule, equation.params, inputs[0])]
+    program = _program(equation.primitive, _Params(equation.params), jnp.result_type(float))
+    return [x if is_key(x) else np.asarray(x) for x in program(*inputs)]
+
+
+class _Params(dict[str, Any]):
+    """Parameters of an operation; a function can be cached by them, by what they print."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(str(self))
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other)
+
+
+@lru_cache(maxsize=1024)
+def _program(primitive: Any, params: _Params, default: Any) -> Any:
+    """An operation as a program of its own, which the compiler does little to. `default` is the type of a float: it is
+    part of the key, as other types of integers belong to another."""
+
+    def operation(*inputs: Any) -> Any:
+        found = primitive.bind(*inputs, **params)
+        return found if primitive.multiple_results else [found]
+
+    return jit(operation, small=True)
+
+
+def _of_key_data(rule: Any, params: Any, keys: Any) -> Any:
+    """What moves keys, done to the words that they consist of."""
+    data = np.asarray(jax.random.key_data(keys))
+    places = np.arange(keys.size).reshape(keys.shape)
+    return jax.random.wrap_key_data(
+        data.reshape(-1, data.shape[-1])[rule(params, places)], impl=jax.random.key_impl(keys)
+    )
 
 
 def rounded(equation: Any, inputs: Arrays, seed: int) -> list[Any]:
@@ -155,6 +190,7 @@ def _of_floats(function: Callable[..., Any]) -> Rule:
     return lambda params, *inputs: function(*inputs) if is_float(inputs[0].dtype) else None
 
 
+_OF_KEYS = frozenset({"reshape", "rev", "slice", "squeeze", "transpose"})
 _RULES: dict[str, Rule] = {
     "abs": _plain(np.abs), "add": _plain(np.add), "add_any": _plain(np.add), "and": _plain(np.bitwise_and),
     "broadcast_in_dim": _broadcast, "ceil": _plain(np.ceil), "clamp": _plain(lambda low, x, high: x.clip(low, high)),

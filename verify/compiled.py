@@ -1,9 +1,9 @@
 """Does the compiler compute what the program says? The compiled program against its operations one by one.
 
-A compiler fuses operations, and may do so wrongly: the program then returns wrong numbers, and no derivation helps. So a
-function is compiled as a whole, as its caller would compile it, and computed once more with NumPy, one operation after
-another (verify/by_numpy.py). The two round differently. How much that may change each output is measured: the
-operations are computed SEEDS times more, each of them rounded at random (ROUND.1, SUM.1).
+A compiler fuses operations, and may do so wrongly. The program then returns wrong numbers, however right its
+derivation. So a function is compiled as a whole, as its caller would compile it, and computed once more with NumPy, one
+operation after another (verify/by_numpy.py). The two round differently. How much that may change each output is
+measured: the operations are computed SEEDS times more, each of them rounded at random (ROUND.1, SUM.1).
 
     |compiled - one by one|  <=  MARGIN max over the seeds |rounded - one by one|                        (COMPILED.1)
 
@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -103,7 +104,7 @@ def compare_regions(
 
 
 def locate(f: Callable[..., Any], *args: Any, jit: Compiler = jax.jit) -> Culprit | None:
-    """The shortest run of operations of `f` that the compiler gets wrong; None if it is only wrong within `f` itself."""
+    """The shortest run of operations of `f` that the compiler gets wrong; None if only `f` as a whole is wrong."""
     flat = flatten(jax.make_jaxpr(f)(*args))
     values = flat.start(jax.tree.leaves(args))
     flat.run(values, apply)
@@ -173,7 +174,7 @@ class Region:
 
 def _runs(n: int, size: int, offset: int) -> Iterator[tuple[int, int]]:
     cuts = sorted({0, n, *range(offset, n, size)})
-    return zip(cuts, cuts[1:], strict=False)
+    return pairwise(cuts)
 
 
 def _shortest(flat: Flat, start: int, stop: int, values: dict[int, Any], jit: Compiler) -> Culprit:
@@ -189,10 +190,8 @@ def _shortest(flat: Flat, start: int, stop: int, values: dict[int, Any], jit: Co
         elif wrong(middle, stop):
             start = middle
         else:  # both halves are right, so what is wrong lies across the middle
-            end = stop
-            start = _last(start, middle, lambda a: wrong(a, end))
-            begin = start
-            stop = -_last(-stop, -middle, lambda b: wrong(begin, -b))
+            start = _last(start, middle, partial(_swapped, wrong, stop))
+            stop = -_last(-stop, -middle, lambda negative, start=start: wrong(start, -negative))  # type: ignore[misc]
             break
     found = Region(flat, start, stop).wrong(values, jit)
     assert found is not None, "a region that was wrong a moment ago"
@@ -208,6 +207,10 @@ def _shortest(flat: Flat, start: int, stop: int, values: dict[int, Any], jit: Co
     order = {id(operation): i for i, operation in enumerate(flat.operations[start:stop])}
     names = [operation.name for operation in sorted(others, key=lambda operation: order[id(operation)])]
     return Culprit(guilty.name, guilty.place, tuple(names), comparison)
+
+
+def _swapped(f: Callable[[int, int], bool], second: int, first: int) -> bool:
+    return f(first, second)
 
 
 def _last(low: int, high: int, holds: Callable[[int], bool]) -> int:

@@ -163,7 +163,8 @@ def _scan(params: Any, inputs: list[Any], rule: Rule) -> Sequence[Any]:
     for i in reversed(turns) if params["reverse"] else turns:
         out = body.evaluate([*inputs[:consts], *carry, *(to_numpy(row[i]) for row in rows)], rule)
         carry, found[i] = out[:carried], out[carried:]
-    return [*carry, *(jnp.stack(y) if not isinstance(y[0], np.ndarray) else np.stack(y) for y in zip(*found))]
+    columns = zip(*found, strict=True)
+    return [*carry, *(np.stack(y) if isinstance(y[0], np.ndarray) else jnp.stack(y) for y in columns)]
 
 
 def to_numpy(x: Any) -> Any:
