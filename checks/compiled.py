@@ -20,11 +20,13 @@ from common.cores import available_cores
 from common.text import counted
 from data.dataset import Dataset, Split
 from model.layers.patch_embedding import height_width
+from model.vit import ViT
 from training.config import Config
 from training.evaluation import EvaluationStep
 from training.setup import build_step
 from training.step import TrainingStep, default_accumulate
-from verify.compiled import REGION, Comparison, compare, compare_regions, locate
+from verify.agreement import Comparison
+from verify.compiled import REGION, compare, compare_regions, locate
 from verify.layer import to_params
 from verify.results import COMPILED, PASS, WRONG, CaseResult, MethodResult, TensorResult
 
@@ -55,9 +57,9 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
     def batch() -> tuple[TrainingStep, np.ndarray, np.ndarray]:
         return step_of(config, jax.default_backend()), *random_batch(config, count, seed)
 
-    def params() -> Any:
-        drawn = draw_params(config.model, np.random.default_rng(seed))
-        return to_params(config.model, {name: array.astype(jnp.result_type(float)) for name, array in drawn.items()})
+    def params(model: ViT = config.model) -> Any:
+        drawn = draw_params(model, np.random.default_rng(seed))
+        return to_params(model, {name: array.astype(jnp.result_type(float)) for name, array in drawn.items()})
 
     def augmentation() -> Any:
         step, x, labels = batch()
@@ -67,14 +69,16 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         step, x, labels = batch()
         key = jax.random.key(seed)
         pixels, targets = (_like(array, seed) for array in jax.eval_shape(step.augment, key, x, labels))
-        if targets.ndim == 2:  # of mixed images: probabilities
-            targets = targets / targets.sum(axis=1, keepdims=True)
+        # Labels of mixed images are probabilities.
+        targets = labels if targets.ndim == 1 else targets / targets.sum(axis=1, keepdims=True)
         return step.objective.loss_and_grads, (params(), pixels, targets, key)
 
     def update() -> Any:
-        step, _, _ = batch()
+        # The weights of all blocks have the same shapes, so one of them will do where not all are asked for.
+        model = config.model if blocks is None else replace(config.model, layers=min(1, every))
+        step = step_of(replace(config, model=model), jax.default_backend())
         state = jax.tree.map(lambda leaf: _like(leaf, seed), jax.eval_shape(step.init))
-        weights, rng = params(), np.random.default_rng(seed + 1)
+        weights, rng = params(model), np.random.default_rng(seed + 1)
         grads = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), weights)
         return step.update, (state._replace(params=weights), grads)
 

@@ -2,20 +2,13 @@
 
 A compiler fuses operations, and may do so wrongly. The program then returns wrong numbers, however right its
 derivation. So a function is compiled as a whole, as its caller would compile it, and computed once more with NumPy, one
-operation after another (verify/by_numpy.py). The two round differently. How much that may change each output is
-measured: the operations are computed SEEDS times more, each of them rounded at random (ROUND.1, SUM.1).
-
-    |compiled - one by one|  <=  MARGIN max over the seeds |rounded - one by one|                        (COMPILED.1)
-
-in the largest number of each output; of integers and truth values, how many differ. ROUND.1 changes a result by eps,
-which is twice the largest rounding error and 3.5 times a typical one. With MARGIN the bound is ten times the typical
-difference of two computations, while a number that was left out or added twice is off by far more.
+operation after another (verify/by_numpy.py). Where the two differ by more than rounding explains (verify/agreement.py),
+the compiler is wrong.
 
 Rounding adds up over a long program. `compare_regions` therefore compares short runs of operations as well, each
 compiled by itself from the values of the reference. `locate` finds the shortest run that the compiler gets wrong.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,38 +16,14 @@ from itertools import pairwise
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from verify.by_numpy import apply, is_float, is_key, rounded
+from verify.agreement import Comparison, compared
+from verify.by_numpy import apply, rounded
 from verify.flat import Flat, flatten, read, to_numpy, variables
 from verify.interpreter import bind
-from verify.random_rounding import SEEDS as MOST_SEEDS
-from verify.random_rounding import seeds
 
-SEEDS, MARGIN = 4, 4.0
 REGION = 48  # operations that are compiled by themselves
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
-assert SEEDS <= MOST_SEEDS
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One output, compiled and one by one. Of integers and truth values, numbers that differ are counted."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    difference: float  # the largest
-    allowed: float  # by COMPILED.1
-    scale: float  # the largest number there; of integers, how many there are
-    where: tuple[int, ...] | None = None  # the largest difference, and there:
-    compiled: float | None = None
-    expected: float | None = None
-
-    @property
-    def differs(self) -> bool:
-        return not self.difference <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -84,7 +53,7 @@ def compare(f: Callable[..., Any], *args: Any, jit: Compiler = jax.jit) -> list[
     expected = flat.evaluate(leaves, apply)
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(shape)]
     names = [jax.tree_util.keystr(path, simple=True, separator="/") or "output" for path in paths]
-    return _compared(names, found, expected, lambda seed: flat.evaluate(leaves, partial(_rounded, seed)))
+    return compared(names, found, expected, lambda seed: flat.evaluate(leaves, partial(_rounded, seed)))
 
 
 def compare_regions(
@@ -168,8 +137,8 @@ class Region:
             self.flat.run(own, partial(_rounded, seed), self.start, self.stop)
             return read(outputs, own)
 
-        compared = _compared([""] * len(outputs), found, read(outputs, values), again)
-        return next(((v, c) for v, c in zip(outputs, compared, strict=True) if c.differs), None)
+        rows = compared([""] * len(outputs), found, read(outputs, values), again)
+        return next(((v, row) for v, row in zip(outputs, rows, strict=True) if row.differs), None)
 
 
 def _runs(n: int, size: int, offset: int) -> Iterator[tuple[int, int]]:
@@ -225,58 +194,5 @@ def _rounded(seed: int, equation: Any, inputs: list[Any]) -> Sequence[Any]:
     return rounded(equation, inputs, seed)
 
 
-def _compared(
-    names: Sequence[str], found: Sequence[Any], expected: Sequence[Any], again: Callable[[int], list[Any]]
-) -> list[Comparison]:
-    """Each output found against the expected one. `again` computes all of them, rounded at random; it is called only
-    if some differ by more than one rounding."""
-    differences = [difference(a, b) for a, b in zip(found, expected, strict=True)]
-    scales = [_scale(b) for b in expected]
-    least = [_unit(b) * scale for b, scale in zip(expected, scales, strict=True)]
-    allowed = list(least)
-    if any(not d <= a for d, a in zip(differences, allowed, strict=True)):
-        for seed, _ in zip(seeds(), range(SEEDS), strict=False):
-            changes = [difference(a, b) for a, b in zip(again(int(seed)), expected, strict=True)]
-            allowed = [max(a, MARGIN * change) for a, change in zip(allowed, changes, strict=True)]
-    rows = zip(names, found, expected, differences, allowed, scales, strict=True)
-    return [Comparison(name, b.shape, str(b.dtype), d, a, s, *_worst(x, b)) for name, x, b, d, a, s in rows]
-
-
-def difference(a: Any, b: Any) -> float:
-    """The largest difference of two arrays, infinite where one is infinite or NaN; the number of unequal integers."""
-    if is_key(b):
-        a, b = jax.random.key_data(a), jax.random.key_data(b)
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return math.inf
-    return float(_apart(a, b).max(initial=0.0)) if is_float(b.dtype) else float(np.count_nonzero(a != b))
-
-
-def _apart(a: Any, b: Any) -> np.ndarray:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    with np.errstate(all="ignore"):
-        apart = np.abs(a - b)
-    return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.where(np.isfinite(apart), apart, np.inf))
-
-
-def _worst(a: Any, b: Any) -> tuple[Any, ...]:
-    """Where two arrays of floats are farthest apart, and both numbers there."""
-    if is_key(b) or not is_float(b.dtype) or a.shape != b.shape or not b.size:
-        return ()
-    where = np.unravel_index(int(_apart(a, b).argmax()), b.shape)
-    return tuple(int(i) for i in where), float(a[where]), float(b[where])
-
-
 def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _scale(x: Any) -> float:
-    if is_key(x) or not is_float(x.dtype):
-        return float(np.size(x))
-    size = np.abs(np.asarray(x, np.float64))
-    return float(size.max(initial=0.0, where=np.isfinite(size)))
-
-
-def _unit(x: Any) -> float:
-    """One rounding, relative to the largest number; integers are exact."""
-    return 0.0 if is_key(x) or not is_float(x.dtype) else float(jnp.finfo(x.dtype).eps)
