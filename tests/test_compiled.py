@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,13 +16,14 @@ import pytest
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
+import gradcheck
 from benchmarks.backend import squared_lengths
 from checks.compiled import compiled_result, pieces
 from checks.page import Report, to_html, to_json
 from checks.report import findings
 from tests.tiny_runs import ROOT
 from training.config import load_config
-from verify.by_numpy import apply
+from verify.by_numpy import apply, rounded
 from verify.compiled import compare, compare_regions, locate
 from verify.flat import Operation, flatten, read
 from verify.results import PASS, WRONG, wrapped
@@ -189,6 +191,18 @@ def test_every_part_of_a_step_agrees_with_its_operations(number: int, dtype: str
     assert result.note == f"demo, 1 of 1 block, 8 images, {dtype}"
 
 
+def test_small_integers_are_exact_in_any_order() -> None:
+    def f(x):
+        return jnp.floor((255 - x.astype(jnp.float32) * 2) / 2 + 0.5), x.astype(jnp.float32) / 3
+
+    flat = flatten(jax.make_jaxpr(f)(np.arange(256, dtype=np.uint8)))
+    args = [np.arange(256, dtype=np.uint8)]
+    plain, changed = (flat.evaluate(args, rule) for rule in (apply, lambda e, x: rounded(e, x, 12345)))
+    np.testing.assert_array_equal(plain[0], changed[0])
+    differs = plain[1] != changed[1]
+    np.testing.assert_array_equal(differs, np.arange(256) % 3 > 0)
+
+
 def test_a_step_is_checked_in_the_precision_of_training(float64) -> None:
     piece = pieces(load_config("demo", list(SMALL)), 0)[1]
     types = {row.dtype for row in compare_in_float32(piece)}
@@ -216,3 +230,16 @@ print(locate(squared_lengths, x, jnp.eye(3)))
     environment["XLA_FLAGS"] = "--xla_cpu_experimental_ynn_fusion_type=reduce,dot"
     ended = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert re.match(r"(reduce_sum|integer_pow) \(benchmarks/backend\.py:\d+, .*dot_general", ended.stdout), ended.stderr
+
+
+def test_the_default_check_compares_the_recommended_preset(call: Callable[..., Any], tmp_path: Path, float64) -> None:
+    ended = call(
+        gradcheck.main, "--only", "compiled: evaluation", "--verbose", "--device", "cpu", "--json", tmp_path / "r.json"
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert "    tiny_imagenet, 2 of 8 blocks, 8 images, float32\n" in ended.out
+    assert "compiled program" in " ".join(ended.out.split())
+    assert max(map(len, ended.out.splitlines())) <= 80
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["versions"]["jaxlib"] == jax.lib.__version__
+    assert [method["method"] for t in report["cases"][0]["tensors"] for method in t["methods"]] == 3 * ["compiled"]
