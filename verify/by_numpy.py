@@ -25,6 +25,7 @@ from verify.interpreter import bind
 from verify.programs import jit
 from verify.random_rounding import CORRECT, EXACT, SUMS, UNITS
 
+TF32 = 2.0**-10  # GPUs may round float32 to this in products, as JAX lets them by default
 Arrays = Sequence[Any]
 """NumPy's; PRNG keys, which NumPy does not have, are JAX's."""
 Rule = Callable[..., Any]
@@ -89,24 +90,31 @@ def _of_key_data(rule: Any, params: Any, keys: Any) -> Any:
 def rounded(equation: Any, inputs: Arrays, seed: int) -> list[Any]:
     """The same, rounded differently."""
     name = equation.primitive.name
-    if name in SUMS and name != "reduce_sum":
+    if name in ("dot_general", "reduce_sum") and is_float(equation.outvars[0].aval.dtype):
+        return [_rounded_sum(equation, inputs, seed)]
+    if name in SUMS:  # n u times the root of the sum of the squares of the terms is at least SUM.1
         first, *others = inputs
-        inputs = [perturbed(_widened(first), seed, max(1.0, math.sqrt(_terms(equation)) / 2)), *others]
-        if equation.primitive.name not in _RULES:
-            inputs = [np.asarray(x, variable.aval.dtype) for x, variable in zip(inputs, equation.invars, strict=True)]
+        inputs = [perturbed(first, seed, max(1.0, _terms(equation) / 2)), *others]
     outputs = apply(equation, inputs)
-    if name in EXACT:
+    if name in EXACT or name in SUMS:
         return outputs
-    if name == "reduce_sum" and is_float(outputs[0].dtype):  # SUM.1
-        size = np.abs(_widened(inputs[0])).sum(axis=equation.params["axes"], dtype=np.float64)
-        bound = math.sqrt(_terms(equation)) * float(jnp.finfo(outputs[0].dtype).eps) / 2 * size
-        signs = perturbed(np.ones_like(outputs[0]), seed, 1, like=outputs[0]) > 1
-        return [(outputs[0] + np.where(signs, bound, -bound)).astype(outputs[0].dtype)]
-    if name in SUMS:
-        return [perturbed(x, seed, 1) if x.dtype.itemsize == 2 else x for x in outputs]
     found = [perturbed(x, seed, 1 if name in CORRECT else UNITS) for x in outputs]
     exact = _exact(name, inputs, outputs[0]) if name in CORRECT else None
     return found if exact is None else [np.where(exact, outputs[0], found[0])]
+
+
+def _rounded_sum(equation: Any, inputs: Arrays, seed: int) -> Any:
+    """SUM.1. Half precision is added up in float32."""
+    params, rule = equation.params, _RULES[equation.primitive.name]
+    dtype, (first, *others) = equation.outvars[0].aval.dtype, map(_widened, inputs)
+    if others and jax.default_backend() != "cpu" and first.dtype == others[0].dtype == np.float32:
+        first = perturbed(first, seed, TF32 / float(jnp.finfo(np.float32).eps))
+    with np.errstate(all="ignore"):
+        y, size = rule(params, first, *others), rule(params, np.abs(first), *map(np.abs, others))
+    u = float(jnp.finfo(np.result_type(first, np.float32)).eps) / 2
+    signs = perturbed(np.ones(np.shape(y), np.float32), seed, 1, like=np.asarray(y, np.float64)) > 1
+    moved = (y + math.sqrt(_terms(equation)) * u * np.where(signs, size, -size)).astype(dtype)
+    return perturbed(moved, seed, 1) if dtype.itemsize == 2 else moved
 
 
 def _exact(name: str, inputs: Arrays, output: Any) -> Any:
@@ -165,6 +173,8 @@ def _terms(equation: Any) -> int:
         return math.prod(shapes[0][axis] for axis in params["dimension_numbers"][0][0])
     if "axes" in params:
         return math.prod(shapes[0][axis] for axis in params["axes"])
+    if "axis" in params:
+        return int(shapes[0][params["axis"]])
     return math.prod(shapes[-1])  # of a convolution, its kernel
 
 
