@@ -63,7 +63,7 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
 
     def augmentation() -> Any:
         step, x, labels = batch()
-        return step.augment, (jax.random.key(seed), jnp.asarray(x), jnp.asarray(labels))
+        return _named(step.augment, "images", "labels"), (jax.random.key(seed), jnp.asarray(x), jnp.asarray(labels))
 
     def gradients() -> Any:
         step, x, labels = batch()
@@ -71,7 +71,7 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         pixels, targets = (_like(array, seed) for array in jax.eval_shape(step.augment, key, x, labels))
         # Labels of mixed images are probabilities.
         targets = labels if targets.ndim == 1 else targets / targets.sum(axis=1, keepdims=True)
-        return step.objective.loss_and_grads, (params(), pixels, targets, key)
+        return _named(step.objective.loss_and_grads, "loss", "gradient"), (params(), pixels, targets, key)
 
     def update() -> Any:
         # The weights of all blocks have the same shapes, so one of them will do where not all are asked for.
@@ -80,12 +80,12 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         state = jax.tree.map(lambda leaf: _like(leaf, seed), jax.eval_shape(step.init))
         weights, rng = params(model), np.random.default_rng(seed + 1)
         grads = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), weights)
-        return step.update, (state._replace(params=weights), grads)
+        return _named(step.update, "state", "gradient norm", "learning rate"), (state._replace(params=weights), grads)
 
     def evaluation() -> Any:
         step, x, labels = batch()
         evaluate = EvaluationStep(config.model, step.mean, step.std)
-        return evaluate, (params(), jnp.asarray(x), jnp.asarray(labels))
+        return _named(evaluate, "losses", "guesses", "in top 5"), (params(), jnp.asarray(x), jnp.asarray(labels))
 
     return [
         Piece(f"compiled: {name}", build, f"{note}, {config.model.dtype}")
@@ -145,6 +145,11 @@ def _tensor(case: str, row: Comparison) -> TensorResult:
         )
     ]  # fmt: skip
     return result
+
+
+def _named(f: Callable[..., tuple[Any, ...]], *names: str) -> Callable[..., dict[str, Any]]:
+    """A function that returns a tuple, with names for what it returns."""
+    return lambda *args: dict(zip(names, f(*args), strict=True))
 
 
 def _like(leaf: Any, seed: int) -> np.ndarray:
