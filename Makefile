@@ -1,13 +1,15 @@
 # make demo   install, train on the embedded data, evaluate, check the gradients
 # make test   install, lint, types, all tests
 # make docs   build the book into build/docs/index.html
+# make book   the book as an EPUB: build/vit-by-hand.epub
+# make notebooks   its chapters as Jupyter notebooks, run from start to end: build/notebooks
 # Another Python: make PYTHON=python3.12 test
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install install-dev install-docs demo docs lint types pytest test clean
+.PHONY: help install install-dev install-docs demo docs book notebooks lint types pytest test clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
@@ -42,6 +44,19 @@ demo: install
 docs: install-docs
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "open build/docs/index.html"
+
+# From what `make docs` has read and computed.
+book: docs
+	rm -rf build/epub
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b epub -d build/docs/.doctrees docs build/epub
+	@cp build/epub/vit-by-hand.epub build && echo "open build/vit-by-hand.epub"
+
+# RUN=0 writes them and runs nothing. REPOSITORY is the address from which they clone the project, in Colab.
+RUN ?= 1
+REPOSITORY ?=
+notebooks: install-docs
+	$(BIN)/python docs/notebooks.py build/notebooks --repository "$(REPOSITORY)" $(if $(filter 0,$(RUN)),,--run)
+	@echo "open build/notebooks"
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -17,8 +17,6 @@ REQUIREMENTS = os.path.join(ROOT, "requirements.txt")
 OLDEST = (3, 11)
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}  # where the name of a package is not that of its module
 BAD_INPUT = 2  # the exit code
-MISCOMPILES = "0.10.2"  # this jaxlib, on CPUs, https://github.com/jax-ml/jax/issues/39103, unless XLA has the flag:
-NO_YNN = "--xla_cpu_experimental_ynn_fusion_type="
 
 
 # Down to the check of the version, this is read by older Pythons too.
@@ -106,24 +104,6 @@ def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
-def avoid_miscompilation() -> None:
-    """Turn off what one release of jaxlib does wrongly: sums that it fuses with a product and hands to a library.
-
-    requirements.txt excludes that release, but it may have been installed before or by something else. XLA reads the
-    flag when the first device is used. Other releases are left alone, as XLA ends the process at a flag that it does
-    not know. A choice of your own in `XLA_FLAGS` is kept.
-    """
-    from importlib import metadata
-
-    try:
-        version = metadata.version("jaxlib")
-    except metadata.PackageNotFoundError:
-        return
-    flags = os.environ.get("XLA_FLAGS", "")
-    if version == MISCOMPILES and NO_YNN not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {NO_YNN}".strip()
-
-
 def require_packages() -> None:
     """Stop if a package of requirements.txt is missing or too old."""
     with open(REQUIREMENTS, encoding="utf-8") as file:
@@ -166,4 +146,3 @@ def _place_of(name: str) -> str:
 
 if is_command():
     require_packages()
-avoid_miscompilation()

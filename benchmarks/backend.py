@@ -1,6 +1,6 @@
 """Is the compiler right? What this project computes, compiled, against the same operations one by one in NumPy.
 
-    python -m benchmarks.backend [--only TEXT] [--as-released] [--json FILE]
+    python -m benchmarks.backend [--only TEXT] [--json FILE]
 
 One line for each shape: presets of `configs.yml` at their real width, batches from 1 to 1,024 images, float32, bfloat16
 and float64. The parts are those of `python gradcheck.py` (checks/compiled.py): augmentation, forward and backward,
@@ -16,12 +16,9 @@ Exit code: 0 everything of this project is right, 1 something is not. docs/gradc
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-
-from vit_environment import NO_YNN
 
 import jax
 import jax.numpy as jnp
@@ -91,10 +88,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", metavar="FILE", type=named_path)
     parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument("--debug", action="store_true")
-    parser.add_argument("--as-released", action="store_true", help="without the flag for XLA of vit_environment.py")
     args: argparse.Namespace = parser.parse_args(argv)
-    if args.as_released:  # before the first device is used, when XLA reads it
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "").replace(NO_YNN, "")
     if args.json:  # before the work, not after it
         require_writable("--json", args.json)
     device = choose_device(args.device)

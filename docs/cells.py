@@ -14,16 +14,13 @@ import io
 import traceback
 from typing import Any, ClassVar
 
-import jax
 import lab
-import numpy as np
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-jax.config.update("jax_enable_x64", True)  # as in the gradient checker: the pages show digits, not float32's rounding
-np.set_printoptions(precision=4, suppress=True)
+lab.settings()
 
 names: dict[str, dict[str, Any]] = {}  # of each page: what its cells have defined so far
 

@@ -17,6 +17,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from microscope import KEPT, tree_of
 
 from checks.cases import all_cases
 from checks.definitions import definition_results
@@ -25,6 +26,7 @@ from checks.mutants import mutants_by_name, planted
 from data import shape_drawing
 from model.layer import Layer, Params
 from model.layers.attention import AttentionCache
+from model.one_page import vit_backward, vit_forward
 from model.vit import ViT
 from verify.case import Case
 from verify.check import Checker
@@ -48,6 +50,20 @@ LOOK = {
 rcParams.update(LOOK)
 
 shown: list[str] = []  # the figures of the cell that runs, as SVG
+notebook = False  # whether they are shown in a notebook instead
+
+
+def settings() -> None:
+    """What all cells compute with: float64, as in the gradient checker. They show digits, not float32's rounding."""
+    jax.config.update("jax_enable_x64", True)
+    np.set_printoptions(precision=4, suppress=True)
+
+
+def in_notebook() -> None:
+    """From here on, `show` shows a figure below the cell of the notebook that calls it."""
+    global notebook
+    notebook = True
+    settings()
 
 
 def figure(columns: int = 1, width: float = 6.4, height: float = 3.0, rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -58,6 +74,13 @@ def figure(columns: int = 1, width: float = 6.4, height: float = 3.0, rows: int 
 
 def show(drawn: Figure, alt: str) -> None:
     """Put the figure on the page; `alt` says in words what is to be seen."""
+    if notebook:
+        from IPython.display import Image, display
+
+        png = io.BytesIO()
+        drawn.savefig(png, format="png", dpi=120, facecolor="white")
+        display(Image(png.getvalue(), alt=alt, width=round(96 * drawn.get_figwidth())))
+        return
     file = io.StringIO()
     drawn.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
@@ -136,6 +159,31 @@ def trained() -> Trained:
     parts = np.split(row, np.cumsum([leaf.size for leaf in leaves])[:-1])
     params = tree.unflatten([jnp.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
     return Trained(vit, params, np.array(about["mean"]), np.array(about["std"]), tuple(about["wnids"]))
+
+
+class FirstImage(NamedTuple):
+    """What chapter 0 computes: its untrained model, its picture, and everything that comes of them."""
+
+    params: Params
+    pixels: np.ndarray  # (16, 16) in 0..255
+    image: jax.Array  # (1, 16, 16, 1)
+    label: jax.Array  # (1,)
+    names: list[str]  # of the classes
+    loss: jax.Array
+    cache: Any  # of vit_forward
+    dimage: jax.Array
+    grads: Params
+
+
+def first_image() -> FirstImage:
+    kept = np.load(KEPT)
+    params = jax.tree.map(jnp.asarray, tree_of(kept["untrained"].astype(float)))
+    about = json.loads(str(kept["about"]))
+    image = (kept["images"][:1, :, :, None] / 255 - about["mean"]) / about["std"]
+    label = jnp.asarray(kept["labels"][:1])
+    loss, cache = vit_forward(params, image, label, 4, 3)
+    dimage, grads = vit_backward(params, cache, 4, image.shape, 3)
+    return FirstImage(params, kept["images"][0], image, label, about["classes"], loss, cache, dimage, grads)
 
 
 def attention_weights(cache: Any) -> list[np.ndarray]:

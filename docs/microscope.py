@@ -15,6 +15,7 @@ chapter, is read from the sources at that time. docs/microscope_dump.py adds the
 
 import argparse
 import base64
+import html
 import json
 import os
 import re
@@ -30,8 +31,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-from latex2mathml.converter import convert  # noqa: E402
 from PIL import Image  # noqa: E402
+from tags import ONE_PAGE, by_number, formulas, lines_of, mathml  # noqa: E402
 
 from data import shape_drawing  # noqa: E402
 from model.one_page import block_layers  # noqa: E402
@@ -39,14 +40,11 @@ from model.vit import ViT  # noqa: E402
 
 PAGE = HERE / "static" / "microscope"
 KEPT = HERE / "figures" / "microscope.npz"
-ONE_PAGE = HERE.parent / "model" / "one_page.py"
 MODEL = ViT(image_size=16, channels=1, patch_size=4, d_model=12, heads=3, layers=2, mlp_dim=24, num_classes=6,
             head_weights="glorot")  # fmt: skip
 SHOWN = (("disc", 3), ("ring", 1), ("crescent", 5), ("semicircle", 1), ("triangle", 11), ("square", 4),
          ("disc", 2), ("ring", 3), ("crescent", 1), ("semicircle", 5), ("triangle", 3), ("square", 3))  # fmt: skip
 """The pictures: a class and the seed of its drawing. The model takes the first for a square, the sixth for a disc."""
-
-TAG = r"\b([A-Z]{2,})\.(\d+)"
 
 
 def flat_parameters(params: Any) -> dict[str, np.ndarray]:
@@ -114,78 +112,38 @@ def keep(run: str) -> None:
     print(f"{KEPT}: {KEPT.stat().st_size / 1000:.0f} kB")
 
 
-def chapter_formulas() -> dict[str, dict[str, str]]:
-    """For each tag: its formula, its chapter with the title, and exercises of it, those that cite the tag."""
-    found = {}
-    for page in sorted((HERE / "book").glob("*.md")):
-        text = page.read_text(encoding="utf-8")
-        title = re.findall(r"^# (.*)$", text, re.M)[0]
-        for match in re.finditer(r"^\$\$((?:(?!\$\$).)*)\\tag\{(\S+?)\}\$\$", text, re.M | re.S):
-            tasks = re.findall(r"^\*\*Now you\.\*\*.*?\n\n", text, re.M | re.S)
-            clauses = [clause for task in tasks for clause in re.split(r"[;.]\s", task)]
-            exercises = [name for clause in clauses for name in named(clause)]
-            fitting = [name for clause in clauses if match[2] in cited(clause) for name in named(clause)]
-            some = fitting or (exercises if len(exercises) < 3 else exercises[-1:])
-            found[match[2]] = {
-                "tex": match[1].strip(), "page": page.stem, "title": title, "exercises": " ".join(some[:2]),
-            }  # fmt: skip
-    return found
-
-
-def named(text: str) -> list[str]:
-    """The exercises that a text names."""
-    return [name for name in re.findall(r"`(\w+)`", text) if (HERE.parent / "exercises" / f"{name}.py").exists()]
-
-
-def cited(comment: str) -> set[str]:
-    """The tags of a comment; "LN.3 to LN.5" are three."""
-    tags = {f"{letters}.{number}" for letters, number in re.findall(TAG, comment)}
-    for letters, first, last in re.findall(TAG + r" to \1\.(\d+)", comment):
-        tags |= {f"{letters}.{number}" for number in range(int(first), int(last) + 1)}
-    return tags
-
-
-def python_lines() -> dict[str, dict[str, list[list[Any]]]]:
-    """For each tag, the lines of model/one_page.py that cite it, [number, code], by the pass that they belong to.
+def one_page_lines(tag: str) -> dict[str, list[list[Any]]]:
+    """At most two lines of model/one_page.py that cite a tag, [number, code], for each pass that they belong to.
 
     Lines of the functions that the two passes call come first: there the formula is written out.
     """
-    lines: dict[str, dict[str, list[tuple[bool, int, str]]]] = {}
-    function = ""
-    for number, line in enumerate(ONE_PAGE.read_text(encoding="utf-8").splitlines(), 1):
-        started = re.match(r"def (\w+)", line)
-        function = started[1] if started else function
-        code, _, comment = line.partition("  # ")
-        if not (function and comment):
-            continue
-        way = "backward" if function.endswith("_backward") or function == "uncut" else "forward"
-        for tag in cited(comment):
-            found = (function in ("vit_forward", "vit_backward"), number, code.strip())
-            lines.setdefault(tag, {}).setdefault(way, []).append(found)
-    return {
-        tag: {way: [[number, code] for _, number, code in sorted(found)] for way, found in ways.items()}
-        for tag, ways in lines.items()
-    }
+    passes: dict[str, list[tuple[bool, int, str]]] = {}
+    for line in lines_of(ONE_PAGE)[tag]:
+        way = "backward" if line.function.endswith("_backward") or line.function == "uncut" else "forward"
+        quoted = (line.function in ("vit_forward", "vit_backward"), line.number, line.code)
+        passes.setdefault(way, []).append(quoted)
+    return {way: [[number, code] for _, number, code in sorted(quoted)[:2]] for way, quoted in passes.items()}
 
 
-def mathml(tex: str) -> str:
-    """A formula as MathML, which browsers show by themselves; the letters of a word are one name."""
-    made = convert(tex, display="block").replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
-    letters = r'(?:<mi mathvariant="normal">\w</mi>){2,}'
-    return re.sub(letters, lambda word: f"<mi>{''.join(re.findall('>(.)<', word[0]))}</mi>", made)
+def plain(formula: str) -> str:
+    """MathML with the characters themselves for their numbers, except for those that HTML writes as entities."""
+
+    def character(code: re.Match[str]) -> str:
+        return html.escape(chr(int(code[1], 16)), quote=False)
+
+    return re.sub(r"&#x([0-9A-F]+);", character, formula.replace(" />", "/>"))
 
 
 def tags(wanted: set[str]) -> dict[str, Any]:
     """What the page shows of each tag. Raises KeyError for one that no chapter has, or no line of one_page.py cites."""
-    formulas, lines = chapter_formulas(), python_lines()
     made = {}
-    for tag in sorted(wanted):
-        formula = formulas[tag]
+    for tag in by_number(wanted):
+        formula = formulas()[tag]
         made[tag] = {
-            "formula": mathml(formula["tex"]),
-            "long": len(re.sub(r"\\[a-z]+", "x", formula["tex"])) > 50,
-            "page": formula["page"], "title": formula["title"], "exercises": formula["exercises"],
-            "lines": lines[tag],
+            "formula": plain(mathml(formula.tex)),
+            "long": len(re.sub(r"\\[a-z]+", "x", formula.tex)) > 50,
+            "page": formula.page, "title": formula.title, "exercises": " ".join(formula.exercises),
+            "lines": one_page_lines(tag),
         }  # fmt: skip
     return made
 
@@ -210,7 +168,7 @@ def data_script() -> str:
             "images": [packed(image) for image in kept["images"]],
             "labels": kept["labels"].tolist(),
             "tags": tags(wanted_tags()),
-            "python": "model/one_page.py",
+            "python": ONE_PAGE,
         }
     return "const DATA = " + json.dumps(data, ensure_ascii=False, separators=(",", ":")) + ";\n"
 
@@ -231,7 +189,7 @@ def setup(app: Any) -> dict[str, bool]:
     """For Sphinx: the page is completed when the book has been built."""
 
     def complete(app: Any, error: Exception | None) -> None:
-        if error is None and app.builder.format == "html":
+        if error is None and app.builder.name == "html":
             build(Path(app.outdir) / "_static" / "microscope")
 
     app.connect("build-finished", complete)

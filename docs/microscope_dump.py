@@ -28,7 +28,11 @@ MISTAKES = (
     "the residual of the feed-forward is forgotten",
     "the slope of GELU is left out",
     "the gradient of the class token goes to every token",
+    "the heads are not split in the backward as they were merged",
+    "the patches are put back in the order of their columns",
 )
+OF_A_BATCH = ("the mean over the batch is left out", "positions are averaged over the batch")
+"""Mistakes that the page does not have: it computes one image at a time, and in a batch of one they change nothing."""
 
 
 class Recorder:
@@ -147,15 +151,17 @@ def changed(right: dict[str, np.ndarray], wrong: dict[str, np.ndarray]) -> list[
 
 
 def selftest_script() -> str:
-    """The text of selftest-data.js: the tensors of three images, and what each mistake changes in the first of them."""
+    """The text of selftest-data.js: the tensors of three images, and what each mistake changes in each of them."""
     with jax.enable_x64(True), np.load(microscope.KEPT) as kept:
         params = jax.tree.map(jnp.asarray, microscope.tree_of(kept["trained"].astype(float)))
         about, labels = json.loads(str(kept["about"])), kept["labels"].tolist()
         images = (kept["images"] / 255 - about["mean"]) / about["std"]
         made = {i: tensors(params, images[i], labels[i]) for i in IMAGES}
-        known, spoiled = mutants_by_name(), {}
+        known = mutants_by_name()
+        spoiled: dict[int, dict[str, list[str]]] = {i: {} for i in IMAGES}
         for mistake in MISTAKES:
             with planted(known["model/one_page.py", mistake]):
-                spoiled[mistake] = changed(made[IMAGES[0]], tensors(params, images[IMAGES[0]], labels[IMAGES[0]]))
+                for i in IMAGES:
+                    spoiled[i][mistake] = changed(made[i], tensors(params, images[i], labels[i]))
     packed = {i: {name: microscope.packed(x.astype("<f8")) for name, x in each.items()} for i, each in made.items()}
     return f"const SELFTEST = {json.dumps({'tensors': packed, 'mistakes': spoiled}, separators=(',', ':'))};\n"

@@ -15,7 +15,7 @@ AS_WRITTEN = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.raw, node
 
 def hold_numbers(tree: nodes.document) -> None:
     for text in list(tree.findall(nodes.Text)):
-        if NUMBER.search(text) and not isinstance(text.parent, AS_WRITTEN):
+        if not isinstance(text.parent, AS_WRITTEN) and NUMBER.search(text):  # a figure is long, and not searched
             parts: list[nodes.Node] = [nodes.Text(part) for part in NUMBER.split(text)]
             parts[1::2] = [held(number) for number in parts[1::2]]
             text.parent.replace(text, parts)

@@ -3,8 +3,9 @@
 Forward    images (B, H, W, C); with shifted_patches, (B, H, W, 5 C)
            -> patch_embedding      (B, n, D)    n = patches
            -> position_embedding   (B, N, D)    N = n + 1 with a class token
+           -> dropout              (B, N, D)
            -> keep_tokens          (B, N', D)   in training with patch_dropout: a random subset, N' < N
-           -> dropout, encoder, norm   (B, N, D); or (B, 1, D), the class token alone, if that is pooled;
+           -> encoder, norm        (B, N, D); or (B, 1, D), the class token alone, if that is pooled;
                                        with layers=0 there is no encoder
            -> pooling              (B, D)
            -> head                 (B, num_classes) logits
@@ -130,8 +131,13 @@ class ViT(Composite):
         if self.layers < 1:
             self._check_without_blocks()
         _ = self.body  # the layers check their own sizes, rates and choices
-        if self.masked_diagonal and self.position_embedding.tokens < 2:
-            raise ValueError("masked_diagonal needs 2 tokens or more: choose a smaller patch_size")
+        tokens, first = self.position_embedding.tokens, int(self.class_token)
+        kept = KeepTokens(self.patch_dropout, first).count(tokens)
+        if self.masked_diagonal and kept < 2:
+            what = "a smaller patch_size" if tokens < 2 else "a smaller patch_size or patch_dropout"
+            raise ValueError(f"masked_diagonal needs 2 tokens or more: choose {what}")
+        if self.patch_dropout and kept == tokens:
+            raise ValueError(f"patch_dropout={self.patch_dropout} leaves out none of {tokens - first} patches")
 
     def _check_without_blocks(self) -> None:
         if self.layers < 0:
@@ -184,7 +190,7 @@ class ViT(Composite):
     def pool(self) -> Layer:
         if self.pooling == "class_token":
             return ClassTokenPooling(tokens=1)
-        return MeanPooling(self.class_token)
+        return MeanPooling(class_token=self.class_token)
 
     @property
     def body(self) -> Sequential:

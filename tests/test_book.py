@@ -210,6 +210,13 @@ def test_the_learning_curves_of_the_book_are_those_of_its_script() -> None:
     assert images == dict.fromkeys(script.RUNS, 500)
 
 
+def test_no_line_of_code_is_wider_than_a_page() -> None:
+    """120 characters, as in the sources; where a figure is made, its description may be long."""
+    for page in BOOK:
+        for source in re.findall(r"^```\{cell\}\n(?!:fold:)(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
+            assert not [line for line in source.splitlines() if len(line) > 120], page.name
+
+
 def cells(page: Path) -> list[ast.stmt]:
     """The statements of all cells of a page."""
     sources = re.findall(r"^```\{cell\}\n(?::fold:\n)?(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)

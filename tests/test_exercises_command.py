@@ -203,6 +203,18 @@ def test_a_gradient_that_jax_has_computed_is_told(folder: Path, do: Callable[...
     (folder / "dropout.py").write_text("(")
     broken = graded(do("check", "dropout", "--json"))["dropout"]
     assert (broken["state"], broken["autodiff"]) == ("wrong", [])
+    (folder / "fault_1.py").write_text("import jax\nused = jax.vjp\n")  # what a fault is found with is free
+    assert graded(do("check", "fault_1", "--json"))["fault_1"]["autodiff"] == []
+
+
+def test_a_file_that_cannot_be_read_is_wrong_and_the_others_have_results(
+    folder: Path, do: Callable[..., Ended]
+) -> None:
+    (folder / "dropout.py").unlink(missing_ok=True)
+    (folder / "dropout.py").mkdir()
+    result = graded(do("check", "dropout", "--json"))["dropout"]
+    assert result["state"] == "wrong"
+    assert result["first_failure"].endswith("cannot be read: Is a directory")
 
 
 def test_hints_come_one_at_a_time_and_are_remembered(do: Callable[..., Ended]) -> None:

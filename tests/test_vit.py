@@ -172,6 +172,11 @@ def test_a_model_is_a_static_argument():
             {"masked_diagonal": True, "pooling": "mean", "class_token": False, "patch_size": (6, 8)},
             "masked_diagonal needs 2 tokens or more: choose a smaller patch_size",
         ),
+        (
+            {"masked_diagonal": True, "pooling": "mean", "class_token": False, "patch_dropout": 0.9},
+            "masked_diagonal needs 2 tokens or more: choose a smaller patch_size or patch_dropout",
+        ),
+        ({"patch_dropout": 0.01}, "patch_dropout=0.01 leaves out none of"),
     ],
     ids=str,
 )

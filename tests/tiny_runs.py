@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,17 @@ TINY = (
     "optim.max_grad_norm=1", "augment.flip=true", "augment.crop_padding=4", "data.workers=1",
     "train.epochs=3", "train.batch_size=8", "train.eval_batch_size=16", "train.checkpoint_every=4", "train.seed=3",
 )  # fmt: skip
+
+
+@contextmanager
+def docs_on_path() -> Iterator[None]:
+    """The scripts of docs/ can be imported by their names, as they import each other."""
+    folder = str(ROOT / "docs")
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def random_dataset(train: int = 26, val: int = 10, classes: int = 5, size: int = 8) -> Dataset:

@@ -202,7 +202,7 @@ class Called:
         for i, line in enumerate(lines):
             v = _direction(int(line), table)
             for j in np.flatnonzero(t[i]):
-                out[i, j] = np.sum(w * (self._near(flat + t[i, j] * v, y.shape) - y))
+                out[i, j] = np.sum(w * (self._near(flat + t[i, j] * v, y.shape) - y))  # PROBE.1
         return out, y
 
     def complex(self, flat: Any, constants: Tensors, w: Any, lines: Any, table: Any, t: Any) -> np.ndarray:
@@ -213,7 +213,7 @@ class Called:
             y = self._at_complex(flat + 1j * (t[i] * _direction(int(line), table)))
             if not np.issubdtype(y.dtype, np.complexfloating):
                 raise NotAnalyticError(f"drops the imaginary part: its output is {y.dtype}")
-            out[i] = np.sum(w * y.imag) / t[i]
+            out[i] = np.sum(w * y.imag) / t[i]  # PROBE.2
         return out
 
     def _at_complex(self, point: np.ndarray) -> np.ndarray:

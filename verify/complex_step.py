@@ -49,7 +49,7 @@ def complex_step(
         NotAnalyticError: the forward takes no complex numbers, or its output has no imaginary part.
     """
     h = step_sizes(probe, lines, sizes)
-    values = probe.complex_steps(lines, h, w)
+    values = probe.complex_steps(lines, h, w)  # COMPLEX.1
     spread = np.abs(probe.complex_steps(lines, h * UNEVEN, w) - values) if again else np.zeros(len(values))
     truncation = 16 * relative_steps(probe, sizes) ** 2 * np.abs(values)
     return ComplexEstimates(values, spread, truncation + probe.underflow / h, probe.eps)

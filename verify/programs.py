@@ -72,7 +72,7 @@ def real_program(function: Function, layout: Layout, small: bool, together: bool
 
         def along(line: tuple[jax.Array, jax.Array]) -> jax.Array:
             v = direction(line[0], table)
-            return on_each(lambda step: jnp.sum(w * (f(flat + step * v) - y)), line[1], together)
+            return on_each(lambda step: jnp.sum(w * (f(flat + step * v) - y)), line[1], together)  # PROBE.1
 
         return on_each(along, (lines, t), together), y
 
@@ -93,7 +93,7 @@ def complex_program(function: Function, layout: Layout, small: bool, together: b
             y = value(point, constants)
             if not jnp.issubdtype(y.dtype, jnp.complexfloating):
                 raise NotAnalyticError(f"drops the imaginary part: its output is {y.dtype}")
-            return jnp.sum(w * y.imag) / line[1]
+            return jnp.sum(w * y.imag) / line[1]  # PROBE.2
 
         return on_each(derivative, (lines, t), together)
 

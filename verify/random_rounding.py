@@ -83,7 +83,7 @@ def _perturbed(x: Any, seed: jax.Array, units: int) -> Any:
     odd = np.array(0x9E3779B97F4A7C15 >> (64 - 8 * word.itemsize) | 1, np.uint64).astype(word)
     bits = (jax.lax.bitcast_convert_type(jnp.asarray(x, dtype), word) ^ seed.astype(word)) * odd
     eps = np.asarray(units * jnp.finfo(dtype).eps, dtype)
-    return x * jnp.where(bits < 0, 1 + eps, 1 - eps).astype(dtype)
+    return x * jnp.where(bits < 0, 1 + eps, 1 - eps).astype(dtype)  # ROUND.1
 
 
 def seeds() -> Iterator[np.ndarray]:

@@ -38,4 +38,4 @@ def _in_parts(equation: Any, inputs: list[Any]) -> Sequence[Any]:
         return equation.primitive.bind(x, y, **{**equation.params, **real})
 
     (a, b), (c, d) = ((jnp.real(x), jnp.imag(x)) for x in inputs)
-    return [jax.lax.complex(product(a, c) - product(b, d), product(a, d) + product(b, c))]
+    return [jax.lax.complex(product(a, c) - product(b, d), product(a, d) + product(b, c))]  # PARTS.1

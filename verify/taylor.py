@@ -34,7 +34,9 @@ class TaylorTest:
     def rates(self) -> np.ndarray:
         clear = self.remainders > CLEAR * self.floors
         usable = len(clear) if clear.all() else int(np.argmin(clear))  # up to the first that rounding touches
-        return np.log2(self.remainders[: usable - 1] / self.remainders[1:usable]) if usable > 1 else np.empty(0)
+        if usable < 2:
+            return np.empty(0)
+        return np.log2(self.remainders[: usable - 1] / self.remainders[1:usable])  # TAYLOR.2
 
     @property
     def rounding_only(self) -> bool:
@@ -65,5 +67,5 @@ def taylor_test(
     `slope` is `<a, v>` and `error` its rounding error; `typical` is the size of the slope for random signs of v.
     `noise` is the rounding error of the differences.
     """
-    remainders = np.abs(differences - STEPS * slope)
+    remainders = np.abs(differences - STEPS * slope)  # TAYLOR.1
     return TaylorTest(remainders, noise + error * STEPS, typical, eps)

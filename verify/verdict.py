@@ -50,8 +50,8 @@ def judge(
     errors[~np.isfinite(analytic)] = np.inf  # wrong, whatever the true value is
     bars = np.where(known, bars, np.inf)
     share = tolerance(method, eps) * scale
-    wrong = (errors > np.maximum(bars, share)) | ~np.isfinite(analytic)
-    blurred = (bars - rounding > share) | (bars > max(share, rounding_share(eps) * scale))
+    wrong = (errors > np.maximum(bars, share)) | ~np.isfinite(analytic)  # VERDICT.1
+    blurred = (bars - rounding > share) | (bars > max(share, rounding_share(eps) * scale))  # VERDICT.2, VERDICT.4
     doubt = np.zeros(len(errors), bool)
     if other is not None:
         wrong &= ~(np.abs(analytic - other) <= rounding_share(eps) * scale)
@@ -84,5 +84,5 @@ def norm(array: np.ndarray) -> float:
 def is_zero(analytic: np.ndarray, numeric: np.ndarray, bars: np.ndarray, floor: float, limit: float) -> bool:
     """VERDICT.3: both gradients are rounding only, and rounding is small, below `limit`."""
     noise = max(floor, float(bars.max(initial=0.0)))
-    small = np.all(np.abs(analytic) <= floor) and np.all(np.abs(numeric) <= np.maximum(floor, bars))
+    small = np.all(np.abs(analytic) <= floor) and np.all(np.abs(numeric) <= np.maximum(floor, bars))  # VERDICT.3
     return bool(small and noise <= limit)

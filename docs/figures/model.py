@@ -3,8 +3,8 @@
     python docs/figures/model.py
 
 Writes model.svg beside this file. Three columns, each the inside of a box of the one before: the model, one pre-norm
-block of it, and its multi-head attention. Each column alone is in flow_model.svg, flow_block.svg and flow_attention.svg,
-which are narrow enough for a phone. The forward runs down in blue, the backward up in red. Formulas and names are
+block of it, and its multi-head attention. Each column alone, narrow enough for a phone, is in flow_model.svg,
+flow_block.svg and flow_attention.svg. The forward runs down in blue, the backward up in red. Formulas and names are
 those of model/layers/ and of the book.
 """
 

@@ -77,6 +77,7 @@ EXERCISES = (
         (Invariant("dbranch", "dbranch where an image's branch was dropped",
                    lambda a, dy, g: g["dbranch"] * (1 - a["mask"])),),
     ),
+    Exercise("keep_tokens", "Patch dropout: a gather, and its scatter", points.kept_tokens, ("x",)),
     Exercise(
         "layer_scale", "LayerScale: a gain behind a branch", drawn(x=TOKENS, branch=TOKENS, gamma=(D,)),
         ("x", "branch", "gamma"),

@@ -1,6 +1,6 @@
 """The result of a check as one JSON document, for a script that grades.
 
-    {"folder": "submissions/ada", "passed": 1, "of": 42, "exercises": [
+    {"folder": "submissions/ada", "passed": 1, "of": 43, "exercises": [
       {"name": "softmax", "chapter": 5, "level": 2, "minutes": 30, "state": "wrong",
        "parts": {"dscores": false}, "checkpoints": {}, "first_failure": "dscores: ...",
        "messages": ["dscores: ...", ...], "autodiff": []}, ...]}
@@ -8,7 +8,8 @@
 `state` is "passed", "wrong" or "to do". `parts` are what the exercise asks for, each with whether it is right; where a
 file is missing or does not run, nothing is. `checkpoints` are the gradients on the way back that the file names, in the
 order of its lines. `first_failure` is the first of the `messages`, which are what `check` prints, or null. `autodiff`
-lists what the file takes from JAX to have a gradient computed, such as "jax.vjp": a pass by that is no derivation.
+lists what the file takes from JAX to have a gradient computed: a pass by that is no derivation. For a fault to find any
+means is right, and the list is empty.
 """
 
 import contextlib
@@ -42,5 +43,5 @@ def _graded(path: Path, item: Item, reveal: bool) -> dict[str, Any]:
         "checkpoints": outcome.checkpoints,
         "first_failure": outcome.lines[0] if failed else None,
         "messages": list(outcome.lines),
-        "autodiff": autodiff(path),
+        "autodiff": autodiff(path) if item.derives else [],
     }

@@ -24,11 +24,12 @@ class Item(NamedTuple):
     shapes: Callable[[Path], list[str]]
     place: Place | None  # in the book; None if no chapter names it
     effort: Effort
+    derives: bool  # whether the reader writes the derivatives, so that JAX's are no answer
 
 
 def _items() -> Iterator[tuple[str, Item]]:
     def item(name: str, title: str, check: Checker, shapes: Callable[[Path], list[str]]) -> tuple[str, Item]:
-        return name, Item(title, check, shapes, places().get(name), EFFORTS[name])
+        return name, Item(title, check, shapes, places().get(name), EFFORTS[name], not name.startswith("fault_"))
 
     for exercise in EXERCISES:
         yield item(

@@ -46,6 +46,12 @@ def layers(**layers: Layer) -> Callable[[np.random.Generator], dict[str, Tree]]:
     return point
 
 
+def kept_tokens(rng: np.random.Generator) -> dict[str, Tree]:
+    """Tokens, and the places of those that are kept, in another order and at other places in each image."""
+    kept = np.stack([rng.permutation(N)[: N // 2] for _ in range(B)])
+    return {"x": draw_input(TOKENS, rng), "kept": kept}
+
+
 def adamw(rng: np.random.Generator) -> dict[str, Tree]:
     arrays = {name: rng.normal(size=(D, M)) for name in ("theta", "g", "m")}
     return {**arrays, "v": rng.uniform(size=(D, M)), "t": np.asarray(3.0)}

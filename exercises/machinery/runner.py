@@ -44,6 +44,8 @@ def read(path: Path) -> str:
         raise NotStartedError(f"python -m exercises start {path.stem} copies it to {path.parent}") from None
     except UnicodeDecodeError:
         raise ReaderError(f"{path} is not UTF-8 text") from None
+    except OSError as error:
+        raise ReaderError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def load(source: str, path: Path) -> types.ModuleType:

@@ -22,7 +22,7 @@ def without_axis(source: str, function: str) -> str:
 
 
 def autodiff(path: Path) -> list[str]:
-    """The functions of JAX's autodiff that a file names, as in "jax.vjp"; none of a file that cannot be read."""
+    """The functions of JAX that compute gradients and that a file names; none of a file that cannot be read."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, SyntaxError):

@@ -29,7 +29,8 @@ class KeepTokensCache(NamedTuple):
 
 @dataclass(frozen=True)
 class KeepTokens:
-    """Leave out each patch token with probability `rate`, in training: of n tokens, round((1 - rate) n), at least 1.
+    """Leave out a share `rate` of the patch tokens of each image, in training: of n, round((1 - rate) n) are kept, at
+    least 1.
 
     The `first` tokens, such as a class token, are always kept. Kept tokens stay in their order.
 

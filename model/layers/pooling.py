@@ -44,7 +44,7 @@ class ClassTokenPooling:
         return jnp.concatenate([dy[:, None], rest], axis=1), {}  # POOL.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeanPooling:
     """The mean of the patch tokens; a class token in front (`class_token=True`) does not count."""
 

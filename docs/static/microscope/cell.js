@@ -19,22 +19,38 @@
     return c === 1 ? "" : c === -1 ? "−" : `${Words.number(c, 3)} · `;
   }
 
-  function termRow(term, limit) {
+  function termRow(term, limit, most, secret) { // secret: the term alone is the number that is to be predicted
     const parts = term.factors.map(factorText), value = Explain.value(App.table, term), sign = coefficientText(term.coefficient);
     const names = sign.trim() && !parts.length ? Words.number(term.coefficient, 3) : sign + parts.map(([name]) => name).join(" · ");
     const numbers = parts.length > 1 || Math.abs(term.coefficient) !== 1 ? sign + parts.map(([, number]) => number).join(" · ") : "";
-    const width = limit > 0 ? 50 * Math.abs(value) / limit : 0;
-    return `<li class="${term.dropped ? "dropped" : ""}"><div class="names">${names}</div>
+    const width = limit > 0 && !secret ? 50 * Math.abs(value) / limit : 0;
+    return `<li class="${term.dropped ? "dropped" : most ? "most" : ""}"><div class="names">${names}</div>
       <div class="bar" aria-hidden="true"><i class="${value < 0 ? "neg" : "pos"}" style="width:${width.toFixed(1)}%"></i></div>
-      <div class="figures">${numbers ? `${numbers} = ` : ""}<b>${Words.number(value, 3)}</b></div>${term.dropped ? '<div class="note">left out by the mistake</div>' : ""}</li>`;
+      <div class="figures">${numbers ? `${numbers} = ` : ""}<b>${secret ? "?" : Words.number(value, 3)}</b></div>${term.dropped ? '<div class="note">left out by the mistake</div>' : ""}</li>`;
   }
 
   function inWords(name, value) {
     if (!Vit.isGradient(name)) return "";
     const { value: of } = App.pairOf(name);
     if (!of) return "A contribution to a gradient.";
-    if (value === 0) return "If this number changed a little, the loss would not change.";
-    return `If ${Words.cellName(of, App.state.c)} grew a little, the loss would ${value > 0 ? "grow" : "fall"}, ${Words.number(Math.abs(value))} times as fast.`;
+    if (value === 0) return "If this number changed a little, the loss would not change" + (App.rowAlone(name) ? `: ${Words.ALONE}.` : ".");
+    return `If ${Words.cellName(of, App.state.c)} grew a little, the loss would ${value > 0 ? "grow" : "fall"} by ${Words.number(Math.abs(value))} for each unit.`;
+  }
+
+  const isCopy = (explained) => explained && !explained.after && explained.terms.length === 1 && explained.terms[0].factors.length === 1 && Math.abs(explained.terms[0].coefficient) === 1 && !explained.terms[0].factors[0].of;
+
+  /* Which term decides: the largest of those that have the sign of the sum. */
+  function decisive(terms) {
+    const values = terms.map((term) => (term.dropped ? 0 : Explain.value(App.table, term))), sum = values.reduce((a, b) => a + b, 0);
+    const most = Math.max(...values.map((value) => value * Math.sign(sum)));
+    return sum !== 0 && terms.length > 2 ? terms[values.findIndex((value) => value * Math.sign(sum) === most)] : null;
+  }
+
+  function mostly(term, terms) {
+    const value = Explain.value(App.table, term), against = terms.filter((other) => !other.dropped && Explain.value(App.table, other) * value < 0).length;
+    const [sign, other] = value < 0 ? ["negative", "positive"] : ["positive", "negative"];
+    return `<p class="mostly">The largest ${sign} term: ${coefficientText(term.coefficient)}${term.factors.map((factor) => factorText(factor)[0]).join(" · ")} = <b>${Words.number(value, 3)}</b>. ${
+      against ? `${against} of the ${terms.length} ${against === 1 ? "is" : "are"} ${other}.` : `None is ${other}.`}</p>`;
   }
 
   function sumText(explanation, value) {
@@ -43,10 +59,12 @@
     const limit = terms.reduce((most, term) => Math.max(most, Math.abs(Explain.value(App.table, term))), 0);
     const sorted = order === "size" ? [...terms].sort((a, b) => Math.abs(Explain.value(App.table, b)) - Math.abs(Explain.value(App.table, a))) : terms;
     const sum = kept.reduce((made, term) => made + Explain.value(App.table, term), 0);
-    const toggle = terms.length > 3 ? `<div class="choice small" role="group" aria-label="Order of the terms"><button type="button" data-order="index" aria-pressed="${order === "index"}">in order</button><button type="button" data-order="size" aria-pressed="${order === "size"}">largest first</button></div>` : "";
-    if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell: it is 0.</p>`;
+    const toggle = terms.length > 3 ? `<div class="choice small" role="group" aria-label="Order of the terms"><button type="button" data-order="index" aria-pressed="${order === "index"}">in order</button><button type="button" data-order="size" aria-pressed="${order === "size"}">by absolute value</button></div>` : "";
+    const main = after || App.hidden() ? null : decisive(terms), words = main && main.factors.length ? mostly(main, terms) : "";
+    if (!terms.length) return `<h3>The sum</h3><p>Nothing reaches this cell${App.hidden() ? "" : ": it is 0"}.</p>`;
+    const secret = App.hidden() && !after && kept.filter((term) => Explain.value(App.table, term) !== 0).length < 2;
     const total = after ? `<b>${Explain.FUNCTIONS[after].show(Words.number(sum))}</b> = ` : "";
-    return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div><ol class="terms">${sorted.map((term) => termRow(term, limit)).join("")}</ol>
+    return `<div class="sum-head"><h3>${terms.length === 1 ? "One term" : `The sum of ${terms.length} terms`}</h3>${toggle}</div>${words}<ol class="terms">${sorted.map((term) => termRow(term, limit, term === main, secret)).join("")}</ol>
       <p class="total">= ${total}<b>${App.hidden() ? "?" : Words.number(value)}</b></p>`;
   }
 
@@ -73,13 +91,17 @@
     return [...(reading.made[name] || [])];
   }
 
+  const DIVIDED = "scaled_q is q/√K: the code divides q by √K once, in the forward, and goes on calling it q."; // three notations of one thing
+  const DIVIDED_BACK = "dq is dscaled_q/√K: the formula and the code take the sum and divide it in one line.";
+  const NOTATION = { scaled_q: DIVIDED, scores: DIVIDED, dk: DIVIDED, dscaled_q: DIVIDED_BACK, dq: DIVIDED_BACK };
+
   function source(tag, name) {
     const about = DATA.tags[tag];
     if (!about) return "";
-    const way = Vit.isGradient(name) ? "backward" : "forward", lines = (about.lines[way] || Object.values(about.lines)[0]).slice(0, 2);
-    const chapter = `../../book/${about.page}.html`;
-    return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? "long" : ""}">${about.formula}</div>
-      <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].map(escape).join("\n")}</code></pre>
+    const way = Vit.isGradient(name) ? "backward" : "forward", lines = about.lines[way] || Object.values(about.lines)[0];
+    const chapter = `../../book/${about.page}.html#formula-${tag.replace(".", "-")}`;
+    return `<div class="source"><h3>${tag} <span class="tag">chapter ${about.title}</span></h3><div class="formula ${about.long ? "long" : ""}" tabindex="0">${about.formula}</div>
+      <p class="where">${DATA.python}, line ${lines.map(([number]) => number).join(", ")}</p><pre><code>${[...new Set(lines.map(([, code]) => code))].map(escape).join("\n")}</code></pre>${NOTATION[Words.last(name)] ? `<p class="notation">${NOTATION[Words.last(name)]}</p>` : ""}
       <p>Derived in <a href="${chapter}">the chapter</a>.${about.exercises ? ` Write it yourself: ${about.exercises.split(" ").slice(0, 2).map((exercise) => `<code>python -m exercises start ${exercise}</code>`).join(" or ")}.` : ""}</p></div>`;
   }
 
@@ -95,21 +117,23 @@
     const { t, c } = App.state, predict = App.hidden(), value = App.table[t][Explain.flat(t, c)], explanation = Explain.cell(t, c, App.options());
     const { gradient, value: of } = App.pairOf(t), other = t === gradient ? of : gradient;
     const right = App.right ? App.right[t][Explain.flat(t, c)] : value;
-    const mistaken = Math.abs(right - value) > 1e-12 ? `<p class="mistaken">Wrong: without the mistake it is <b>${Words.number(right)}</b>.</p>` : "";
+    const mistaken = !predict && Math.abs(right - value) > 1e-12 ? `<p class="mistaken">Wrong: without the mistake it is <b>${Words.number(right)}</b>.</p>` : "";
     column.innerHTML = `<div class="number"><h2 id="cell-title" class="${Vit.isGradient(t) ? "b" : "f"}">${Words.cellName(t, c)}</h2><output>${predict ? "?" : Words.number(value)}</output></div>
-      ${mistaken}<p class="words">${predict ? "Predict it from the terms below." : inWords(t, value)}${other ? ` <a class="t ${Vit.isGradient(other) ? "b" : "f"}" href="#" data-t="${other}" data-c="${c.join(",")}">its ${Vit.isGradient(other) ? "gradient" : "value"}</a>` : ""}</p>
+      ${mistaken}<p class="words">${predict ? (isCopy(explanation) ? "A copy: follow its term, and predict it there." : "Predict it from the terms below.") : inWords(t, right)}${other ? ` <a class="t ${Vit.isGradient(other) ? "b" : "f"}" href="#" data-t="${other}" data-c="${c.join(",")}">its ${Vit.isGradient(other) ? "gradient" : "value"}</a>` : ""}</p>
       ${explanation ? `<p class="cell-formula"><code>${escape(explanation.formula)}</code></p>${sumText(explanation, value)}` : given(t)}${users(t)}${explanation ? source(explanation.tag, t) : ""}`;
     document.getElementById("live").textContent = predict ? "" : `${Words.cellName(t, c)} is ${Words.number(value)}`;
   }
 
   column.addEventListener("click", (event) => {
     const follow = event.target.closest("[data-t]"), toggled = event.target.closest("[data-order]");
-    if (toggled) order = toggled.dataset.order, render();
+    if (toggled) order = toggled.dataset.order, render(), column.querySelector(`[data-order="${order}"]`)?.focus();
     if (!follow) return;
     event.preventDefault();
-    App.go({ t: follow.dataset.t, c: follow.dataset.c ? follow.dataset.c.split(",").map(Number) : App.state.c });
+    const focused = follow === document.activeElement;
+    App.follow(follow.dataset);
+    if (focused) (column.querySelector(".terms a") || column.querySelector("a"))?.focus({ preventScroll: true }); // the links were made anew
   });
 
-  App.follow = (n) => column.querySelectorAll(".terms [data-t]")[n]?.click();
+  App.followTerm = (n) => column.querySelectorAll(".terms [data-t]")[n]?.click();
   App.renderers.push(render);
 })();

@@ -12,7 +12,7 @@ const Explain = (() => {
   "use strict";
 
   const { S, GELU_C, GELU_A, EPS, MISTAKES } = Vit;
-  const [MEAN, WEIGHTED_MEAN, SCALE, TRANSPOSE, RESIDUAL, SLOPE, CLASS_TOKEN] = MISTAKES;
+  const [MEAN, WEIGHTED_MEAN, SCALE, TRANSPOSE, RESIDUAL, SLOPE, CLASS_TOKEN, HEADS, PATCHES] = MISTAKES;
   const ROOT_K = Math.sqrt(S.K), range = (n) => [...Array(n).keys()];
 
   const FUNCTIONS = {
@@ -63,9 +63,13 @@ const Explain = (() => {
 
   /* For each kind, a function of the operation and the options; it returns, for each role, a function of the index. */
   const KINDS = {
-    cut: ({ t }) => ({
+    cut: ({ t }, o) => ({
       patches: (i) => out("patches[r,m] = image[its pixel]", "PATCH.1", [times(cell(t.image, pixelOf(i)))]),
-      dimage: (i) => out("dimage[y,x] = dpatches[its patch, its place there]", "PATCH.3", [times(cell(t.dpatches, patchOf(i)))]),
+      dimage(i) {
+        const [r, m] = patchOf(i);
+        return o.mistake === PATCHES ? out("dimage[y,x] = dpatches[the patch of its mirror image, its place there]: rows for columns", "PATCH.3", [times(cell(t.dpatches, [Vit.mirrored(r), m]))])
+          : out("dimage[y,x] = dpatches[its patch, its place there]", "PATCH.3", [times(cell(t.dpatches, [r, m]))]);
+      },
     }),
 
     dense: denseParts,
@@ -177,9 +181,13 @@ const Explain = (() => {
           range(S.N).map((i) => times(cell(t.weights, [h, i, j]), cell(t.dmixed, [h, i, m]))))),
     }),
 
-    merge: ({ t }) => ({
+    merge: ({ t }, o) => ({
       merged: (i) => out("merged[r,c] = mixed[its head, r, its place there]", "MHA.5", [times(cell(t.mixed, headsOf(i)))]),
-      dmixed: (i) => out("dmixed[h,r,m] = dmerged[r, its column]", "MHA.6", [times(cell(t.dmerged, merged(i)))]),
+      dmixed(i) {
+        const place = flat(t.dmixed, i);
+        return o.mistake === HEADS ? out("dmixed = dmerged in another shape: the mistake moves no number", "MHA.6", [times(cell(t.dmerged, [Math.floor(place / S.D), place % S.D]))])
+          : out("dmixed[h,r,m] = dmerged[r, its column]", "MHA.6", [times(cell(t.dmerged, merged(i)))]);
+      },
     }),
 
     residual(op, o) {

@@ -41,7 +41,7 @@
   function blockRows(i) {
     const b = `block_${i}`, e = (name) => edge(`${b}/${name}`);
     const attention = normBox(`${b}/norm_1`) + e("a")
-      + box("qkv projection", "MHA.1, 10", pairs(`${b}/qkv`, "W", "b") + `<span class="inner"><span class="sum b small" aria-hidden="true">+</span>${["da_q", "da_k", "da_v"].map((name) => chip(`${b}/${name}`)).join("")}</span>`)
+      + box("qkv projection", "MHA.1, 10", pairs(`${b}/qkv`, "W", "b") + `<span class="inner"><span class="pair"><span class="dot f" aria-hidden="true"></span><span class="grey">a goes three ways</span></span> <span class="pair"><span class="sum b small" aria-hidden="true">+</span>${["da_q", "da_k", "da_v"].map((name) => chip(`${b}/${name}`)).join("")}</span></span>`)
       + e("qkv") + box("Split into heads", "MHA.1, 10") + e("q") + e("k") + e("v")
       + box("Scale: q / √K", "MHA.2, 9") + e("scaled_q") + box("Scores: scaled_q · kᵀ", "MHA.2, 9") + e("scores")
       + box("Softmax, by rows", "MHA.3, 8", `<span class="inner">${chip(`${b}/softmax/lse`)}${chip(`${b}/softmax/s`)}</span>`)
@@ -54,19 +54,28 @@
       + e("h") + `<h4>Feed-forward <span class="tags">RES.1</span></h4>` + branch(b, "h", i + 1 < Vit.S.blocks ? "next x" : "x", "ffn", feed);
   }
 
-  function draw() {
-    shown = block();
-    drawn = shown;
+  const html = (text) => Object.assign(document.createElement("template"), { innerHTML: text }).content.firstElementChild;
+  const blocks = Array.from({ length: Vit.S.blocks }, (_, i) => html(`<div class="block"><div class="block-head"><h3>Encoder block</h3><div class="choice" role="group" aria-label="Block">${
+    [...Array(Vit.S.blocks).keys()].map((other) => `<button type="button" data-block="${other}" aria-pressed="${other === i}">${other}</button>`).join("")}</div></div>${blockRows(i)}</div>`));
+
+  function build() {
     flow.innerHTML = edge("image") + box("Cut into patches", "PATCH.1, 3") + edge("patches")
       + box("Dense: patch → token", "PATCH.2", pairs("patch_embedding", "W", "b")) + edge("embedded")
       + box("Prepend the class token", "POS.1, 4, 5", pair("class_token")) + edge("tokens")
-      + box("Add the positions", "POS.2, 3", pair("positions"))
-      + `<div class="block"><div class="block-head"><h3>Encoder block</h3><div class="choice" role="group" aria-label="Block">${
-        [...Array(Vit.S.blocks).keys()].map((i) => `<button type="button" data-block="${i}" aria-pressed="${i === shown}">${i + 1}</button>`).join("")}</div></div>${blockRows(shown)}</div>`
+      + box("Add the positions", "POS.2, 3", pair("positions")) + '<div class="block"></div>'
       + edge("final/x") + box("Pool: the class token alone", "POOL.1") + edge("class_x") + normBox("norm") + edge("z")
       + box("Head", "DENSE.1–4", pairs("head", "W", "b")) + edge("logits")
       + box("Cross entropy", "CE.1–4", `<span class="inner">${["cross_entropy/lse", "log_p", "p", "target"].map((name) => chip(name)).join("")}</span>`)
       + edge("loss");
+  }
+
+  function draw() {
+    if (drawn === null) build();
+    const focused = document.activeElement?.dataset.block;
+    shown = block();
+    drawn = shown;
+    flow.querySelector(".block").replaceWith(blocks[shown]);
+    if (focused) flow.querySelector(`[data-block="${shown}"]`).focus();
   }
 
   /* Tensors in the order in which they stand here: what j and k walk through. */
@@ -78,7 +87,7 @@
     for (const button of flow.querySelectorAll(".t")) {
       const name = button.dataset.t, chosen = name === App.state.t;
       button.classList.toggle("chosen", chosen);
-      button.tabIndex = chosen ? 0 : -1; // one stop for Tab; arrows lead to the others
+      if (button.tabIndex !== (chosen ? 0 : -1)) button.tabIndex = chosen ? 0 : -1; // one stop for Tab; arrows lead to the others
       if (chosen) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
       button.classList.toggle("wrong", spoiled.has(name));

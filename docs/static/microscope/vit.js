@@ -7,10 +7,10 @@
      Vit.OPERATIONS          the model: records {kind, name, t, ...}, in the order of the forward pass
      Vit.forward(params, image, label, options)    a table {name: tensor}; its loss is table.loss[0]
      Vit.backward(table, options)                  puts every gradient into the table
+     Vit.nudgedLoss(table, name, index, h, options)    the loss when one number of a tensor grows by h
 
    An operation's `t` says which tensor plays which role of its kind: LAYERS[kind] has a forward and a backward that
-   are written in roles. Options: {mistake: name or null, off: {attention, residual, norm, positions}, nudge:
-   {name, index, h}}.
+   are written in roles. Options: {mistake: name or null, off: {attention, residual, norm, positions}}.
 
    Sizes: n patches of P pixels, N = n + 1 tokens of width D, H heads of width K = D / H, M hidden, C classes. */
 
@@ -18,10 +18,12 @@ const Vit = (() => {
   "use strict";
 
   const S = { side: 16, patch: 4, n: 16, P: 16, N: 17, D: 12, H: 3, K: 4, M: 24, C: 6, blocks: 2 };
+  const ACROSS = S.side / S.patch; // patches in a row of the image
   const EPS = 1e-6; // of every layer norm
   const GELU_C = Math.sqrt(2 / Math.PI), GELU_A = 0.044715;
 
-  // The names are those of checks/mutants.yml, where they are mistakes of model/one_page.py.
+  // The names are those of checks/mutants.yml, where they are mistakes of model/one_page.py. Two of that list are not
+  // here, as they are about the mean over a batch: in a batch of one image, as here, they change nothing.
   const MISTAKES = [
     "the term through the mean is dropped",
     "the weighted mean is dropped",
@@ -30,8 +32,10 @@ const Vit = (() => {
     "the residual of the feed-forward is forgotten",
     "the slope of GELU is left out",
     "the gradient of the class token goes to every token",
+    "the heads are not split in the backward as they were merged",
+    "the patches are put back in the order of their columns",
   ];
-  const [MEAN, WEIGHTED_MEAN, SCALE, TRANSPOSE, RESIDUAL, SLOPE, CLASS_TOKEN] = MISTAKES;
+  const [MEAN, WEIGHTED_MEAN, SCALE, TRANSPOSE, RESIDUAL, SLOPE, CLASS_TOKEN, HEADS, PATCHES] = MISTAKES;
   const SWITCHES = ["attention", "residual", "norm", "positions"];
 
   function tensor(shape) {
@@ -43,20 +47,27 @@ const Vit = (() => {
   const rowsOf = (x) => (x.shape.length > 1 ? x.shape[0] : 1);
   const columnsOf = (x) => x.shape[x.shape.length - 1];
 
-  /* Of one row: the layers apply these to each of theirs, and the small figures of the chapters to one alone. */
+  /* Of one row, for the layers and for the small figures of the chapters. */
   const ROW = {
     softmax(scores) { // SM.1
-      const max = Math.max(...scores), exponentials = scores.map((score) => Math.exp(score - max));
-      const total = exponentials.reduce((a, b) => a + b, 0);
-      return { p: exponentials.map((x) => x / total), lse: max + Math.log(total) };
+      let max = -Infinity, total = 0;
+      for (let j = 0; j < scores.length; j++) if (scores[j] > max) max = scores[j];
+      const p = scores.slice(); // first exp(score - max), then their shares
+      for (let j = 0; j < p.length; j++) total += p[j] = Math.exp(scores[j] - max);
+      for (let j = 0; j < p.length; j++) p[j] /= total;
+      return { p, lse: max + Math.log(total) };
     },
     softmaxBackward(p, dp, s = p.reduce((sum, x, j) => sum + x * dp[j], 0)) { // SM.2
       return p.map((x, j) => x * (dp[j] - s));
     },
     normalize(x) { // LN.1
-      const mean = x.reduce((a, b) => a + b, 0) / x.length, centred = x.map((value) => value - mean);
-      const rstd = 1 / Math.sqrt(centred.reduce((sum, value) => sum + value * value, 0) / x.length + EPS);
-      return { mean, centred, rstd, xhat: centred.map((value) => value * rstd) };
+      const centred = x.slice(), xhat = x.slice(), D = x.length;
+      let mean = 0, variance = 0;
+      for (let i = 0; i < D; i++) mean += x[i] / D;
+      for (let i = 0; i < D; i++) centred[i] -= mean, variance += centred[i] * centred[i] / D;
+      const rstd = 1 / Math.sqrt(variance + EPS);
+      for (let i = 0; i < D; i++) xhat[i] = centred[i] * rstd;
+      return { mean, centred, rstd, xhat };
     },
     normalizeBackward(rstd, xhat, dxhat) { // LN.4, and the two means in it
       const mean_dxhat = dxhat.reduce((a, b) => a + b, 0) / xhat.length;
@@ -80,8 +91,10 @@ const Vit = (() => {
       forward({ image, patches }) { // PATCH.1
         for (let r = 0; r < S.n; r++) for (let m = 0; m < S.P; m++) patches[r * S.P + m] = image[pixel(r, m)];
       },
-      backward({ dpatches, dimage }) { // PATCH.3
-        for (let r = 0; r < S.n; r++) for (let m = 0; m < S.P; m++) dimage[pixel(r, m)] = dpatches[r * S.P + m];
+      backward({ dpatches, dimage }, o) { // PATCH.3
+        for (let r = 0; r < S.n; r++) for (let m = 0; m < S.P; m++) {
+          dimage[pixel(o.mistake === PATCHES ? mirrored(r) : r, m)] = dpatches[r * S.P + m];
+        }
       },
     },
 
@@ -117,9 +130,11 @@ const Vit = (() => {
         LAYERS.dense.backward({ x, W, dy, dx, dW, db });
         const J = 3 * S.D;
         [dx_q, dx_k, dx_v].forEach((part, third) => {
-          part.fill(0);
-          for (let r = 0; r < S.N; r++) for (let i = 0; i < S.D; i++) for (let j = third * S.D; j < (third + 1) * S.D; j++)
-            part[r * S.D + i] += dy[r * J + j] * W[i * J + j];
+          for (let r = 0; r < S.N; r++) for (let i = 0; i < S.D; i++) {
+            let sum = 0;
+            for (let j = third * S.D; j < (third + 1) * S.D; j++) sum += dy[r * J + j] * W[i * J + j];
+            part[r * S.D + i] = sum;
+          }
         });
         for (let i = 0; i < dx.length; i++) dx[i] = dx_q[i] + dx_k[i] + dx_v[i];
       },
@@ -220,15 +235,19 @@ const Vit = (() => {
     scores: {
       values: ["scores"], gradients: ["dscaled_q", "dk"],
       forward({ scaled_q, k, scores }) { // MHA.2
-        scores.fill(0);
-        eachPair((h, i, j, m) => { scores[(h * S.N + i) * S.N + j] += scaled_q[at(h, i, m)] * k[at(h, j, m)]; });
+        eachPair((h, i, j, pair) => {
+          let sum = 0;
+          for (let m = 0; m < S.K; m++) sum += scaled_q[at(h, i, m)] * k[at(h, j, m)];
+          scores[pair] = sum;
+        });
       },
       backward({ scaled_q, k, dscores, dscaled_q, dk }) { // MHA.9
         dscaled_q.fill(0), dk.fill(0);
-        eachPair((h, i, j, m) => {
-          const d = dscores[(h * S.N + i) * S.N + j];
-          dscaled_q[at(h, i, m)] += d * k[at(h, j, m)];
-          dk[at(h, j, m)] += d * scaled_q[at(h, i, m)]; // the sum is over the rows of dscores: it is transposed
+        eachPair((h, i, j, pair) => {
+          for (let m = 0; m < S.K; m++) {
+            dscaled_q[at(h, i, m)] += dscores[pair] * k[at(h, j, m)];
+            dk[at(h, j, m)] += dscores[pair] * scaled_q[at(h, i, m)]; // the sum is over the rows of dscores: it is transposed
+          }
         });
       },
     },
@@ -244,10 +263,10 @@ const Vit = (() => {
       },
       backward({ weights, dweights, s, dscores }, o) { // SM.2, MHA.8
         s.fill(0);
-        for (let i = 0; i < weights.length; i++) s[Math.floor(i / S.N)] += weights[i] * dweights[i];
         for (let r = 0; r < S.H * S.N; r++) {
-          const row = (x) => x.subarray(r * S.N, (r + 1) * S.N);
-          dscores.set(ROW.softmaxBackward(row(weights), row(dweights), o.mistake === WEIGHTED_MEAN ? 0 : s[r]), r * S.N);
+          for (let k = r * S.N; k < (r + 1) * S.N; k++) s[r] += weights[k] * dweights[k];
+          const mean = o.mistake === WEIGHTED_MEAN ? 0 : s[r];
+          for (let k = r * S.N; k < (r + 1) * S.N; k++) dscores[k] = weights[k] * (dweights[k] - mean);
         }
       },
     },
@@ -256,14 +275,20 @@ const Vit = (() => {
       values: ["mixed"], gradients: ["dweights", "dv"],
       forward({ weights, v, mixed }) { // MHA.4
         mixed.fill(0);
-        eachPair((h, i, j, m) => { mixed[at(h, i, m)] += weights[(h * S.N + i) * S.N + j] * v[at(h, j, m)]; });
+        eachPair((h, i, j, pair) => {
+          for (let m = 0; m < S.K; m++) mixed[at(h, i, m)] += weights[pair] * v[at(h, j, m)];
+        });
       },
       backward({ weights, v, dmixed, dweights, dv }, o) { // MHA.7
-        dweights.fill(0), dv.fill(0);
-        eachPair((h, i, j, m) => {
-          dweights[(h * S.N + i) * S.N + j] += dmixed[at(h, i, m)] * v[at(h, j, m)];
-          const [row, column] = o.mistake === TRANSPOSE ? [j, i] : [i, j];
-          dv[at(h, j, m)] += weights[(h * S.N + row) * S.N + column] * dmixed[at(h, i, m)];
+        dv.fill(0);
+        eachPair((h, i, j, pair) => {
+          const weight = weights[o.mistake === TRANSPOSE ? (h * S.N + j) * S.N + i : pair];
+          let sum = 0;
+          for (let m = 0; m < S.K; m++) {
+            sum += dmixed[at(h, i, m)] * v[at(h, j, m)];
+            dv[at(h, j, m)] += weight * dmixed[at(h, i, m)];
+          }
+          dweights[pair] = sum;
         });
       },
     },
@@ -273,8 +298,9 @@ const Vit = (() => {
       forward({ mixed, merged }) { // MHA.5
         eachOfHeads((place, r, column) => { merged[r * S.D + column] = mixed[place]; });
       },
-      backward({ dmerged, dmixed }) { // MHA.6
-        eachOfHeads((place, r, column) => { dmixed[place] = dmerged[r * S.D + column]; });
+      backward({ dmerged, dmixed }, o) { // MHA.6
+        if (o.mistake === HEADS) dmixed.set(dmerged); // in another shape, but not moved
+        else eachOfHeads((place, r, column) => { dmixed[place] = dmerged[r * S.D + column]; });
       },
     },
 
@@ -294,10 +320,10 @@ const Vit = (() => {
       values: ["gate", "slope", "y"], gradients: ["dx"],
       forward({ x, gate, slope, y }) {
         for (let i = 0; i < x.length; i++) {
-          const u = GELU_C * (x[i] + GELU_A * x[i] ** 3), s = 1 / (1 + Math.exp(-2 * u)); // s = (1 + tanh u) / 2
+          const a = x[i], u = GELU_C * (a + GELU_A * a * a * a), s = 1 / (1 + Math.exp(-2 * u)); // s = (1 + tanh u) / 2
           gate[i] = s;
-          y[i] = x[i] * s; // GELU.3
-          slope[i] = s + 2 * x[i] * s * (1 - s) * GELU_C * (1 + 3 * GELU_A * x[i] ** 2); // GELU.4
+          y[i] = a * s; // GELU.3
+          slope[i] = s + 2 * a * s * (1 - s) * GELU_C * (1 + 3 * GELU_A * a * a); // GELU.4
         }
       },
       backward({ slope, dy, dx }, o) { // GELU.5
@@ -333,10 +359,11 @@ const Vit = (() => {
   };
 
   function pixel(r, m) { // the place in the image of pixel m of patch r
-    const across = S.side / S.patch;
-    const row = Math.floor(r / across) * S.patch + Math.floor(m / S.patch), column = (r % across) * S.patch + (m % S.patch);
+    const row = Math.floor(r / ACROSS) * S.patch + Math.floor(m / S.patch), column = (r % ACROSS) * S.patch + (m % S.patch);
     return row * S.side + column;
   }
+
+  const mirrored = (r) => (r % ACROSS) * ACROSS + Math.floor(r / ACROSS); // the patch whose row is the column of patch r
 
   const at = (h, i, m) => (h * S.N + i) * S.K + m;
 
@@ -344,8 +371,8 @@ const Vit = (() => {
     for (let h = 0; h < S.H; h++) for (let r = 0; r < S.N; r++) for (let m = 0; m < S.K; m++) visit(at(h, r, m), r, h * S.K + m);
   }
 
-  function eachPair(visit) { // (head, token i, token j, m within the head)
-    for (let h = 0; h < S.H; h++) for (let i = 0; i < S.N; i++) for (let j = 0; j < S.N; j++) for (let m = 0; m < S.K; m++) visit(h, i, j, m);
+  function eachPair(visit) { // (head, token i, token j, place in (H, N, N))
+    for (let h = 0, pair = 0; h < S.H; h++) for (let i = 0; i < S.N; i++) for (let j = 0; j < S.N; j++, pair++) visit(h, i, j, pair);
   }
 
   const uses = (o, op) => [!o.off.residual, !(o.off.attention && op.branch === "att")]; // the skip, the branch
@@ -435,30 +462,40 @@ const Vit = (() => {
   const isGradient = (name) => name in SHAPES && gradientsSet.has(name);
   build();
   const gradientsSet = new Set(OPERATIONS.flatMap((op) => LAYERS[op.kind].gradients.map((role) => op.t[role])));
+  const VALUES = Object.keys(SHAPES).filter((name) => !isGradient(name));
 
-  const RIGHT = { mistake: null, off: {}, nudge: null };
+  const RIGHT = { mistake: null, off: {} };
 
+  /* The tensors of an operation by their roles. They are looked up once for each table, as they stay the same arrays. */
+  const resolved = new WeakMap();
   function resolve(op, table) {
-    const t = {};
-    for (const role in op.t) t[role] = table[op.t[role]];
-    return t;
+    if (!resolved.has(table)) {
+      resolved.set(table, OPERATIONS.map(({ t }) => Object.fromEntries(Object.entries(t).map(([role, name]) => [role, table[name]]))));
+    }
+    return resolved.get(table)[op.index];
   }
 
   /* The table of all tensors, the forward values computed. `image` has 256 numbers, `label` is an integer. */
   function forward(params, image, label, options = RIGHT, table = newTable()) {
-    const { nudge } = options;
     for (const name of PARAMETERS) table[name].set(params[name]);
     table.image.set(image);
     table.target.fill(0), (table.target[label] = 1);
-    if (nudge && !(nudge.name in PRODUCER)) table[nudge.name][nudge.index] += nudge.h;
-    for (const op of OPERATIONS) {
-      LAYERS[op.kind].forward(resolve(op, table), options, op);
-      if (nudge && PRODUCER[nudge.name]?.op === op) {
-        table[nudge.name][nudge.index] += nudge.h;
-        continueAfter(op, nudge.name, table, options);
-      }
-    }
+    for (const op of OPERATIONS) LAYERS[op.kind].forward(resolve(op, table), options, op);
     return table;
+  }
+
+  /* The loss when number `index` of a tensor grows by h. `table` comes from `forward` with the same options, and stays as
+     it is; in `scratch`, only what comes after that tensor is computed. */
+  function nudgedLoss(table, name, index, h, options = RIGHT, scratch = newTable()) {
+    for (const value of VALUES) scratch[value].set(table[value]);
+    scratch[name][index] += h;
+    const maker = PRODUCER[name]?.op;
+    if (maker) continueAfter(maker, name, scratch, options);
+    for (let place = maker ? maker.index + 1 : USERS[name][0].index; place < OPERATIONS.length; place++) {
+      const op = OPERATIONS[place];
+      LAYERS[op.kind].forward(resolve(op, scratch), options, op);
+    }
+    return scratch.loss[0];
   }
 
   /* A layer norm makes several tensors at once. Where xhat is nudged, what follows it in the same layer must follow. */
@@ -487,8 +524,8 @@ const Vit = (() => {
       backward(forward(params, image, label, options, table), options);
       loss += table.loss[0] / examples.length;
       for (const name of PARAMETERS) {
-        const from = table[gradientOf(name)];
-        for (let i = 0; i < from.length; i++) grads[name][i] += from[i] / examples.length;
+        const from = table[gradientOf(name)], sum = grads[name];
+        for (let i = 0; i < from.length; i++) sum[i] += from[i] / examples.length;
       }
     }
     return { loss, grads };
@@ -511,7 +548,7 @@ const Vit = (() => {
 
   return {
     S, EPS, GELU_C, GELU_A, MISTAKES, SWITCHES, RIGHT, LAYERS, OPERATIONS, SHAPES, PARAMETERS, PRODUCER, USERS,
-    ROW, forward, backward, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel,
+    ROW, forward, backward, nudgedLoss, gradients, meanLoss, sgd, adamw, newTable, gradientOf, isGradient, pixel, mirrored,
   };
 })();
 

@@ -60,6 +60,8 @@ const Words = (() => {
     da_v: ["gradient through the values", "One of three that add to da."],
   };
 
+  const ALONE = "further on, only the class token is read"; // why rows of a gradient are zero
+
   const last = (name) => name.split("/").pop();
 
   /* [short name, sentence] of a value, or of a gradient that is the gradient of no tensor. */
@@ -84,9 +86,11 @@ const Words = (() => {
     return minus(x.toPrecision(digits));
   }
 
+  const ROUNDED = "0.0"; // in a heat map, what is not zero, but too small for its cell
+
   function short(x, narrow = false) {
     const size = Math.abs(x);
-    if (size < (narrow ? 5e-3 : 5e-4)) return size === 0 ? "0" : "";
+    if (size < (narrow ? 5e-3 : 5e-4)) return size === 0 ? "0" : ROUNDED;
     const decimals = size >= 9.95 ? 0 : size >= 0.995 ? 1 : size >= 0.0995 || narrow ? 2 : 3;
     return (x < 0 ? "−" : "") + size.toFixed(decimals).replace(/^0\./, ".");
   }
@@ -99,9 +103,9 @@ const Words = (() => {
 
   function place(name) { // where a tensor belongs, in words
     const parts = name.split("/");
-    if (parts[0].startsWith("block_")) return `block ${Number(parts[0].slice(6)) + 1}` + (parts.length > 2 ? `, ${parts[1].replace("_", " ")}` : "");
+    if (parts[0].startsWith("block_")) return `block ${parts[0].slice(6)}` + (parts.length > 2 ? `, ${parts[1].replace("_", " ")}` : "");
     return parts.length > 1 ? parts[0].replace("_", " ").replace("final", "after the blocks") : "";
   }
 
-  return { of, number, short, cellName, place, last };
+  return { of, number, short, superscript, cellName, place, last, ALONE, ROUNDED };
 })();
