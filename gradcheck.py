@@ -1,6 +1,6 @@
 """Check every hand-derived gradient of this project against derivatives that are measured.
 
-    python gradcheck.py                         every layer with every option, the loss and the whole model, tiny shapes;
+    python gradcheck.py                         every layer with every option, loss and model, tiny shapes;
                                                 the compiled training step against its operations one by one
     python gradcheck.py tiny_imagenet           that model at its real size: sampled coordinates, random directions
     python gradcheck.py tiny_imagenet --exhaustive --budget 10m      every coordinate, as far as ten minutes go
