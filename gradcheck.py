@@ -1,6 +1,7 @@
 """Check every hand-derived gradient of this project against derivatives that are measured.
 
-    python gradcheck.py                         every layer with every option, the loss and the whole model, tiny shapes
+    python gradcheck.py                         every layer with every option, loss and model, tiny shapes;
+                                                the compiled training step against its operations one by one
     python gradcheck.py tiny_imagenet           that model at its real size: sampled coordinates, random directions
     python gradcheck.py tiny_imagenet --exhaustive --budget 10m      every coordinate, as far as ten minutes go
     python gradcheck.py --checkpoint runs/demo-20260101-120000       at trained weights, on real images
@@ -53,7 +54,12 @@ def main(argv: Sequence[str]) -> int:
             kind = "float32" if args.float32 else "float64"
             print(f"device  {describe_device(device)}; {kind}; seed {args.seed}\n", flush=True)
             report = Report(command_line(args), describe_device(device), args.seed, 0.0, PASS, "")
-            report.versions = {"python": sys.version.split()[0], "jax": jax.__version__, "numpy": np.__version__}
+            report.versions = {
+                "python": sys.version.split()[0],
+                "jax": jax.__version__,
+                "jaxlib": jax.lib.__version__,
+                "numpy": np.__version__,
+            }
             call = Invocation(args, point, report, start)
             code = command(args)(call)
         except CheckError as error:

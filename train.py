@@ -36,6 +36,7 @@ from training.device import choose_device, keep_compiled_programs
 from training.feed import default_steps, stays_on_device
 from training.huge_pages import restart_with_huge_pages
 from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
+from training.presets import DEFAULT_PRESET
 from training.resuming import require_same_data
 from training.run_folder import Classes, RunFolder
 from training.setup import check_fit, check_padding, fit_to_data, load_dataset, require_known, steps_per_epoch
@@ -49,7 +50,6 @@ from training.sweep_runner import train_sweep
 from training.time_budget import fix_steps
 from training.trainer import Trainer
 
-DEFAULT_PRESET = "tiny_imagenet"
 # Options that may change when a run is resumed: where files are, how long it trains. Others would make it another run.
 RESUMABLE = (
     "data.root", "data.cache", "data.workers",

@@ -22,7 +22,7 @@ from unittest import mock
 import jax
 
 from benchmarks.arguments import parse, step_parser
-from benchmarks.eager import random_batch, step_of
+from checks.compiled import random_batch, step_of
 from common.command import run_command
 from common.text import counted
 from data.augment import Augmentation

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.arguments import parse, step_parser
-from benchmarks.eager import random_batch, step_of
+from checks.compiled import random_batch, step_of
 from common.command import run_command
 from data.augment import Augmentation
 from training.config import load_config

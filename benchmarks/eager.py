@@ -21,20 +21,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import jax
-import numpy as np
 
 from benchmarks.arguments import parse, step_parser
+from checks.compiled import random_batch, step_of
 from common.command import run_command
 from common.files import replace_text
 from common.paths import named_path, require_writable
-from data.dataset import Dataset, Split
-from model.layers.patch_embedding import height_width
 from training.config import Config, load_config
 from training.device import choose_device, describe_device
-from training.setup import build_step
-from training.step import TrainingStep, TrainState
-
-STEPS = 10_000  # of the schedule; any number will do
+from training.step import TrainState
 
 
 def main(argv: Sequence[str]) -> int:
@@ -81,23 +76,6 @@ def measure(config: Config, platform: str, rounds: int) -> dict[str, list[float]
                 jax.block_until_ready((states[name], metrics))
                 times[name].append(time.perf_counter() - began)
     return {name: seconds[1:] for name, seconds in times.items()}
-
-
-def random_batch(config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Images (B, H, W, C) uint8 and labels (B,) of noise."""
-    rng = np.random.default_rng(0)
-    size = (config.train.batch_size, *height_width(config.model.image_size), config.model.channels)
-    images = rng.integers(0, 256, size, dtype=np.uint8)
-    return images, rng.integers(0, config.model.num_classes, len(images), dtype=np.int32)
-
-
-def step_of(config: Config, platform: str) -> TrainingStep:
-    """The step that `train.py` builds, without its data set."""
-    images, labels = random_batch(config)
-    empty = Split(images[:0], labels[:0])
-    channels = images.shape[-1]
-    dataset = Dataset(empty, empty, (), (), (0.5,) * channels, (0.25,) * channels, "")
-    return build_step(config, dataset, STEPS, platform)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def step_once(args: argparse.Namespace) -> None:
     began = float(os.environ[BEGAN])
     import jax
 
-    from benchmarks.eager import random_batch, step_of
+    from checks.compiled import random_batch, step_of
     from training.device import choose_device, keep_compiled_programs
 
     device = choose_device(args.device)

@@ -29,6 +29,7 @@ from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
 from model.vit import ViT
 from model.walk import activations, children, leaves
+from training.config import Config
 from verify.case import Case, Tensors
 from verify.errors import CheckError
 from verify.layer import LayerFunction, template, to_params
@@ -48,6 +49,7 @@ class Point:
     images: Any
     labels: Any
     key: Any = None  # for dropout and drop path; None: evaluation
+    config: Config | None = None  # of the run or preset
 
     @property
     def tree(self) -> Params:

@@ -14,7 +14,7 @@ from checks.report import findings
 from common.page import page
 from common.text import counted
 from verify.plot import sparkline
-from verify.results import COMPLEX, DEFINITION, DIFFERENCES, DIRECTIONS, TAYLOR, CaseResult, MethodResult, TensorResult
+from verify.results import DIFFERENCES, DIRECTIONS, EXACT, TAYLOR, CaseResult, MethodResult, TensorResult
 
 STYLE = """
 body { font-size: 14px } table { width: 100%; margin: .5rem 0 1rem } th { border-bottom: 2px solid var(--line) }
@@ -116,7 +116,7 @@ def _case(result: CaseResult) -> Iterator[str]:
 
 
 def _tensor(tensor: TensorResult) -> str:
-    exact = tensor.method(COMPLEX) or tensor.method(DEFINITION)
+    exact = next((m for m in tensor.methods if m.method in EXACT), None)
     rough, along, taylor = (tensor.method(name) for name in (DIFFERENCES, DIRECTIONS, TAYLOR))
     bar = f"{rough.bar:.0e}" if rough is not None and rough.bar is not None else ""
     rates = ", ".join(f"{rate:.2f}" for rate in taylor.rates) if taylor else ""

@@ -39,7 +39,7 @@ def load_point(args: argparse.Namespace) -> Point | None:
         raise UserError(f"{overrides[0]}: name the preset that this overrides, one of {names}")
     config = load_config(preset, overrides, args.config)
     check_size(asdict(config.model), images=args.batch)
-    return random_point(in_full_precision(config.model), config.loss, args.seed, args.batch)
+    return replace(random_point(in_full_precision(config.model), config.loss, args.seed, args.batch), config=config)
 
 
 def trained_point(folder: str, overrides: Sequence[str], seed: int, batch: int) -> Point:
@@ -64,7 +64,7 @@ def trained_point(folder: str, overrides: Sequence[str], seed: int, batch: int) 
     doubled = {name: np.asarray(array, np.float64) for name, array in named(trained.params).items()}
     labels = np.asarray(dataset.val.labels[chosen])
     model = in_full_precision(config.model)
-    return Point(model, config.loss, doubled, np.asarray(images, np.float64), labels, dropout_key(model, seed))
+    return Point(model, config.loss, doubled, np.asarray(images, np.float64), labels, dropout_key(model, seed), config)
 
 
 def in_full_precision(model: ViT) -> ViT:

@@ -6,7 +6,9 @@ from checks.exhaustive import Coverage
 from checks.mutants import MutantResult
 from checks.precision import PrecisionRow
 from common.text import counted
-from verify.results import COMPLEX, DIFFERENCES, DIRECTIONS, CaseResult, why_inconclusive, wrong_lines
+from verify.results import COMPILED, COMPLEX, DIFFERENCES, DIRECTIONS, CaseResult, why_inconclusive, wrong_lines
+
+NAMED = 6  # tensors that one mistake spoils
 
 
 def innermost_wrong(results: Sequence[CaseResult]) -> list[str]:
@@ -23,7 +25,8 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
         if result.target in first:
             diagnoses = {tensor.diagnosis for tensor in result.wrong}
             if len(diagnoses) == 1 and len(result.wrong) > 1:  # one mistake that spoils them all, as an exception does
-                names = ", ".join(tensor.name for tensor in result.wrong)
+                names = ", ".join(tensor.name for tensor in result.wrong[:NAMED])
+                names += f" and {len(result.wrong) - NAMED} more" if len(result.wrong) > NAMED else ""
                 lines += [f"WRONG  {result.name}: {names}", f"       {diagnoses.pop()}", ""]
                 continue
             for tensor in result.wrong:
@@ -62,7 +65,8 @@ def summary(results: Iterable[CaseResult], seconds: float, seed: int, coverage: 
     outcome = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number) or "all pass"
     if coverage is not None and not coverage.finished:
         outcome = f"{outcome if tensors else 'nothing known'} so far; {coverage.missing}"
-    coordinates = sum(tensor.checked for tensor in tensors)
+    # A compiled program has no derivatives of its own: its numbers are compared, not differentiated.
+    coordinates = sum(tensor.checked for tensor in tensors if tensor.method(COMPILED) is None)
     return (
         f"{counted(len(results), 'case')}, {counted(len(tensors), 'tensor')}, "
         f"{counted(coordinates, 'coordinate')}: {outcome}. "
@@ -91,4 +95,7 @@ def worst_errors(results: Iterable[CaseResult]) -> str:
             errors.append(f"{name} {worst:.1e} ({norm or 0:.1e} in the norm)")
         elif worst is not None:
             errors.append(f"random directions {worst:.1e}")
+    compiled = [method.worst for tensor in tensors if (method := tensor.method(COMPILED)) is not None]
+    if compiled:
+        errors.append(f"compiled program {max(worst or 0.0 for worst in compiled):.1e}")
     return f"largest errors, relative to the largest gradient of the tensor: {', '.join(errors)}" if errors else ""

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from benchmarks import augment as command
-from benchmarks.eager import random_batch, step_of
+from checks.compiled import random_batch, step_of
 from data.augment import Augmentation
 from training.config import load_config
 

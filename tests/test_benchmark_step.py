@@ -248,7 +248,8 @@ def test_losses_that_differ_fail_the_command(call: Callable[..., Any], monkeypat
 
 def test_ratio_and_floor() -> None:
     """By hand: the products run at 1 GFLOP/s at their faster size."""
-    products = Outcome("matmul", products={"1000x1000x500": [1.0, 2.0, 1.0], "10x10x10": [1.0]})
+    sizes = ("float32 1000x1000x500", "bfloat16 1000x1000x500", "float32 10x10x10")
+    products = Outcome("matmul", products=dict(zip(sizes, ([1.0, 2.0, 1.0], [0.5], [1.0]), strict=True)))
     floor = step_operations(PROBLEM) / 1e9
     engine = Outcome("engine", steps=[2 * floor, 2 * floor, 9 * floor], forwards=[4.0])
     other = Outcome("autodiff", steps=[4 * floor], forwards=[8.0], temp_bytes=3 * 2**20, compile_seconds=1.25)
@@ -256,7 +257,10 @@ def test_ratio_and_floor() -> None:
     ours, theirs = lines[1].split(), lines[2].split()
     assert (ours[5], ours[6], ours[11]) == ("1.00", "2.00", "4")
     assert (theirs[5], theirs[6], theirs[7], theirs[8], theirs[11]) == ("0.50", "4.00", "1.2", "3", "2")
-    assert floor_lines(PROBLEM, [products])[0] == "product 1000x1000x500 in float32: 1 GFLOP/s"
+    first, second, *_, last = floor_lines(PROBLEM, [products])
+    assert first == "product 1000x1000x500 in float32: 1 GFLOP/s"
+    assert second == "product 1000x1000x500 in bfloat16: 2 GFLOP/s"
+    assert last == f"floor of a step: {floor:.3f} s in float32, {floor / 2:.3f} s in bfloat16"
 
 
 @pytest.mark.parametrize(

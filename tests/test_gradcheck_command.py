@@ -254,7 +254,8 @@ def test_budgets() -> None:
 def test_a_preset_is_checked_layer_by_layer_and_end_to_end(call: Call, tmp_path: Path) -> None:
     ended = call(gradcheck.main, *SMALL, "--device", "cpu", "--json", "r.json", "--html", "r.html")
     assert (ended.code, ended.err) == (0, ""), ended
-    for name in ("head (Dense)", "0/attention/attention (MultiHeadAttention)", "block_0 to the loss"):
+    compiled = "compiled: forward, loss and backward"
+    for name in ("head (Dense)", "0/attention/attention (MultiHeadAttention)", "block_0 to the loss", compiled):
         assert name in ended.out
     assert re.search(r"all parameters +\S+ +\d\.\de-0[67]", ended.out), "float32 against float64"
     report = json.loads((tmp_path / "r.json").read_text())

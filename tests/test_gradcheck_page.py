@@ -19,7 +19,7 @@ def figures_apart(text: str) -> str:
 def test_the_examples_can_be_pasted_and_print_what_the_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
     part = PAGE[PAGE.index("## For your own layers") : PAGE.index("## Measured")]
     blocks = re.findall(r"^```(python|text)\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["python", "text"] * 4
+    assert [kind for kind, _ in blocks] == ["python", "text"] * 5
     names: dict[str, object] = {}
     for (_, code), (_, shown) in zip(blocks[::2], blocks[1::2], strict=True):
         exec(compile(code, "docs/gradcheck.md", "exec"), names)

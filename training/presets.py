@@ -17,6 +17,7 @@ from training.yaml_text import compose_yaml, parse_yaml, read_utf8
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs.yml"
 DEFAULTS = "defaults"
+DEFAULT_PRESET = "tiny_imagenet"  # where a command names none
 WIDTH = 80  # of a terminal
 COMMENTS = 34  # the column where comments begin
 

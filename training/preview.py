@@ -27,9 +27,9 @@ from data.loader import epoch_rows
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.device import choose_device
+from training.presets import DEFAULT_PRESET
 from training.setup import check_padding, load_dataset
 
-DEFAULT_PRESET = "tiny_imagenet"
 SCALE = 2  # enlargement of each image
 MARGIN = 4  # pixels around each image
 CELL_BYTES = 4 + SCALE**2  # for each number of an image: as float32, and in the picture

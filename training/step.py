@@ -91,8 +91,13 @@ class TrainingStep:
         _, run_key = jax.random.split(jax.random.key(self.seed))
         augment_key, model_key = jax.random.split(jax.random.fold_in(run_key, state.optimizer.step))
         images, labels = self.augment(augment_key, images, labels)
-        loss, all_grads = self.loss_and_grads(state.params, images, labels, model_key)
-        grads = self.trained(all_grads)
+        loss, grads = self.loss_and_grads(state.params, images, labels, model_key)
+        state, grad_norm, learning_rate = self.update(state, grads)
+        return state, StepMetrics(loss, grad_norm, learning_rate)
+
+    def update(self, state: TrainState, grads: Params) -> tuple[TrainState, jax.Array, jax.Array]:
+        """The state after an update by the gradients, their norm before clipping, and the learning rate."""
+        grads = self.trained(grads)
         if self.max_grad_norm is None:
             grad_norm = global_norm(grads)
         else:
@@ -104,7 +109,7 @@ class TrainingStep:
         if self.ema is not None:
             assert average is not None, "this step keeps a moving average, so it must begin from a state with one"
             average = self.ema.update(average, params, state.optimizer.step)
-        return TrainState(params, optimizer, average), StepMetrics(loss, grad_norm, learning_rate)
+        return TrainState(params, optimizer, average), grad_norm, learning_rate
 
     def augment(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Augmented and normalized images, float (B, H, W, C), and labels, (B,) integers or (B, C) probabilities."""

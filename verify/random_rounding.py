@@ -27,7 +27,8 @@ EXACT = frozenset(
     copy copy_p cummax cummin device_put dynamic_slice dynamic_update_slice eq floor gather ge gt imag iota
     is_finite le lt max min ne neg not optimization_barrier pad random_bits random_fold_in random_seed random_split
     random_unwrap random_wrap real reduce_and reduce_max reduce_min reduce_or reshape rev round scatter scatter-max
-    scatter-min scatter_max scatter_min select_n sign slice sort split squeeze stop_gradient top_k transpose""".split()  # noqa: SIM905 (one to a line they would fill a page)
+    scatter-min scatter_max scatter_min select_n sign slice sort split squeeze stack stop_gradient top_k
+    transpose""".split()  # noqa: SIM905 (one to a line they would fill a page)
 )
 # Operations that add up many numbers: an error is relative to the terms, not to the sum.
 SUMS = frozenset({"conv_general_dilated", "cumsum", "dot_general", "reduce_sum", "reduce_window_sum", "scatter-add"})

@@ -9,6 +9,8 @@ PASS, WRONG, INCONCLUSIVE = "pass", "wrong", "inconclusive"
 COMPLEX, DIFFERENCES, DIRECTIONS, TAYLOR = "complex step", "differences", "directions", "Taylor"
 STRUCTURE = "structure"  # names, shapes and types, before any number is compared
 DEFINITION = "definition"  # what has no backward is compared with its definition
+COMPILED = "compiled"  # a compiled program is compared with its operations one by one: `analytic` and `numeric`
+EXACT = (COMPLEX, DEFINITION, COMPILED)
 
 
 @dataclass
@@ -160,7 +162,7 @@ CASE_HEADER = _case_line("case", "complex", "differ.", "verdict")
 
 def case_line(result: CaseResult) -> str:
     """One case as a row: the largest relative errors of both methods in any tensor, and the verdict."""
-    exact = [tensor.method(COMPLEX) or tensor.method(DEFINITION) for tensor in result.tensors]
+    exact = [_exact(tensor) for tensor in result.tensors]
     rough = [tensor.method(DIFFERENCES) for tensor in result.tensors]
     verdict = result.verdict if result.passed else result.verdict.upper()
     return _case_line(result.name, _worst(*exact), _worst(*rough), verdict)
@@ -188,11 +190,16 @@ def _title(result: CaseResult) -> str:
 def _cells(tensor: TensorResult) -> tuple[str, str, str, str]:
     """Shape, errors of the exact method and of differences, and the Taylor rate."""
     shape = " x ".join(map(str, tensor.shape)) or "1"
-    exact = tensor.method(COMPLEX) or tensor.method(DEFINITION)
+    exact = _exact(tensor)
     return (
         shape if len(shape) <= 14 else shape.replace(" ", ""), _worst(exact), _worst(tensor.method(DIFFERENCES)),
         _rate(tensor),
     )  # fmt: skip
+
+
+def _exact(tensor: TensorResult) -> MethodResult | None:
+    """The method whose error bar is rounding alone."""
+    return next((found for name in EXACT if (found := tensor.method(name)) is not None), None)
 
 
 def _verdict(tensor: TensorResult) -> str:
@@ -222,7 +229,12 @@ def wrong_lines(tensor: TensorResult) -> list[str]:
     """The details of a wrong gradient: the kind of mistake, and the worst coordinate with both values."""
     lines = [f"WRONG  {tensor.case}: {tensor.name}, shape {tensor.shape}", f"       {tensor.diagnosis}"]
     for method in tensor.methods:
-        if method.verdict == WRONG and method.numeric is not None:
+        if method.verdict == WRONG and method.method == COMPILED and method.numeric is not None:
+            lines.append(
+                f"       worst at {method.where}: compiled {method.analytic:.9g}, one by one {method.numeric:.9g}; "
+                f"rounding allows {method.bar_there:.1e}"
+            )
+        elif method.verdict == WRONG and method.numeric is not None:
             at = f"at {method.where}" if method.where is not None else "along a random direction"
             lines.append(
                 f"       {method.method}: worst {at}: analytic {method.analytic:.12g}, numeric {method.numeric:.12g} "

@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.contestants import PRODUCTS, REFERENCE
 from benchmarks.contestants.operations import forward_operations, step_operations
 from benchmarks.contestants.problem import Problem
+from benchmarks.contestants.products import DTYPES
 from benchmarks.contestants.workers import Outcome
 from common.cores import available_cores
 
@@ -44,39 +45,42 @@ def describe(problem: Problem) -> str:
     )
 
 
-def speed(outcomes: Sequence[Outcome]) -> float | None:
-    """Median operations per second of the fastest matrix product; None if none was measured."""
-    rates = [rate for outcome in outcomes for rate in product_rates(outcome).values()]
+def speed(outcomes: Sequence[Outcome], dtype: str) -> float | None:
+    """Median operations per second of the fastest matrix product of a type; None if none was measured."""
+    rates = [rate for outcome in outcomes for (kind, _), rate in product_rates(outcome).items() if kind == dtype]
     return max(rates, default=None)
 
 
-def product_rates(outcome: Outcome) -> dict[str, float]:
+def product_rates(outcome: Outcome) -> dict[tuple[str, str], float]:
+    """Operations per second by type and size."""
     rates = {}
-    for size, seconds in outcome.products.items():
+    for name, seconds in outcome.products.items():
+        dtype, size = name.split()
         rows, inner, columns = map(int, size.split("x"))
-        rates[size] = 2 * rows * inner * columns / statistics.median(seconds)
+        rates[dtype, size] = 2 * rows * inner * columns / statistics.median(seconds)
     return rates
 
 
 def floor_lines(problem: Problem, outcomes: Sequence[Outcome]) -> list[str]:
     """The speed of the matrix products, and the operations that a step needs."""
     lines = [
-        f"product {size} in {problem.dtype}: {rate / 1e9:,.0f} GFLOP/s"
+        f"product {size} in {dtype}: {rate / 1e9:,.0f} GFLOP/s"
         for outcome in outcomes
-        for size, rate in product_rates(outcome).items()
+        for (dtype, size), rate in product_rates(outcome).items()
     ]
     needed, whole = step_operations(problem), step_operations(problem, whole=True)
     line = (
         f"products of a step: {needed / 1e9:,.1f} GFLOP must be done ({whole / 1e9:,.1f} with a whole last block); "
         f"forward alone {forward_operations(problem) / 1e9:,.1f}"
     )
-    rate = speed(outcomes)
-    return [*lines, line + (f"; floor of a step {needed / rate:.3f} s" if rate else "")]
+    rates = {dtype: rate for dtype in DTYPES if (rate := speed(outcomes, dtype))}
+    floors = ", ".join(f"{needed / rate:.3f} s in {dtype}" for dtype, rate in rates.items())
+    return [*lines, line, *([f"floor of a step: {floors}"] if floors else [])]
 
 
 def table(problem: Problem, outcomes: Sequence[Outcome]) -> list[str]:
     """A line per contestant: seconds per step, and its ratios to the reference and to the floor."""
-    rate = speed(outcomes)
+    rate = speed(outcomes, problem.dtype)
     floor = step_operations(problem) / rate if rate else None
     base = next((statistics.median(o.steps) for o in outcomes if o.name == REFERENCE and o.steps), None)
     rows: list[tuple[str, ...]] = [HEADINGS]

@@ -54,7 +54,7 @@ class Outcome:
     losses: list[float] = field(default_factory=list)  # of the first steps
     steps: list[float] = field(default_factory=list)
     forwards: list[float] = field(default_factory=list)
-    products: dict[str, list[float]] = field(default_factory=dict)  # seconds by size; of the matrix products only
+    products: dict[str, list[float]] = field(default_factory=dict)  # seconds by type and size, of the products
     idle_cpu: float = 0.0  # seconds of processor time while other workers had their turn
 
 

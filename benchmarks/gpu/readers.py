@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.contestants.operations import step_operations
 from benchmarks.contestants.problem import Problem
-from benchmarks.contestants.report import product_rates
+from benchmarks.contestants.report import speed
 from benchmarks.contestants.workers import Outcome
 from benchmarks.gpu.part import Values
 from training.metrics import MetricsRow, read_rows
@@ -22,11 +22,11 @@ def step(folder: Path, stdout: str) -> Values:
     document = json.loads((folder / RESULT).read_text())
     problem = Problem.from_json(document["problem"])
     outcomes = [Outcome(**outcome) for outcome in document["outcomes"]]
-    rates = [rate for outcome in outcomes for rate in product_rates(outcome).values()]
-    values: Values = {"largest measured rate of products, TFLOP/s": max(rates) / 1e12} if rates else {}
+    rate = speed(outcomes, problem.dtype)
+    values: Values = {"largest measured rate of products, TFLOP/s": rate / 1e12} if rate else {}
     for outcome in outcomes:
         if outcome.steps:
-            values[outcome.name] = _contestant(problem, outcome, max(rates, default=None))
+            values[outcome.name] = _contestant(problem, outcome, rate)
         elif outcome.note is not None:
             values[outcome.name] = {"note": outcome.note}
     return values

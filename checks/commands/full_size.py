@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from checks.commands.invocation import Invocation
+from checks.compiled import compiled_results, microbatch, pieces
 from checks.full_size import Point, full_size_layer_cases, stage_cases
 from checks.precision import compare_precisions, precision_lines
 from verify.measure import Plan
@@ -25,3 +26,7 @@ def _results(call: Invocation, point: Point) -> Iterator[CaseResult]:
     stages = Plan(call.args.coordinates, levels=8, first=-6, curves=curves)
     for cases, plan in ((full_size_layer_cases(point), layers), (stage_cases(point), stages)):
         yield from call.check_in_parallel(call.selected(cases), plan)
+    assert point.config is not None
+    images = max(call.args.batch, microbatch(point.config))
+    chosen = call.selected(pieces(point.config, call.args.seed, images))
+    yield from compiled_results(chosen, call.args.seed, regions=True)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from checks.commands.options import command_line
 from checks.commands.output import show
 from checks.commands.selection import is_selected, nothing_selected
+from checks.compiled import Piece
 from checks.full_size import Point
 from checks.page import Report
 from checks.report import findings, summary, worst_errors
@@ -30,7 +31,7 @@ from verify.results import (
     wrapped,
 )
 
-Selectable = TypeVar("Selectable", Case, CaseResult)
+Selectable = TypeVar("Selectable", Case, CaseResult, Piece)
 EXIT = {PASS: 0, WRONG: 1, INCONCLUSIVE: 2}
 
 

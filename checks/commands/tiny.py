@@ -1,4 +1,5 @@
-"""`python gradcheck.py`: every layer, the loss, the model and the optimizers, at tiny shapes."""
+"""`python gradcheck.py`: every layer, the loss, the model and the optimizers, at tiny shapes; and the compiled training
+step of the recommended preset, at its real size."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,7 +8,10 @@ import numpy as np
 
 from checks.cases import all_cases
 from checks.commands.invocation import Invocation
+from checks.compiled import BLOCKS, compiled_results, pieces
 from checks.definitions import definition_results
+from training.config import load_config
+from training.presets import DEFAULT_PRESET
 from verify.measure import Plan
 from verify.results import CaseResult
 
@@ -23,3 +27,5 @@ def _results(call: Invocation) -> Iterator[CaseResult]:
         cases = [replace(case, tensors={n: a.astype(np.float32) for n, a in case.tensors.items()}) for case in cases]
     yield from call.check_in_parallel(cases, Plan(any_float=args.float32, curves=46 if args.html else 0))
     yield from call.selected(definition_results(args.seed))
+    chosen = call.selected(pieces(load_config(DEFAULT_PRESET), args.seed, blocks=BLOCKS))
+    yield from compiled_results(chosen, args.seed, regions=False)

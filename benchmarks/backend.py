@@ -1,0 +1,159 @@
+"""Is the compiler right? What this project computes, compiled, against the same operations one by one in NumPy.
+
+    python -m benchmarks.backend [--only TEXT] [--json FILE]
+
+One line for each shape: presets of `configs.yml` at their real width, batches from 1 to 1,024 images, float32, bfloat16
+and float64. The parts are those of `python gradcheck.py` (checks/compiled.py): augmentation, forward and backward,
+update, evaluation. Of `tiny_imagenet` and `demo` short runs of operations are compiled by themselves, too. `differs` is
+the largest difference, relative to the largest number of its tensor, and `allowed` what rounding explains there. After
+a line that is wrong stands the operation that the compiler got wrong.
+
+The last lines are programs that some releases are known to get wrong, and say whether this one does. They are no part
+of this project, and do not count.
+
+Exit code: 0 everything of this project is right, 1 something is not. docs/gradcheck.md has the table of all releases.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from checks.compiled import compiled_result, pieces
+from common.command import run_command
+from common.files import replace_text
+from common.paths import named_path, require_writable
+from training.arguments import CommandParser
+from training.config import load_config
+from training.device import CHOICES, choose_device, describe_device
+from verify.agreement import Comparison
+from verify.compiled import compare
+from verify.results import COMPILED, PASS, CaseResult, wrapped
+
+AUGMENT, GRADIENTS, UPDATE, EVALUATE = range(4)  # the pieces of checks/compiled.py
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A preset with overrides, how many images at once, and which parts of a step."""
+
+    preset: str
+    overrides: tuple[str, ...]
+    images: int
+    parts: tuple[int, ...] = (GRADIENTS, EVALUATE)
+    blocks: int = 1  # encoder blocks
+    regions: bool = False  # compare short runs of operations as well
+    float64: bool = False
+
+    @property
+    def name(self) -> str:
+        half = any(override.startswith("model.dtype") for override in self.overrides)
+        kind = "float64" if self.float64 else "bfloat16" if half else "float32"
+        return f"{self.preset}, {self.images}, {kind}"
+
+
+HALF = ("model.dtype=bfloat16",)
+POLICY = (
+    "augment.policy=trivial_augment", "augment.color_jitter=0.3", "augment.resized_crop=0.3", "augment.mixup=0.8",
+    "augment.cutmix=1", "augment.erasing=0.25",
+)  # fmt: skip
+ADAMW = ("optim.name=adamw",)
+OWN_IMAGES = ("model.image_size=224", "model.patch_size=16", "model.channels=3", "model.num_classes=5")
+SHAPES = [
+    Shape("tiny_imagenet", (), 8, (AUGMENT, GRADIENTS, UPDATE, EVALUATE), blocks=2),
+    Shape("tiny_imagenet", HALF, 8, (GRADIENTS,), blocks=2, regions=True),
+    Shape("tiny_imagenet", (), 64, (GRADIENTS,)),
+    Shape("tiny_imagenet", (), 1024, (EVALUATE,)),
+    Shape("tiny_imagenet", (), 2, (GRADIENTS,), float64=True),
+    Shape("tiny_imagenet_cpu", ADAMW, 8, (GRADIENTS, UPDATE)),
+    Shape("demo", (), 1),
+    Shape("demo", (), 8, (GRADIENTS,), blocks=2, regions=True),
+    Shape("demo", POLICY, 32, (AUGMENT, GRADIENTS)),
+    Shape("demo", (), 1024),
+    Shape("demo", HALF, 1024, (GRADIENTS,)),
+    Shape("demo", (), 1024, (GRADIENTS,), float64=True),
+    Shape("cifar10", (), 128, (GRADIENTS,)),
+    Shape("image_folder", OWN_IMAGES, 8),
+]
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = CommandParser(prog="python -m benchmarks.backend", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="TEXT", default="", help="only the lines whose name contains TEXT")
+    parser.add_argument("--json", metavar="FILE", type=named_path)
+    parser.add_argument("--device", choices=CHOICES, default="auto")
+    parser.add_argument("--debug", action="store_true")
+    args: argparse.Namespace = parser.parse_args(argv)
+    if args.json:  # before the work, not after it
+        require_writable("--json", args.json)
+    device = choose_device(args.device)
+    print(f"JAX {jax.__version__}, jaxlib {jax.lib.__version__}, {describe_device(device)}")
+    print(f"{'preset, images, type':<30} {'part':<28} {'differs':>8} {'allowed':>8}", flush=True)
+    rows = []
+    for name, result in results(args.only):
+        worst, allowed = largest(result)
+        part = result.name.removeprefix("compiled: ")
+        print(f"{name:<30} {part:<28} {worst:>8.1e} {allowed:>8.1e}", flush=True)
+        diagnosis = next((tensor.diagnosis for tensor in result.wrong), "")
+        if diagnosis:
+            print("\n".join(wrapped([f"    MISCOMPILED: {diagnosis}"])), flush=True)
+        rows.append(
+            {
+                "shape": name,
+                "part": part,
+                "differs": worst,
+                "allowed": allowed,
+                "verdict": result.verdict,
+                "diagnosis": diagnosis,
+            }
+        )
+    known = {name: [asdict(c) for c in wrong] for name, wrong in known_bugs()} if not args.only else {}
+    for name, wrong in known.items():
+        print(f"known elsewhere: {name}: {'wrong in this release' if wrong else 'right'}")
+    right = all(row["verdict"] == PASS for row in rows)
+    count = sum(row["verdict"] != PASS for row in rows)
+    print(f"{len(rows)} programs of this project, {count or 'none'} miscompiled")
+    if args.json:
+        head = {"jax": jax.__version__, "jaxlib": jax.lib.__version__, "device": describe_device(device)}
+        replace_text(args.json, json.dumps({**head, "programs": rows, "known": known}, indent=1) + "\n")
+    return 0 if right else 1
+
+
+def results(only: str = "") -> Iterator[tuple[str, CaseResult]]:
+    for shape in SHAPES:
+        if only not in shape.name:
+            continue
+        config = load_config(shape.preset, list(shape.overrides), None)
+        every = pieces(config, 0, shape.images, shape.blocks)
+        for number in shape.parts:
+            yield shape.name, compiled_result(every[number], 0, regions=shape.regions, float64=shape.float64)
+
+
+def largest(result: CaseResult) -> tuple[float, float]:
+    """The largest difference relative to the largest number of its tensor, and what rounding allows there."""
+    methods = [method for tensor in result.tensors for method in tensor.methods if method.method == COMPILED]
+    return max(((m.worst or 0.0, m.bar or 0.0) for m in methods), default=(0.0, 0.0))
+
+
+def known_bugs() -> Iterator[tuple[str, list[Comparison]]]:
+    """Programs that some release gets wrong, each with the outputs that this one gets wrong."""
+    for kind, n in (("float32", 32_769), ("float64", 16_385)):
+        with jax.enable_x64(kind == "float64"):
+            x = np.zeros((n, 3), kind)
+            x[:, 0] = np.arange(n)
+            found = compare(squared_lengths, jnp.asarray(x), jnp.eye(3, dtype=kind))
+        yield f"sums of squares of (A x), {n:,} vectors, {kind}", [row for row in found if row.differs]
+
+
+def squared_lengths(x: jax.Array, A: jax.Array) -> jax.Array:
+    """|A x|^2 of each vector, (n, 3) -> (n,)."""
+    return jax.vmap(lambda row: jnp.sum((A @ row) ** 2))(x)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
