@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -30,10 +31,11 @@ from common.text import counted
 from data.dataset import Dataset
 from model.layers.patch_embedding import height_width
 from training.arguments import preset_and_overrides, preset_parser
-from training.config import Config, load_config
+from training.config import Config, load_config, read_overrides
 from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
 from training.feed import default_steps, stays_on_device
+from training.hosts import Hosts, copy_of_run, scratch_folder, together
 from training.huge_pages import restart_with_huge_pages
 from training.new_folder import CONFIG, LOG, is_stopped_before_its_options, logged_arguments
 from training.presets import DEFAULT_PRESET
@@ -54,8 +56,10 @@ from training.trainer import Trainer
 RESUMABLE = (
     "data.root", "data.cache", "data.workers",
     "train.epochs", "train.steps", "train.evaluate_every", "train.checkpoint_every", "train.eval_batch_size",
-    "data.placement", "train.steps_per_dispatch", "train.log_every", "train.devices",
+    "data.placement", "train.steps_per_dispatch", "train.log_every", "train.devices", "train.distributed",
 )  # fmt: skip
+
+OWN = ("data.root", "data.cache", "data.workers", "train.distributed")  # of each process that trains with others
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,15 +67,36 @@ def main(argv: Sequence[str]) -> int:
     if args.sweep or args.vary or (args.resume and is_sweep(args.resume)):
         return sweep(args)
     command = shlex.join(["python", "train.py", *argv])
-    if args.resume:
-        if is_stopped_before_its_options(args.resume) and logged_arguments(args.resume):
-            return begin_anew(args)
-        run = RunFolder.open(args.resume)
-        with contextlib.nullcontext() if args.summary else run.lock():  # so that nobody changes what is read
+    if args.resume and is_stopped_before_its_options(args.resume) and logged_arguments(args.resume):
+        return begin_anew(args)
+    config = None if args.resume else load_config(*preset_of(args), args.config)
+    with together(None if args.summary else where_to_join(args, config)) as hosts:
+        if config is not None:
+            return begin_or_resume(args, config, None, command, hosts)
+        opened = RunFolder.open(args.resume) if hosts.leads else None
+        with contextlib.nullcontext() if args.summary or opened is None else opened.lock():  # what is read stays so
+            run = RunFolder(copy_of_run(hosts, args.resume))
             config = run.read_config(args.arguments, RESUMABLE)
             run.warn_of_missing_options()
-            return begin_or_resume(args, config, run, command)
-    return begin_or_resume(args, load_config(*preset_of(args), args.config), None, command)
+            return begin_or_resume(args, config, run, command, hosts)
+
+
+def common_options(config: Config) -> dict[str, object]:
+    """The options that processes of one training share, by name: all but where files are."""
+    options = {
+        f"{section}.{key}": value for section, values in config.values().items() for key, value in values.items()
+    }
+    return {name: value for name, value in options.items() if name not in OWN}
+
+
+def where_to_join(args: argparse.Namespace, config: Config | None) -> str | None:
+    """`train.distributed` of a new run, or for one that is resumed what the arguments say."""
+    if config is None:
+        given = read_overrides(args.arguments).get("train", {}).get("distributed")
+        return None if given is None else str(given)
+    if config.train.distributed is not None and config.train.minutes is not None:
+        raise UserError("train.minutes: several processes would measure different speeds; give epochs or steps")
+    return config.train.distributed
 
 
 def begin_anew(args: argparse.Namespace) -> int:
@@ -84,8 +109,13 @@ def begin_anew(args: argparse.Namespace) -> int:
     return main(command)
 
 
-def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder | None, command: str) -> int:
+def begin_or_resume(
+    args: argparse.Namespace, config: Config, resumed: RunFolder | None, command: str, hosts: Hosts
+) -> int:
     """Train with this configuration: `resumed`, which is locked, or a new run."""
+    # How a process joins the others is its own affair, and no option of the run.
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, distributed=None))
+    new_folder = args.run if hosts.leads else scratch_folder()
     if args.summary:
         require_known(config)
         print(format_summary(summarize(config.model)))
@@ -98,15 +128,16 @@ def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder
     if resumed:
         resumed.require_checkpoint()
     else:
-        RunFolder.require_new(args.run)
+        RunFolder.require_new(new_folder)
     begins = resumed is None or not resumed.last.exists()
     start = configured_start(config) if begins else None
     dataset = load_dataset(config, draw=resumed is None)
     config = fit_to_data(config, dataset)
     check_data(config, dataset, resumed)
     check_memory(config, device, dataset)
+    hosts.require_same({**common_options(config), "data": dataset.fingerprint, "device": device.platform})
     started_from = require_fit(start, config, dataset.class_ids)
-    run = resumed or RunFolder.create(config.preset, args.run, files={CONFIG: config.to_yaml()})
+    run = resumed or RunFolder.create(config.preset, new_folder, files={CONFIG: config.to_yaml()})
     lock = contextlib.nullcontext() if resumed else run.lock()
     with lock, run.log(command), StopRequest("no step is made") as stop:
         if not resumed:  # else when its files are known to be in order
@@ -116,13 +147,12 @@ def begin_or_resume(args: argparse.Namespace, config: Config, resumed: RunFolder
         try:
             if config.train.minutes is not None:
                 config = fix_steps(run, config, dataset, device, stop)
-            trainer = Trainer(run, config, dataset, device, start)
+            trainer = Trainer(run, config, dataset, device, start, hosts)
             return train(trainer, stop, bool(resumed), args.brief)
         except Stopped as stopped:
-            assert stop.signal is not None
             print(f"stopped after step {stopped.step}")
             print(f"go on with: python train.py --resume {shlex.quote(str(run.path))}")
-            return 128 + stop.signal
+            return 128 + (stop.signal or signal.SIGTERM)  # none here: another process was asked
         except UserError:
             if not resumed and (trainer is None or not trainer.progress.step):
                 run.undo_beginning()  # so that a corrected command can begin here
@@ -198,6 +228,8 @@ def sweep(args: argparse.Namespace) -> int:
         raise UserError("--summary is of one model: leave --sweep and --vary out, or name one run with --resume")
     if args.resume and args.arguments:
         raise UserError(f"{args.arguments[0]}: {args.resume} keeps the options that its sweep began with")
+    if "distributed" in read_overrides(preset_of(args)[1]).get("train", {}):
+        raise UserError("train.distributed: a sweep has a process for each of its runs; train them one by one instead")
     if args.resume:
         opened = Sweep.open(args.resume)
     else:

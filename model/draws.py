@@ -17,6 +17,11 @@ def split_key(key: jax.Array, count: int) -> list[jax.Array]:
     return [keys[:, i] for i in range(count)]
 
 
+def key_of_each(key: jax.Array, images: int) -> jax.Array:
+    """A key for each of `images` images, (B,), from a single one; `key` itself where it is that already."""
+    return jax.random.split(key, images) if _is_one(key) else key
+
+
 def draw(
     sample: Callable[[jax.Array, tuple[int, ...]], jax.Array], key: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:

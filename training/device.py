@@ -27,7 +27,7 @@ def choose_device(name: str) -> jax.Device:
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:
-        device = jax.devices(None if name == "auto" else name)[0]
+        device = jax.local_devices(backend=None if name == "auto" else name)[0]
     except (RuntimeError, AssertionError) as error:  # the latter, if JAX_PLATFORMS names what is not installed
         raise UserError(_no_device(name, error)) from error
     jax.config.update("jax_default_device", device)

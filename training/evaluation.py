@@ -76,8 +76,8 @@ class Evaluator:
         self.split = split
         count = devices.count if devices else 1
         self.batch_size = -(-min(batch_size, len(split.labels)) // count) * count
-        self._place = devices.divided() if devices else None
-        self._step = jax.jit(step)
+        self._devices = devices
+        self._step = jax.jit(step, out_shardings=devices.everywhere if devices else None)
 
     def __call__(self, params: Params, quiet: bool = False) -> Evaluation:
         """Evaluate the whole split; `quiet` hides the progress bar.
@@ -111,5 +111,6 @@ class Evaluator:
 
     def _run(self, params: Params, batch: Batch) -> list[np.ndarray]:
         with explained_out_of_memory("train.eval_batch_size"):
-            images, labels = jax.device_put((batch.images, batch.labels), self._place)
+            arrays = batch.images, batch.labels
+            images, labels = arrays if self._devices is None else self._devices.divide(arrays)
             return [np.asarray(result)[: batch.count] for result in self._step(params, images, labels)]

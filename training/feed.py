@@ -5,7 +5,6 @@ Python. The result is the same: the same images in the same order.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
@@ -14,7 +13,6 @@ import numpy as np
 from data.dataset import Split
 from training.devices import Devices
 from training.options import Placement
-from training.step import StepMetrics, TrainingStep, TrainState
 
 MEMORY_SHARE = 0.4  # of the device's memory that the images may take
 MOST_STEPS = 32  # of one dispatch on an accelerator
@@ -42,14 +40,28 @@ class FromHost:
     resident = ()
 
     def __init__(self, split: Split, devices: Devices) -> None:
-        self.split, self.place = split, devices.divided(axis=1)
+        self.split, self.devices = split, devices
 
     def inputs(self, rows: np.ndarray) -> Any:
+        place = self.devices.divided(axis=1)
+        if place is None:
+            return jax.device_put(self._gather(rows), self.devices.first)
+        # Each process reads the images of its own devices only.
+        size = (*rows.shape, *self.split.images.shape[1:])
+
+        def images_of(part: Any) -> np.ndarray:  # slices of each axis
+            return self._gather(rows[part[0], part[1]])[0]
+
+        images = jax.make_array_from_callback(size, place, images_of)
+        labels = jax.make_array_from_callback(rows.shape, place, lambda part: self.split.labels[rows[part]])
+        return images, labels
+
+    def _gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # Reading the rows in the order of the file and sorting them back was slower: 0.55 ms instead of 0.47 for 64
         # images in memory, 9.3 ms instead of 8.1 for 64 images on the disk.
         flat = rows.ravel()
         images, labels = np.asarray(self.split.images[flat]), self.split.labels[flat]
-        return jax.device_put((images.reshape(*rows.shape, *images.shape[1:]), labels.reshape(rows.shape)), self.place)
+        return images.reshape(*rows.shape, *images.shape[1:]), labels.reshape(rows.shape)
 
     def batch(self, resident: Any, row: Any) -> tuple[jax.Array, jax.Array]:
         return row
@@ -62,11 +74,11 @@ class OnDevice:
     """
 
     def __init__(self, split: Split, devices: Devices) -> None:
-        self.place = devices.divided(axis=1)
-        self.resident = jax.device_put((np.asarray(split.images), np.asarray(split.labels)), devices.everywhere())
+        self.devices = devices
+        self.resident = devices.put((split.images, split.labels))
 
     def inputs(self, rows: np.ndarray) -> Any:
-        return jax.device_put(rows.astype(np.int32), self.place)
+        return self.devices.divide(rows.astype(np.int32), axis=1)
 
     def batch(self, resident: Any, row: Any) -> tuple[jax.Array, jax.Array]:
         images, labels = resident
@@ -97,17 +109,3 @@ def default_steps(platform: str, steps_per_epoch: int, checkpoint_every: int | N
     unbroken = math.gcd(steps_per_epoch, checkpoint_every or steps_per_epoch)
     largest = max(steps for steps in range(1, MOST_STEPS + 1) if unbroken % steps == 0)
     return largest if largest >= FEW_STEPS else MOST_STEPS
-
-
-@dataclass(frozen=True, eq=False)
-class Dispatch:
-    """`state, metrics = dispatch(state, resident, inputs)`: S steps in sequence; each metric has shape (S,)."""
-
-    step: TrainingStep
-    feed: Feed
-
-    def __call__(self, state: TrainState, resident: Any, inputs: Any) -> tuple[TrainState, StepMetrics]:
-        def one(state: TrainState, row: Any) -> tuple[TrainState, StepMetrics]:
-            return self.step(state, *self.feed.batch(resident, row))
-
-        return jax.lax.scan(one, state, inputs)

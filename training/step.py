@@ -6,14 +6,14 @@ draws the same numbers as one that was never interrupted.
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from data.augment import Augmentation
+from data.augment import Augmentation, Keys, split_keys
+from model.draws import key_of_each
 from model.layer import Params
 from optim import Optimizer
 from optim.adamw import AdamWState
@@ -90,8 +90,10 @@ class TrainingStep:
     def __call__(self, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, StepMetrics]:
         _, run_key = jax.random.split(jax.random.key(self.seed))
         augment_key, model_key = jax.random.split(jax.random.fold_in(run_key, state.optimizer.step))
-        images, labels = self.augment(augment_key, images, labels)
-        loss, grads = self.loss_and_grads(state.params, images, labels, model_key)
+        # Keys for each image, so that it does not matter how many microbatches or devices share the work.
+        augment_keys, model_keys = split_keys(augment_key, len(images)), jax.random.split(model_key, len(images))
+        parts = images, labels, augment_keys.images, model_keys
+        loss, grads = divide(self._of_part, self.mesh)(state.params, augment_keys.mix, *parts)
         state, grad_norm, learning_rate = self.update(state, grads)
         return state, StepMetrics(loss, grad_norm, learning_rate)
 
@@ -111,7 +113,20 @@ class TrainingStep:
             average = self.ema.update(average, params, state.optimizer.step)
         return TrainState(params, optimizer, average), grad_norm, learning_rate
 
-    def augment(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _of_part(
+        self,
+        params: Params,
+        mix_key: jax.Array,
+        images: jax.Array,
+        labels: jax.Array,
+        augment_keys: jax.Array,
+        model_keys: jax.Array,
+    ) -> tuple[jax.Array, Params]:
+        """Loss and gradients of a device's part of the batch, before augmentation."""
+        images, labels = self.augment(Keys(augment_keys, mix_key), images, labels)
+        return self.loss_and_grads(params, images, labels, model_keys)
+
+    def augment(self, key: jax.Array | Keys, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Augmented and normalized images, float (B, H, W, C), and labels, (B,) integers or (B, C) probabilities."""
         num_classes, dtype = self.objective.num_classes, jnp.result_type(float)
         return self.augmentation(key, images, labels, self.mean, self.std, num_classes, dtype)
@@ -119,19 +134,11 @@ class TrainingStep:
     def loss_and_grads(
         self, params: Params, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Params]:
-        """Mean loss over the batch and its gradient with respect to every parameter."""
-        # A key for each image, so that it does not matter how many microbatches or devices share the work.
-        keys = jax.random.split(key, len(images))
-        microbatch = len(images) // self.accumulate
-        if self.mesh is None:
-            return self._accumulated(microbatch, params, images, labels, keys)
-        return divide(partial(self._accumulated, microbatch), self.mesh)(params, images, labels, keys)
+        """Mean loss over the batch, or over a device's part of it, and its gradient with respect to every parameter.
 
-    def _accumulated(
-        self, microbatch: int, params: Params, images: jax.Array, labels: jax.Array, keys: jax.Array
-    ) -> tuple[jax.Array, Params]:
-        """The same, of microbatches of at most `microbatch` images one after another."""
-        count = next(n for n in range(1, len(images) + 1) if len(images) % n == 0 and len(images) // n <= microbatch)
+        key: a PRNG key, or (B,), one for each image.
+        """
+        keys, count = key_of_each(key, len(images)), self._microbatches(len(images))
         if count == 1:
             return self.objective.loss_and_grads(params, images, labels, keys)
 
@@ -145,6 +152,12 @@ class TrainingStep:
         microbatches = split(images), split(labels), split(keys)
         total, _ = jax.lax.scan(add_microbatch, zero, microbatches, unroll=self.concurrent_microbatches)
         return jax.tree.map(lambda summed: summed / count, total)
+
+    def _microbatches(self, images: int) -> int:
+        """Into how many microbatches a device's part of so many images is cut: into as few as make them no larger than
+        those of one device that has the whole batch."""
+        most = images * (1 if self.mesh is None else self.mesh.size) // self.accumulate
+        return next(count for count in range(1, images + 1) if images % count == 0 and images // count <= most)
 
 
 def default_accumulate(batch_size: int, platform: str) -> int:

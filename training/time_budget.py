@@ -22,7 +22,7 @@ import numpy as np
 from common.errors import UserError
 from common.interrupt import StopRequest
 from data.dataset import Dataset
-from data.loader import epoch_rows, prefetch
+from data.loader import prefetch
 from training import checkpoint
 from training.config import Config
 from training.device import describe_device, explained_out_of_memory
@@ -113,16 +113,15 @@ def measure(trainer: Trainer, seconds: float, stop: StopRequest) -> Speed:
 def _seconds_per_step(trainer: Trainer, seconds: float, stop: StopRequest) -> float:
     """The mean over full dispatches, each with its wait for data, as in training."""
     steps = trainer.plan.dispatch_steps(0)
-    program = stop.compiling(lambda: trainer.compile_dispatch(steps))
-    config = trainer.config
-    rows = epoch_rows(trainer.dataset.train.labels, trainer.batch_size, config.train.seed, 0, config.data.sampling)
+    program = stop.compiling(lambda: trainer.dispatches.compile(trainer.state, steps))
+    rows = trainer.dispatches.order(0)
     dispatches = (np.take(rows, range(first, first + steps), axis=0, mode="wrap") for first in count(0, steps))
     with closing(prefetch(dispatches, transform=trainer.feed.inputs)) as inputs:
         for done in count(1 - WARM):
             stop_if_asked(stop, 0)
             if done == 1:
                 began = time.perf_counter()
-            trainer.state, metrics = program(trainer.state, trainer.feed.resident, next(inputs))
+            trainer.state, metrics, _ = trainer.dispatches.make(program, trainer.state, next(inputs))
             jax.block_until_ready(metrics)
             if done >= TIMED and time.perf_counter() - began >= seconds:
                 break

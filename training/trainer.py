@@ -9,57 +9,57 @@ bit for bit.
 import dataclasses
 import hashlib
 import math
-import shlex
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from common.errors import CheckpointError, UserError
+from common.errors import CheckpointError
 from common.interrupt import StopRequest
 from common.progress import announced
 from data.dataset import Dataset
-from data.loader import epoch_rows, prefetch
 from training import checkpoint
 from training.config import Config
 from training.device import explained_out_of_memory
 from training.devices import choose_devices
+from training.dispatches import Dispatches
 from training.evaluation import Evaluation, EvaluationStep, Evaluator
-from training.feed import Dispatch, build_feed, default_steps
+from training.feed import build_feed, default_steps
 from training.fields import show
+from training.hosts import ALONE, Hosts
 from training.plan import Plan
 from training.progress import Progress, describe_epoch
 from training.progress_bar import EpochProgress
 from training.resuming import best_so_far, continue_records, last_is_damaged
 from training.run_folder import RunFolder
+from training.saving import save, weights_of
 from training.setup import build_step, steps_per_epoch
 from training.start import Start, starting_state
 from training.step import StepMetrics, TrainState
 from training.step_log import StepLog, StepRow
-from training.stops import DivergedError, Stopped, stop_if_asked
+from training.stops import DivergedError, Stopped
 
 # What happens before a training that is asked to stop does so.
 STEP_FIRST, EVALUATION_FIRST = "the step is finished and saved", "the evaluation is finished and saved"
 MAX_PENDING = 2  # dispatches that may run while the next is prepared; their metrics are read when they are done
 
 
-def weights_of(state: TrainState) -> dict[str, Any]:
-    """What best.npz has of a state."""
-    return {"params": state.params, **({} if state.average is None else {"average": state.average})}
-
-
 class Trainer:
     """Trains `config` on `dataset` in the folder `run`: from its last checkpoint if it has one, or from `origin`."""
 
     def __init__(
-        self, run: RunFolder, config: Config, dataset: Dataset, device: jax.Device, origin: Start | None = None
+        self,
+        run: RunFolder,
+        config: Config,
+        dataset: Dataset,
+        device: jax.Device,
+        origin: Start | None = None,
+        hosts: Hosts = ALONE,
     ) -> None:
-        self.origin = origin
+        self.origin, self.hosts = origin, hosts
         self.run, self.config, self.dataset, self.device = run, config, dataset, device
         self.batch_size = config.train.batch_size
         epoch = steps_per_epoch(config.train, dataset)
@@ -72,14 +72,16 @@ class Trainer:
             steps_per_dispatch=min(config.train.steps_per_dispatch or steps, epoch),
             evaluate_every=config.train.evaluate_every,
         )
-        self.devices = choose_devices(config.train.devices, device, self.batch_size)
+        self.devices = choose_devices(config.train.devices, device, self.batch_size, config.augment.mixes)
         self.step = replace(build_step(config, dataset, self.plan.total_steps, device.platform), mesh=self.devices.mesh)
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
         self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size, self.devices)
         self.progress = Progress()
         self.feed = build_feed(config.data.placement, dataset.train, self.devices)
+        self.dispatches = Dispatches(self.step, self.feed, self.devices, dataset.train.labels, self.plan, config)
         self._programs: dict[int, Any] = {}  # compiled, by the number of their steps
-        self._pending: deque[tuple[int, StepMetrics]] = deque()  # of dispatches: first step, metrics
+        self._pending: deque[tuple[int, StepMetrics, jax.Array]] = deque()  # of dispatches: first step, what came out
+        self._asked = False  # whether a process that trains with this one was asked to stop
         self._last_loss: float | None = None
         self._steps = StepLog(run.steps_file, config.train.log_every)
         self._evaluation_seconds = 0.0  # of the last one in this process
@@ -113,10 +115,10 @@ class Trainer:
                     raise last_is_damaged(self.run, error) from None
                 due, best = self.evaluation_is_due(), weights_of(template)
                 self.progress.best_top1 = best_so_far(self.run, self.progress, best, due)
-                self.state: TrainState = jax.device_put(state, self.devices.everywhere())
+                self.state: TrainState = self.devices.put(state)
             else:
                 state = starting_state(self.step, self.origin, self.config.model, self.dataset.class_ids, self.device)
-                self.state = jax.device_put(state, self.devices.everywhere())
+                self.state = self.devices.put(state)
         continue_records(self.run, self.progress, self.evaluation_is_due(), self.config.train.log_every)
 
     def _require_average_as_configured(self) -> None:
@@ -135,14 +137,14 @@ class Trainer:
             DivergedError: a loss is not finite; the last checkpoint is from before that.
             UserError: memory ran out.
         """
-        stop_if_asked(stop, self.progress.step)
+        self._stop_if_asked(stop)
         with self._steps, explained_out_of_memory("train.batch_size, or raise train.accumulate (microbatches)"):
             with announced("compiling the training step"):
                 stop.compiling(self._compile)
-            stop_if_asked(stop, self.progress.step)
+            self._stop_if_asked(stop)
             if self.evaluation_is_due():  # interrupted between the last step before an evaluation and its end
                 self._evaluate(stop)
-            dispatches = self._dispatches()
+            dispatches = self.dispatches.after(self.progress.step)
             try:
                 while self.progress.step < self.plan.total_steps:
                     self._train(dispatches, stop)
@@ -153,16 +155,8 @@ class Trainer:
     def _compile(self) -> None:
         """Compile the training step, and evaluate one batch: what is too large for memory fails now, not in an hour."""
         sizes = self.plan.dispatch_sizes(self.progress.step)
-        self._programs = {steps: self.compile_dispatch(steps) for steps in sizes}
+        self._programs = {steps: self.dispatches.compile(self.state, steps) for steps in sizes}
         self._require_finite_loss()
-
-    def compile_dispatch(self, steps: int) -> Any:
-        """The compiled program of so many steps: `state, metrics = program(state, feed.resident, inputs)`. It gives
-        up the memory of the state that it is called with."""
-        inputs = self.feed.inputs(np.zeros((steps, self.batch_size), int))
-        places = None if self.devices.count == 1 else self.devices.everywhere()  # of what comes out
-        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0, out_shardings=places)
-        return dispatch.lower(self.state, self.feed.resident, inputs).compile()
 
     def _train(self, dispatches: Iterator[tuple[int, Any]], stop: StopRequest) -> None:
         """Steps to the next evaluation."""
@@ -178,15 +172,17 @@ class Trainer:
                 began = time.perf_counter()
                 steps, inputs = next(dispatches)
                 waited = time.perf_counter() - began
-                self.state, metrics = self._programs[steps](self.state, self.feed.resident, inputs)
-                self._pending.append((progress.step + 1, metrics))
+                asked = stop.signal is not None
+                self.state, metrics, any_asked = self.dispatches.make(self._programs[steps], self.state, inputs, asked)
+                self._pending.append((progress.step + 1, metrics, any_asked))
                 progress.step += steps
-                pauses = plan.evaluates(progress.step) or plan.saves(progress.step) or stop.signal is not None
+                stops = self._asked if self.hosts.count > 1 else stop.signal is not None
+                pauses = plan.evaluates(progress.step) or plan.saves(progress.step) or stops
                 # Timed with the steps: a step is done when it is computed, not when it is dispatched.
                 self._read_metrics(0 if pauses else MAX_PENDING)
                 progress.add_seconds(time.perf_counter() - began, waited)
                 shown.advance(steps * self.batch_size, self._last_loss)
-                if stop.signal is not None:
+                if stops:
                     self.save()
                     raise Stopped(progress.step)
                 if plan.saves(progress.step):
@@ -195,7 +191,8 @@ class Trainer:
     def _read_metrics(self, max_pending: int) -> None:
         """Read the metrics of all dispatches but the last `max_pending`, waiting for those that are not done."""
         while len(self._pending) > max_pending:
-            first, metrics = self._pending.popleft()
+            first, metrics, asked = self._pending.popleft()
+            self._asked = self._asked or bool(asked)
             for step, row in enumerate(zip(*jax.device_get(metrics), strict=True), first):
                 loss, grad_norm, learning_rate = map(float, row)
                 self._steps.add(StepRow(step, loss, grad_norm, learning_rate))
@@ -246,7 +243,12 @@ class Trainer:
         stop.first = STEP_FIRST
         print(describe_epoch(row, self.plan, self.config.model.num_classes), flush=True)
         if self.progress.step < self.plan.total_steps:
-            stop_if_asked(stop, self.progress.step)
+            self._stop_if_asked(stop)
+
+    def _stop_if_asked(self, stop: StopRequest) -> None:
+        """Raises Stopped if this process was asked to stop, or another one that trains with it."""
+        if self.hosts.any(stop.signal is not None):
+            raise Stopped(self.progress.step)
 
     def _keep_if_best(self, result: Evaluation) -> None:
         """Save `best` if this is the best result so far. With a moving average, `result` is that of the average; the
@@ -258,7 +260,7 @@ class Trainer:
         meta: dict[str, Any] = {"step": self.progress.step, "val_top1": result.top1, "val_loss": result.loss}
         if self.state.average is not None:
             meta["weights"] = "average"
-        self._save_to(self.run.best, tree, meta)
+        save(self.run, self.run.best, tree, meta, self.hosts)
 
     def save(self) -> None:
         """Write the checkpoint `last`. If the run has diverged, the old one stays, and a UserError is raised."""
@@ -268,35 +270,5 @@ class Trainer:
 
     def _write(self) -> None:
         self._steps.write(to_disk=True)  # first, so that no row before a checkpoint is ever missing
-        self._save_to(
-            self.run.last, self.state, {"progress": dataclasses.asdict(self.progress), "data": self.dataset.fingerprint}
-        )
-
-    def _save_to(self, path: Path, tree: Any, meta: dict[str, Any]) -> None:
-        try:
-            checkpoint.save(path, tree, meta)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written: {error.strerror}. The checkpoints before it are kept: make room, then go "
-                f"on with `python train.py --resume {shlex.quote(str(self.run.path))}`"
-            ) from error
-
-    def _dispatches(self) -> Generator[tuple[int, Any], None, None]:
-        """The number of steps and the inputs of each dispatch, prepared in a thread while another one computes."""
-
-        def rows_of_dispatches() -> Iterator[np.ndarray]:
-            step, order, order_of = self.progress.step, np.empty((0, 0)), -1
-            while step < self.plan.total_steps:
-                epoch, first = divmod(step, self.plan.steps_per_epoch)
-                if epoch != order_of:
-                    order, order_of = self._order(epoch), epoch
-                steps = self.plan.dispatch_steps(step)
-                yield order[first : first + steps]
-                step += steps
-
-        return prefetch(rows_of_dispatches(), transform=lambda rows: (len(rows), self.feed.inputs(rows)))
-
-    def _order(self, epoch: int) -> np.ndarray:
-        """The images of each step of an epoch, (steps, B)."""
-        seed, sampling = self.config.train.seed, self.config.data.sampling
-        return epoch_rows(self.dataset.train.labels, self.batch_size, seed, epoch, sampling)
+        meta = {"progress": dataclasses.asdict(self.progress), "data": self.dataset.fingerprint}
+        save(self.run, self.run.last, self.state, meta, self.hosts)

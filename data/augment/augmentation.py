@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,19 @@ from data.augment.normalize import normalize
 from data.augment.policy import COLOUR_OPERATIONS, MAX_MAGNITUDE, rand_augment, trivial_augment
 
 MAX_OPERATIONS = 100
+
+
+class Keys(NamedTuple):
+    """The PRNG keys of a batch. An image is augmented with its own, whichever images it is with."""
+
+    images: jax.Array  # (B,)
+    mix: jax.Array  # of the proportions in which the whole batch is mixed
+
+
+def split_keys(key: jax.Array, count: int) -> Keys:
+    """The keys of a batch of `count` images."""
+    image_key, mix_key = jax.random.split(key)
+    return Keys(jax.random.split(image_key, count), mix_key)
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,11 @@ class Augmentation:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, from 0 to 1, got {getattr(self, name)}")
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images are combined with partners."""
+        return bool((self.mixup or self.cutmix) and self.mix_probability)
+
     def left_out(self, channels: int) -> tuple[str, ...]:
         """The operations of these options that images with so many channels are not given, as they have no colour."""
         if channels > 1:
@@ -79,7 +97,7 @@ class Augmentation:
 
     def __call__(
         self,
-        key: jax.Array,
+        key: jax.Array | Keys,
         images: jax.Array,
         labels: jax.Array,
         mean: Sequence[float],
@@ -87,9 +105,10 @@ class Augmentation:
         num_classes: int,
         dtype: DTypeLike,
     ) -> tuple[jax.Array, jax.Array]:
-        """Augment and normalize a batch.
+        """Augment and normalize a batch, or a part of one.
 
-        key: PRNG key of all random choices.  images: uint8 (B, H, W, 1 or 3).  labels: int (B,).
+        key: PRNG key of all random choices; for a part of a batch, its `Keys`.  images: uint8 (B, H, W, 1 or 3).
+        labels: int (B,).
         mean, std: per channel, of pixels in 0..1.
 
         Returns images of `dtype` in the same shape, normalized; labels unchanged, or with MixUp or CutMix as
@@ -98,7 +117,20 @@ class Augmentation:
         Raises:
             ValueError: `mean` or `std` has not one number per channel.
         """
-        flip_key, crop_key, resize_key, jitter_key, policy_key, erase_key, mix_key = jax.random.split(key, 7)
+        keys = key if isinstance(key, Keys) else split_keys(key, len(images))
+        pixels = jax.vmap(lambda key, image: self._one(key, image[None], mean, std, dtype)[0])(keys.images, images)
+        if self.mixes:
+            _, H, W, _ = images.shape
+            weights = random_weights(keys.mix, (H, W), self.mixup, self.cutmix, self.mix_probability)
+            labels = one_hot(labels, num_classes, jnp.promote_types(dtype, jnp.float32))
+            pixels, labels = mix(pixels, labels, weights)
+        return pixels, labels
+
+    def _one(
+        self, key: jax.Array, images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike
+    ) -> jax.Array:
+        """A batch of one image, augmented and normalized."""
+        flip_key, crop_key, resize_key, jitter_key, policy_key, erase_key = jax.random.split(key, 6)
         if self.resized_crop is not None:
             images = random_resized_crop(resize_key, images, self.resized_crop)
         if self.flip:
@@ -114,9 +146,4 @@ class Augmentation:
         pixels = normalize(images, mean, std, dtype)
         if self.erasing:
             pixels = random_erasing(erase_key, pixels, self.erasing)
-        if (self.mixup or self.cutmix) and self.mix_probability:
-            _, H, W, _ = images.shape
-            weights = random_weights(mix_key, (H, W), self.mixup, self.cutmix, self.mix_probability)
-            labels = one_hot(labels, num_classes, jnp.promote_types(dtype, jnp.float32))
-            pixels, labels = mix(pixels, labels, weights)
-        return pixels, labels
+        return pixels

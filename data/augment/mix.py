@@ -2,7 +2,8 @@
 
 Both combine an image with a partner, and the labels in the same proportion. Each pixel has a weight w for the image
 and 1 - w for the partner; the labels are mixed with the mean of w over all pixels. For MixUp w is constant; for CutMix
-it is 0 inside a box and 1 outside. The partners are the batch in reverse order, and w is drawn once per batch.
+it is 0 inside a box and 1 outside. Partners are neighbours in the batch: the first image and the second, the third and
+the fourth, and so on; the last of an odd number remains as it is. w is drawn once per batch.
 
     image = w image + (1 - w) partner                                        (MIX.1)
     label = mean(w) label + (1 - mean(w)) partner's label                    (MIX.2)
@@ -20,8 +21,15 @@ def mix(images: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[jax.A
     """Mix images (B, H, W, C) and label probabilities (B, C) with their partners, by weights (H, W)."""
     w = weights[..., None].astype(images.dtype)
     share = weights.mean().astype(labels.dtype)
-    images = w * images + (1 - w) * images[::-1]  # MIX.1
-    return images, share * labels + (1 - share) * labels[::-1]  # MIX.2
+    images = w * images + (1 - w) * partners(images)  # MIX.1
+    return images, share * labels + (1 - share) * partners(labels)  # MIX.2
+
+
+def partners(batch: jax.Array) -> jax.Array:
+    """The partner of each image: (B, ...) -> (B, ...). The last of an odd number is its own."""
+    even = len(batch) // 2 * 2
+    swapped = batch[:even].reshape(-1, 2, *batch.shape[1:])[:, ::-1].reshape(even, *batch.shape[1:])
+    return jnp.concatenate([swapped, batch[even:]])
 
 
 def random_weights(key: jax.Array, size: tuple[int, int], mixup: float, cutmix: float, probability: float) -> jax.Array:

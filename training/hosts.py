@@ -1,0 +1,233 @@
+"""Several processes that train one run together, each with devices of its own: on one machine, or on many hosts.
+
+All run the same program on the same data and take the same decisions. Process 0 leads: it writes the folder of the run
+and says what happens. The others write to a scratch folder that is removed when they end, and say nothing. A run that
+is resumed is sent to them by process 0, so they need not see its folder. What must be common to all is agreed on:
+whether anyone was asked to stop, and that all were given the same options and data.
+
+JAX connects the processes (`jax.distributed`). It knows Slurm, Kubernetes, Open MPI and Cloud TPU by itself. Where one
+of them ends, the others end too, within LOST seconds.
+"""
+
+import contextlib
+import io
+import os
+import socket
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from common.command import BAD_INPUT, one_line
+from common.errors import ConfigError, UserError
+from common.text import counted
+
+AUTO = "auto"
+WAIT = 120  # seconds for all processes to start
+LOST = 60  # seconds until a process that no longer answers is given up
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """This process among those that train together."""
+
+    number: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the folder of the run."""
+        return self.number == 0
+
+    def wait(self, what: str) -> None:
+        """Wait until all processes are here."""
+        if self.count > 1:
+            multihost_utils.sync_global_devices(what)
+
+    def any(self, here: bool) -> bool:
+        """Whether this is so in any process; all ask at the same moment."""
+        return bool(np.any(multihost_utils.process_allgather(np.array(here)))) if self.count > 1 else here
+
+    def from_first(self, content: bytes) -> bytes:
+        """What process 0 has; the others may give anything."""
+        if self.count == 1:
+            return content
+        size = int(multihost_utils.broadcast_one_to_all(np.array(len(content), np.int32)))
+        padded = np.frombuffer(content, np.uint8) if self.leads else np.zeros(size, np.uint8)
+        return np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8).tobytes()
+
+    def require_same(self, values: Mapping[str, object]) -> None:
+        """Raises UserError in every process if one of them has other values than process 0."""
+        if self.count == 1:
+            return
+        mine = [f"{name}={value}" for name, value in values.items()]
+        first = self.from_first("\0".join(mine).encode()).decode().split("\0")
+        pairs = zip(mine, first, strict=False)  # another version of the program may have more
+        other = next((f"{here}, where process 0 has {there}" for here, there in pairs if here != there), "")
+        if self.any(bool(other)):
+            raise UserError(
+                f"{other}: all processes of a training need the same options and data"
+                if other
+                else "another process of this training has other options or data; it says which"
+            )
+
+
+ALONE = Hosts()
+
+
+@contextlib.contextmanager
+def together(where: str | None) -> Iterator[Hosts]:
+    """Join the processes that `where` names, and train with them in the block; None: this process alone.
+
+    `where` is "auto", where JAX finds them by itself, or HOST:PORT,ID,COUNT: the address of process 0, the number of
+    this process, and how many there are.
+
+    If the block raises, this process ends at once, so that the others, which may wait for it, notice that.
+
+    Raises:
+        ConfigError: `where` is neither.
+        UserError: the processes do not find each other within WAIT seconds.
+    """
+    if where is None:
+        yield ALONE
+        return
+    hosts = _connect(where)
+    try:
+        with contextlib.nullcontext() if hosts.leads else _in_silence():
+            yield hosts
+    except UserError as error:
+        _end(hosts, one_line(error))
+    except jax.errors.JaxRuntimeError as error:
+        text = str(error)
+        if not any(word in text for word in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination")):
+            raise
+        _end(
+            hosts,
+            "another process of this training has ended, or cannot be reached. What was saved is kept: start all of "
+            f"them again with --resume. JAX says: {text.partition(chr(10))[0]}",
+        )
+    except KeyboardInterrupt:
+        _end(hosts, "interrupted")
+
+
+def scratch_folder() -> Path:
+    """A folder for a process that does not lead, removed when it ends."""
+    folder = tempfile.TemporaryDirectory(prefix="vit-process-")
+    _SCRATCH.append(folder)  # kept alive until then
+    return Path(folder.name) / "run"
+
+
+_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def copy_of_run(hosts: Hosts, folder: Path) -> Path:
+    """The run in `folder` of process 0: `folder` itself there, and a scratch copy of its files in the others."""
+    packed = io.BytesIO()
+    if hosts.leads:
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for file in sorted(folder.iterdir()):
+                if file.is_file() and not file.name.startswith("."):
+                    tar.add(file, arcname=file.name)
+    content = hosts.from_first(packed.getvalue())
+    if hosts.leads:
+        return folder
+    copy = scratch_folder()
+    copy.mkdir()
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        tar.extractall(copy, filter="data")
+    return copy
+
+
+def _connect(where: str) -> Hosts:
+    address, number, count = (None, None, None) if where == AUTO else _parse(where)
+    if address is not None and number is not None:
+        _require_reachable(where, address, number)
+    missing = threading.Timer(WAIT, _end, (Hosts(count=0), f"train.distributed={where}: {_NOT_ALL}"))
+    missing.daemon = True
+    missing.start()
+    try:
+        # JAX would end the process by itself, with a trace of its own; the timer comes before it.
+        jax.distributed.initialize(
+            address, count, number, initialization_timeout=10 * WAIT, heartbeat_timeout_seconds=LOST,
+            shutdown_timeout_seconds=LOST,
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:
+        text = str(error).partition("\n")[0]
+        raise UserError(f"train.distributed={where}: the processes cannot be connected. JAX says: {text}") from error
+    finally:
+        missing.cancel()
+    return Hosts(jax.process_index(), jax.process_count())
+
+
+_NOT_ALL = f"not all processes started within {WAIT} s; start all of them, each with its own number"
+
+
+def _parse(where: str) -> tuple[str, int, int]:
+    try:
+        address, number, count = where.split(",")
+        host, _, port = address.rpartition(":")
+        if host and 0 < int(port) < 65536 and 0 <= int(number) < int(count):
+            return address, int(number), int(count)
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"train.distributed={where}: expected auto, or HOST:PORT,ID,COUNT: the address of process 0, the number of "
+        "this process, from 0 to COUNT - 1, and how many there are"
+    )
+
+
+def _require_reachable(where: str, address: str, number: int) -> None:
+    """Raises UserError if process 0 cannot listen at its address, or another one cannot reach it within WAIT seconds.
+
+    JAX ends the process where that fails, without a word that helps.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if number == 0:
+        try:
+            with socket.create_server(("", int(port))):
+                return
+        except OSError as error:
+            raise UserError(
+                f"train.distributed={where}: cannot listen at port {port} ({error.strerror}): choose another port, the "
+                "same for all processes"
+            ) from None
+    until = time.monotonic() + WAIT
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > until or isinstance(error, socket.gaierror):
+                raise UserError(
+                    f"train.distributed={where}: process 0 does not answer at {address} ({error.strerror or error}): "
+                    "is it running, and may others connect to it there?"
+                ) from None
+            time.sleep(0.2)
+
+
+def _end(hosts: Hosts, message: str) -> None:
+    """Say one line and end at once. Python's usual end would wait for the other processes."""
+    among = f"process {hosts.number} of {counted(hosts.count, 'process', 'processes')}: " if hosts.count > 1 else ""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        os.write(2, f"error: {among}{message}\n".encode(errors="backslashreplace"))
+    for folder in _SCRATCH:
+        folder.cleanup()
+    os._exit(BAD_INPUT)
+
+
+@contextlib.contextmanager
+def _in_silence() -> Iterator[None]:
+    """Nothing is printed in the block, on either stream."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
