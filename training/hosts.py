@@ -32,6 +32,7 @@ from common.text import counted
 
 AUTO = "auto"
 WAIT = 120  # seconds for all processes to start
+STDOUT = 1
 LOST = 60  # seconds until a process that no longer answers is given up
 
 
@@ -101,7 +102,7 @@ def together(where: str | None) -> Iterator[Hosts]:
         return
     hosts = _connect(where)
     try:
-        with contextlib.nullcontext() if hosts.leads else _in_silence():
+        with _own_words(), contextlib.nullcontext() if hosts.leads else _in_silence():
             yield hosts
     except UserError as error:
         _end(hosts, one_line(error))
@@ -224,6 +225,24 @@ def _end(hosts: Hosts, message: str) -> None:
     for folder in _SCRATCH:
         folder.cleanup()
     os._exit(BAD_INPUT)
+
+
+@contextlib.contextmanager
+def _own_words() -> Iterator[None]:
+    """What is printed from Python is as usual in the block; what gloo prints by itself when it connects goes nowhere."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(STDOUT), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDOUT)
+    os.close(nowhere)
+    usual = sys.stdout
+    try:
+        with os.fdopen(os.dup(kept), "w", encoding=usual.encoding, errors="backslashreplace") as stream:
+            sys.stdout = stream
+            yield
+    finally:
+        sys.stdout = usual
+        os.dup2(kept, STDOUT)
+        os.close(kept)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,301 @@
+"""Several devices and several processes train as one does: the same losses, and the same parameters up to rounding."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from common import files
+from common.errors import ConfigError
+from tests.tiny_runs import ROOT, start_python
+from train import main
+from training import checkpoint
+from training.devices import choose_devices
+from training.hosts import LOST
+from training.run_folder import RunFolder
+from training.step_log import read_steps
+
+STEPS = 30
+RANDOM = (  # in batches of 16 of 2 microbatches. A bias of keys has no gradient, and AdamW would follow its rounding.
+    "train.batch_size=16", "train.accumulate=2", "model.patch_size=16", "model.patch_dropout=0.3",
+    "model.qkv_bias=false", "model.drop_path=0.1", "augment.mixup=0.8", "augment.cutmix=1", "augment.erasing=0.5",
+    "optim.ema=0.9", "train.epochs=null", f"train.steps={STEPS}", "train.eval_batch_size=7",
+)  # fmt: skip
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, devices: int, float64: bool) -> None:
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", str(devices))
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("JAX_ENABLE_X64", str(int(float64)))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def joins(port: int, number: int, processes: int) -> list[str]:
+    return [f"train.distributed=127.0.0.1:{port},{number},{processes}"] if processes > 1 else []
+
+
+class Runs:
+    """Starts trainings in processes of their own, with the options of a tiny run."""
+
+    def __init__(self, folder: Path, tiny: Sequence[str], programs: Path) -> None:
+        self.folder, self.tiny, self.programs = folder, (*tiny, *RANDOM), programs
+
+    def start(self, name: str, *options: str, processes: int = 1, resume: bool = False) -> list[subprocess.Popen[str]]:
+        command = [str(ROOT / "train.py"), *([] if resume else self.tiny), *options, "--brief", "--device", "cpu"]
+        command += ["--resume" if resume else "--run", str(self.folder / name)]
+        port = free_port()
+        return [
+            start_python(*command, *joins(port, number, processes), cache=self.programs, cwd=self.folder)
+            for number in range(processes)
+        ]
+
+    def train(self, name: str, *options: str, processes: int = 1, resume: bool = False) -> RunFolder:
+        started = self.start(name, *options, processes=processes, resume=resume)
+        for number, process in enumerate(started):
+            out, err = process.communicate(timeout=120)
+            assert process.returncode == 0, f"{name}, process {number}: {out}{err}"
+            assert number == 0 or not out
+        return RunFolder(self.folder / name)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, tiny: tuple[str, ...], programs: Path) -> Runs:
+    return Runs(tmp_path, tiny, programs)
+
+
+def assert_same(run: RunFolder, expected: RunFolder, losses: float, arrays_too: float) -> None:
+    """The losses of all steps, and at the end parameters, optimizer state, average and accuracy: relative tolerances.
+
+    The arrays of a run in float32 are further apart than its losses: AdamW divides by what may be small.
+    """
+    rows, others = ([row for row, _ in read_steps(folder.steps_file)] for folder in (run, expected))
+    assert len(rows) == len(others) == STEPS
+    np.testing.assert_allclose([r.loss for r in rows], [r.loss for r in others], rtol=losses)
+    arrays, wanted = (checkpoint.load(folder.last)[0] for folder in (run, expected))
+    assert list(arrays) == list(wanted)
+    for name, array in arrays.items():
+        assert array.dtype == wanted[name].dtype
+        scale = np.abs(wanted[name]).max() or 1.0
+        np.testing.assert_allclose(array / scale, wanted[name] / scale, atol=arrays_too, rtol=0, err_msg=name)
+    last, other = (folder.read_metrics()[-1] for folder in (run, expected))
+    assert (last.val_top1, last.ema_top1) == (other.val_top1, other.ema_top1)
+
+
+@pytest.fixture
+def alone(runs: Runs, shared: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """The run of a single device in float64. Not to be written to."""
+    environment(monkeypatch, 1, True)
+    with files.locked(shared / "alone.lock"):
+        if not (shared / "alone" / "best.npz").exists():
+            runs.train("alone").path.rename(shared / "alone")
+    return RunFolder(shared / "alone")
+
+
+def test_eight_devices_train_as_one_does(runs: Runs, alone: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, 8, True)
+    assert_same(runs.train("eight", "train.devices=all"), alone, 1e-7, 1e-12)
+
+
+def test_two_processes_train_as_one_does(runs: Runs, alone: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, 2, True)
+    assert_same(runs.train("two by two", "train.devices=all", processes=2), alone, 1e-7, 1e-12)
+
+
+def test_in_float32_devices_differ_by_rounding(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, 1, False)
+    one = runs.train("one")
+    environment(monkeypatch, 2, False)
+    assert_same(runs.train("two by two", "train.devices=all", processes=2), one, 1e-5, 1e-3)
+
+
+def test_a_run_goes_on_with_another_number_of_devices(
+    runs: Runs, alone: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four devices to step 15, then two processes to the end: no different from one device throughout."""
+    environment(monkeypatch, 4, True)
+    runs.train("changing", "train.steps=15", "train.devices=4")
+    environment(monkeypatch, 1, True)
+    continued = ("train.devices=1", f"train.steps={STEPS}")
+    assert_same(runs.train("changing", *continued, processes=2, resume=True), alone, 1e-7, 1e-12)
+    assert "distributed: null" in runs_config(runs, "changing")
+
+
+def runs_config(runs: Runs, name: str) -> str:
+    return (runs.folder / name / "config.yml").read_text()
+
+
+def wait_for_step(run: Path, step: int, processes: list[subprocess.Popen[str]]) -> None:
+    until = time.monotonic() + 100
+    while not ((run / "steps.csv").exists() and len((run / "steps.csv").read_text().splitlines()) > step):
+        assert time.monotonic() < until
+        assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
+        time.sleep(0.05)
+
+
+LONG = ("train.steps=100000", "train.checkpoint_every=5")
+
+
+def test_all_processes_stop_after_the_same_step(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, 1, False)
+    started = runs.start("stopped", *LONG, processes=2)
+    wait_for_step(runs.folder / "stopped", 3, started)
+    started[1].send_signal(signal.SIGTERM)
+    (out, err), (nothing, _) = (process.communicate(timeout=60) for process in started)
+    assert [process.returncode for process in started] == 2 * [128 + signal.SIGTERM], err
+    assert nothing == ""
+    step = int(re.search(r"stopped after step (\d+)", out)[1])
+    assert checkpoint.load_meta(runs.folder / "stopped" / "last.npz")["progress"]["step"] == step
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_dies_ends_the_others(runs: Runs, monkeypatch: pytest.MonkeyPatch, killed: int) -> None:
+    environment(monkeypatch, 1, False)
+    started = runs.start("died", *LONG, processes=2)
+    wait_for_step(runs.folder / "died", 12, started)
+    started[killed].kill()
+    began = time.monotonic()
+    _, err = started[1 - killed].communicate(timeout=90)
+    started[killed].communicate()
+    assert time.monotonic() - began < LOST
+    assert started[1 - killed].returncode != 0
+    assert "another process of this training has ended" in err or "another task died" in err
+    assert checkpoint.load_meta(runs.folder / "died" / "last.npz")["progress"]["step"] >= 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["train.batch_size=8"], "train.batch_size=8, where process 0 has train.batch_size=16"),
+        (["data.holdout=0.25"], "data.holdout=0.25, where process 0 has"),
+    ],
+)
+def test_processes_with_other_options_all_end(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    environment(monkeypatch, 1, False)
+    port = free_port()
+    command = [str(ROOT / "train.py"), *runs.tiny, "--brief", "--device", "cpu", "--run", str(runs.folder / "wrong")]
+    started = [
+        start_python(*command, *joins(port, 0, 2), cache=runs.programs, cwd=runs.folder),
+        start_python(*command, *joins(port, 1, 2), *options, cache=runs.programs, cwd=runs.folder),
+    ]
+    (_, leader), (_, other) = (process.communicate(timeout=90) for process in started)
+    assert [process.returncode for process in started] == [2, 2]
+    assert other.count("error: ") == 1
+    assert message in other
+    assert leader.count("error: ") == 1
+    assert "another process of this training has other options" in leader
+    assert not (runs.folder / "wrong").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("localhost", "expected auto, or HOST:PORT,ID,COUNT"),
+        ("localhost:99999,0,2", "expected auto, or HOST:PORT,ID,COUNT"),
+        ("localhost:1234,2,2", "expected auto, or HOST:PORT,ID,COUNT"),
+        ("localhost:{busy},0,2", "cannot listen at port {busy}"),
+        ("no-such-host.invalid:1234,1,2", "process 0 does not answer at no-such-host.invalid:1234"),
+    ],
+)
+def test_an_address_that_does_not_work_is_one_message(call: Any, where: str, message: str) -> None:
+    with socket.create_server(("", 0)) as server:
+        busy = str(server.getsockname()[1])
+        ended = call(main, "demo", f"train.distributed={where.replace('{busy}', busy)}")
+    assert ended.code == 2
+    assert ended.err.count("error: ") == 1
+    assert message.replace("{busy}", busy) in ended.err
+
+
+def test_processes_need_a_number_of_steps(call: Any) -> None:
+    ended = call(main, "demo", "train.epochs=null", "train.minutes=1", "train.distributed=localhost:1234,0,2")
+    assert ended.code == 2
+    assert "give epochs or steps" in ended.err
+    ended = call(main, "demo", "train.distributed=localhost:1234,0,2", "--sweep", "train.seed=0,1")
+    assert ended.code == 2
+    assert "train.distributed: a sweep" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("wanted", "batch", "mixes", "message"),
+    [
+        (2, 16, False, "train.devices=2: JAX finds 1 cpu device here; choose at most 1, or set JAX_NUM_CPU_DEVICES=2"),
+    ],
+)
+def test_devices_that_there_are_not(wanted: int, batch: int, mixes: bool, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        choose_devices(wanted, jax.devices("cpu")[0], batch, mixes)
+
+
+@pytest.mark.parametrize(
+    ("batch", "mixes", "message"),
+    [
+        (6, False, "train.batch_size=6 cannot be divided equally among 4 devices: choose a multiple of 4"),
+        (12, True, "in pairs, which augment.mixup and augment.cutmix mix, among 4 devices: choose a multiple of 8"),
+    ],
+)
+def test_batches_that_do_not_divide(monkeypatch: pytest.MonkeyPatch, batch: int, mixes: bool, message: str) -> None:
+    first = jax.devices("cpu")[0]
+    monkeypatch.setattr(jax, "local_devices", lambda **_: [first, *map(object.__new__, 3 * [object])])
+    assert choose_devices("all", first, 24, mixes).count == 4
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        choose_devices("all", first, batch, mixes)
+
+
+COLLECTIVES = """
+import re
+import jax, numpy as np
+from dataclasses import replace
+from data.augment import Augmentation
+from model.loss import CrossEntropy
+from model.vit import ViT
+from optim.adamw import AdamW
+from optim.ema import EMA
+from optim.muon import Muon
+from training.devices import choose_devices
+from training.objective import Classification
+from training.step import TrainingStep
+
+everything = Augmentation(
+    flip=True, crop_padding=2, resized_crop=0.3, color_jitter=0.3, policy="trivial_augment", erasing=0.3, mixup=0.8,
+    cutmix=1.0,
+)
+vit = ViT(16, 4, d_model=16, heads=2, layers=2, mlp_dim=32, num_classes=5, dropout=0.1, patch_dropout=0.3)
+devices = choose_devices("all", jax.devices()[0], 32, True)
+step = TrainingStep(
+    Classification(vit, CrossEntropy()), Muon(AdamW(1e-3)), (0.5,) * 3, (0.5,) * 3, max_grad_norm=1.0,
+    augmentation=everything, accumulate=2, ema=EMA(0.9), mesh=devices.mesh,
+)
+images, labels = devices.divide((np.zeros((32, 16, 16, 3), np.uint8), np.zeros(32, np.int32)))
+state = devices.put(step.init())
+text = jax.jit(step, out_shardings=devices.everywhere).lower(state, images, labels).compile().as_text()
+names = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
+found = re.findall(rf"= (.*?) ({names})(?:-start)?\\(", text)
+print(devices.count, sum(leaf.size for leaf in jax.tree.leaves(state.params)), *found, sep="\\n")
+"""
+
+
+def test_a_step_on_eight_devices_exchanges_nothing_but_its_gradients(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Read off the compiled program: one all-reduce, of the loss and all gradients as one vector."""
+    environment(monkeypatch, 8, False)
+    process = start_python("-c", COLLECTIVES, cache=tmp_path, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    count, parameters, *found = out.splitlines()
+    assert (count, process.returncode) == ("8", 0), err
+    assert len(found) == 1, found
+    assert "all-reduce" in found[0]
+    assert f"f32[{int(parameters) + 1}]" in found[0]
