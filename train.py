@@ -56,7 +56,8 @@ from training.trainer import Trainer
 RESUMABLE = (
     "data.root", "data.cache", "data.workers",
     "train.epochs", "train.steps", "train.evaluate_every", "train.checkpoint_every", "train.eval_batch_size",
-    "data.placement", "train.steps_per_dispatch", "train.log_every", "train.devices", "train.distributed",
+    "data.placement", "train.steps_per_dispatch", "train.log_every", "train.devices", "train.share_optimizer",
+    "train.distributed",
 )  # fmt: skip
 
 OWN = ("data.root", "data.cache", "data.workers", "train.distributed")  # of each process that trains with others

@@ -37,7 +37,8 @@ from common.command import run_command
 from common.errors import UserError
 from training.config import Config, load_config
 from training.device import choose_device, describe_device
-from training.devices import AXIS, choose_devices
+from training.devices import choose_devices
+from training.divided import AXIS
 
 COUNTS = (1, 2, 4, 8)
 MODELLED = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -99,7 +100,7 @@ def start(command: list[str], devices: int) -> subprocess.Popen[str]:
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
     root = Path(__file__).resolve().parent.parent
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, cwd=root, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, env=environment, cwd=root, text=True, **pipes)  # type: ignore[call-overload]
 
 
 def ask(worker: subprocess.Popen[str]) -> dict[str, float]:
@@ -117,12 +118,12 @@ def ask(worker: subprocess.Popen[str]) -> dict[str, float]:
 def work(config: Config) -> int:
     """Measure once for each line of the standard input, on all devices that there are."""
     device = choose_device("cpu")
-    devices = choose_devices("all", device, config.train.batch_size, config.augment.mixes)
-    step = replace(step_of(config, device.platform), mesh=devices.mesh)
+    devices = choose_devices(replace(config.train, devices="all"), device, config.augment.mixes)
+    step = devices.prepared(step_of(config, device.platform))
     images, labels = devices.divide(random_batch(config))
-    state: Any = devices.put(step.init())
+    state: Any = devices.put_state(step.init())
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
-    program = jax.jit(step, donate_argnums=0, out_shardings=devices.everywhere)
+    program = jax.jit(step, donate_argnums=0, out_shardings=(devices.places(state), devices.everywhere))
     vector = devices.divide(np.zeros((devices.count, size // 4), np.float32))
     reduce: Any = jax.jit(lambda rows: rows)
     if devices.mesh is not None:

@@ -28,7 +28,7 @@ Shapes     g, m, U, X, theta (rows, columns), all of one type; if rows > columns
            G is the smaller of the two possible squares
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -68,6 +68,8 @@ class Muon:
         adamw: updates the other parameters; its learning rate and weight decay hold for all.
         momentum: decay rate of the sum of gradients, in [0, 1).
         newton_schulz_steps: iterations of MUON.4.
+        matrices: how a stack of matrices (n, rows, columns) is divided among devices, each of which computes MUON.4 for
+            its own. None: every device does so for all.
 
     Raises:
         ValueError: a value is out of range.
@@ -76,6 +78,7 @@ class Muon:
     adamw: AdamW
     momentum: float = 0.95
     newton_schulz_steps: int = 5
+    matrices: jax.sharding.NamedSharding | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
@@ -132,6 +135,11 @@ class Muon:
 
     def _directions(self, U: jax.Array) -> jax.Array:
         """The first term of MUON.5 for matrices (n, rows, columns)."""
+        if self.matrices is not None:
+            n, devices = len(U), self.matrices.mesh.size
+            filled = jnp.pad(U, ((0, -n % devices), (0, 0), (0, 0)))  # with matrices of zeros, which stay so
+            divided = jax.lax.with_sharding_constraint(filled, self.matrices)
+            return replace(self, matrices=None)._directions(divided)[:n]
         return RMS * max(U.shape[1:]) ** 0.5 * newton_schulz(U, self.newton_schulz_steps)
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from common.errors import ConfigError
 from tests.tiny_runs import ROOT, start_python
 from train import main
 from training import checkpoint
+from training.config import load_config
 from training.devices import choose_devices
 from training.hosts import LOST
+from training.options import TrainConfig
 from training.run_folder import RunFolder
 from training.step_log import read_steps
 
@@ -123,9 +126,10 @@ def test_in_float32_devices_differ_by_rounding(runs: Runs, monkeypatch: pytest.M
 def test_a_run_goes_on_with_another_number_of_devices(
     runs: Runs, alone: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four devices to step 15, then two processes to the end: no different from one device throughout."""
+    """Four devices to step 15, then two processes to the end, each with its share of the optimizer's state: no
+    different from one device throughout."""
     environment(monkeypatch, 4, True)
-    runs.train("changing", "train.steps=15", "train.devices=4")
+    runs.train("changing", "train.steps=15", "train.devices=4", "train.share_optimizer=true")
     environment(monkeypatch, 1, True)
     continued = ("train.devices=1", f"train.steps={STEPS}")
     assert_same(runs.train("changing", *continued, processes=2, resume=True), alone, 1e-7, 1e-12)
@@ -228,15 +232,14 @@ def test_processes_need_a_number_of_steps(call: Any) -> None:
     assert "train.distributed: a sweep" in ended.err
 
 
-@pytest.mark.parametrize(
-    ("wanted", "batch", "mixes", "message"),
-    [
-        (2, 16, False, "train.devices=2: JAX finds 1 cpu device here; choose at most 1, or set JAX_NUM_CPU_DEVICES=2"),
-    ],
-)
-def test_devices_that_there_are_not(wanted: int, batch: int, mixes: bool, message: str) -> None:
+def options(**changes: Any) -> TrainConfig:
+    return replace(load_config("demo").train, **changes)
+
+
+def test_devices_that_there_are_not() -> None:
+    message = "train.devices=2: JAX finds 1 cpu device here; choose at most 1, or set JAX_NUM_CPU_DEVICES=2"
     with pytest.raises(ConfigError, match=re.escape(message)):
-        choose_devices(wanted, jax.devices("cpu")[0], batch, mixes)
+        choose_devices(options(devices=2), jax.devices("cpu")[0], mixes=False)
 
 
 @pytest.mark.parametrize(
@@ -249,12 +252,12 @@ def test_devices_that_there_are_not(wanted: int, batch: int, mixes: bool, messag
 def test_batches_that_do_not_divide(monkeypatch: pytest.MonkeyPatch, batch: int, mixes: bool, message: str) -> None:
     first = jax.devices("cpu")[0]
     monkeypatch.setattr(jax, "local_devices", lambda **_: [first, *map(object.__new__, 3 * [object])])
-    assert choose_devices("all", first, 24, mixes).count == 4
+    assert choose_devices(options(devices="all", batch_size=24), first, mixes).count == 4
     with pytest.raises(ConfigError, match=re.escape(message)):
-        choose_devices("all", first, batch, mixes)
+        choose_devices(options(devices="all", batch_size=batch), first, mixes)
 
 
-COLLECTIVES = """
+STEP = """
 import re
 import jax, numpy as np
 from dataclasses import replace
@@ -264,6 +267,7 @@ from model.vit import ViT
 from optim.adamw import AdamW
 from optim.ema import EMA
 from optim.muon import Muon
+from training.config import load_config
 from training.devices import choose_devices
 from training.objective import Classification
 from training.step import TrainingStep
@@ -272,18 +276,44 @@ everything = Augmentation(
     flip=True, crop_padding=2, resized_crop=0.3, color_jitter=0.3, policy="trivial_augment", erasing=0.3, mixup=0.8,
     cutmix=1.0,
 )
-vit = ViT(16, 4, d_model=16, heads=2, layers=2, mlp_dim=32, num_classes=5, dropout=0.1, patch_dropout=0.3)
-devices = choose_devices("all", jax.devices()[0], 32, True)
-step = TrainingStep(
-    Classification(vit, CrossEntropy()), Muon(AdamW(1e-3)), (0.5,) * 3, (0.5,) * 3, max_grad_norm=1.0,
-    augmentation=everything, accumulate=2, ema=EMA(0.9), mesh=devices.mesh,
+vit = ViT(
+    16, 4, d_model=16, heads=2, layers=2, mlp_dim=32, num_classes=5, dropout=0.1, patch_dropout=0.3, qkv_bias=False
 )
-images, labels = devices.divide((np.zeros((32, 16, 16, 3), np.uint8), np.zeros(32, np.int32)))
-state = devices.put(step.init())
-text = jax.jit(step, out_shardings=devices.everywhere).lower(state, images, labels).compile().as_text()
+alone = TrainingStep(
+    Classification(vit, CrossEntropy()), AdamW(1e-3), (0.5,) * 3, (0.5,) * 3, max_grad_norm=1.0, accumulate=2,
+    ema=EMA(0.9),
+)
+rng = np.random.default_rng(0)
+images, labels = rng.integers(0, 256, (32, 16, 16, 3), dtype=np.uint8), rng.integers(0, 5, 32)
+train = replace(load_config("demo").train, devices="all", batch_size=32)
+
+
+def on_devices(step, share=False):
+    devices = choose_devices(replace(train, share_optimizer=share), jax.devices()[0], True)
+    state = devices.put_state(step.init())
+    program = jax.jit(devices.prepared(step), out_shardings=(devices.places(state), devices.everywhere))
+    return devices, state, program, devices.divide((images, labels))
+"""
+COLLECTIVES = """
+devices, state, program, batch = on_devices(replace(alone, augmentation=everything, optimizer=Muon(AdamW(1e-3))))
+text = program.lower(state, *batch).compile().as_text()
 names = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 found = re.findall(rf"= (.*?) ({names})(?:-start)?\\(", text)
 print(devices.count, sum(leaf.size for leaf in jax.tree.leaves(state.params)), *found, sep="\\n")
+"""
+SHARED = """
+for optimizer in (AdamW(1e-3), Muon(AdamW(1e-3))):
+    step = replace(alone, optimizer=optimizer)
+    _, state, program, batch = on_devices(step, share=True)
+    whole, reference = step.init(), jax.jit(step)
+    for _ in range(5):
+        state, metrics = program(state, *batch)
+        whole, expected = reference(whole, images, labels)
+    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(whole), strict=True)
+    apart = max(float(abs(a - b).max()) / (float(abs(b).max()) or 1.0) for a, b in pairs)
+    leaves = jax.tree.leaves(state.optimizer)
+    here = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+    print(type(optimizer).__name__, apart, here / sum(leaf.nbytes for leaf in leaves))
 """
 
 
@@ -292,10 +322,25 @@ def test_a_step_on_eight_devices_exchanges_nothing_but_its_gradients(
 ) -> None:
     """Read off the compiled program: one all-reduce, of the loss and all gradients as one vector."""
     environment(monkeypatch, 8, False)
-    process = start_python("-c", COLLECTIVES, cache=tmp_path, cwd=tmp_path)
+    process = start_python("-c", STEP + COLLECTIVES, cache=tmp_path, cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     count, parameters, *found = out.splitlines()
     assert (count, process.returncode) == ("8", 0), err
     assert len(found) == 1, found
     assert "all-reduce" in found[0]
     assert f"f32[{int(parameters) + 1}]" in found[0]
+
+
+def test_devices_that_share_the_state_of_the_optimizer_update_as_one_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And each keeps its share: an eighth, but for the few arrays that cannot be divided."""
+    environment(monkeypatch, 8, True)
+    process = start_python("-c", STEP + SHARED, cache=tmp_path, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    found = {name: (float(apart), float(here)) for name, apart, here in map(str.split, out.splitlines())}
+    assert set(found) == {"AdamW", "Muon"}
+    for name, (apart, here) in found.items():
+        assert apart < 1e-12, name
+        assert here < 0.2, name

@@ -1,33 +1,36 @@
-"""One step on several devices: the images are divided among them, the parameters are on all of them.
+"""The devices of a run, and what is where on them: images divided, parameters whole on each.
 
-The loss is a mean over images, so its gradient is the mean of the gradients of equally large parts. Each device
-augments its own part and computes its gradient, and one all-reduce adds them up: from there on every device has the
-same gradient, makes the same update, and keeps the same parameters. Nothing else is exchanged.
+After the all-reduce of training/divided.py every device has the same gradient, makes the same update, and so keeps the
+same parameters. All that concerns devices stands here, there, and where arrays are placed: no layer knows of it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from common.errors import ConfigError
 from common.text import counted
-from model.layer import Params
-
-AXIS = "data"
-LossAndGrads = Callable[..., tuple[jax.Array, Params]]
+from optim.muon import Muon
+from training.divided import AXIS
+from training.options import TrainConfig
+from training.step import TrainingStep, TrainState
 
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices of a run. With one of them everything is as without this class."""
+    """The devices of a run. With one of them everything is as without this class.
+
+    With `share_optimizer` each keeps its share of the optimizer's state and computes its share of the update, and the
+    parameters are gathered: for models whose optimizer takes too much memory (ZeRO, stage 1: Rajbhandari et al. 2020,
+    arXiv:1910.02054).
+    """
 
     all: tuple[jax.Device, ...]
+    share_optimizer: bool = False
 
     @property
     def count(self) -> int:
@@ -51,6 +54,39 @@ class Devices:
         """The place of an array whose `axis` goes over images; None for a single device."""
         return None if self.mesh is None else NamedSharding(self.mesh, P(*[None] * axis, AXIS))
 
+    def prepared(self, step: TrainingStep) -> TrainingStep:
+        """`step` for these devices."""
+        optimizer = step.optimizer
+        if self.share_optimizer and isinstance(optimizer, Muon):
+            optimizer = replace(optimizer, matrices=self.divided())
+        return replace(step, optimizer=optimizer, mesh=self.mesh)
+
+    def places(self, state: TrainState) -> TrainState | None:
+        """The place of each array of a state; None for a single device."""
+        if self.mesh is None:
+            return None
+        places = jax.tree.map(lambda leaf: self.everywhere, state)
+        if not self.share_optimizer:
+            return places
+        return places._replace(optimizer=jax.tree.map(self._share, state.optimizer))
+
+    def _share(self, leaf: jax.Array) -> NamedSharding | None:
+        """Divided along its first axis that can be; an array without such an axis, mostly a small one, is whole."""
+        axis = next((axis for axis, size in enumerate(leaf.shape) if size % self.count == 0), None)
+        return self.everywhere if axis is None else self.divided(axis)
+
+    def put_state(self, state: TrainState) -> TrainState:
+        """A state of the host, on the devices."""
+        places = self.places(state)
+        if places is None:
+            put: TrainState = jax.device_put(state, self.first)
+            return put
+        return jax.tree.map(self._put, state, places)
+
+    def whole(self, tree: Any) -> Any:
+        """The same arrays with every device having them whole, so that one process can save them."""
+        return jax.jit(lambda tree: tree, out_shardings=self.everywhere)(tree) if self.share_optimizer else tree
+
     def put(self, tree: Any) -> Any:
         """Arrays of the host, on every device."""
         return jax.tree.map(lambda leaf: self._put(leaf, self.everywhere), tree)
@@ -67,33 +103,14 @@ class Devices:
         return jax.make_array_from_callback(array.shape, place, lambda part: array[part])
 
 
-def divide(loss_and_grads: LossAndGrads, mesh: Mesh | None) -> LossAndGrads:
-    """`loss_and_grads(params, shared, *parts)` of a batch, of which each device of `mesh` computes its part: (B /
-    devices, ...) of each of `parts`. Without a mesh it is what it was.
-
-    The gradients of all parameters travel as one vector, so that there is one all-reduce and not one for each tensor.
-    """
-    if mesh is None:
-        return loss_and_grads
-
-    def divided(params: Params, shared: jax.Array, *parts: jax.Array) -> tuple[jax.Array, Params]:
-        def of_part(*arguments: Any) -> tuple[jax.Array, Params]:
-            vector, unravel = ravel_pytree(loss_and_grads(*arguments))
-            return unravel(jax.lax.pmean(vector, AXIS))
-
-        specs = (P(), P(), *[P(AXIS)] * len(parts))
-        return jax.shard_map(of_part, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)(params, shared, *parts)
-
-    return divided
-
-
-def choose_devices(wanted: int | Literal["all"], first: jax.Device, batch_size: int, mixes: bool = False) -> Devices:
-    """`first` and others of its kind, so many that they are `wanted`; of every process, where several train together.
+def choose_devices(config: TrainConfig, first: jax.Device, mixes: bool) -> Devices:
+    """`first` and others of its kind, as many as `config.devices`; of every process, where several train together.
 
     Raises:
-        ConfigError: there are not so many here, or `batch_size` images cannot be divided equally among them, or only
-            into parts of an odd number where pairs of images are mixed.
+        ConfigError: there are not so many here, or a batch cannot be divided equally among them, or only into parts of
+            an odd number where pairs of images are mixed.
     """
+    wanted, batch_size = config.devices, config.batch_size
     here = jax.local_devices(backend=first.platform)
     count = len(here) if wanted == "all" else wanted
     if count > len(here):
@@ -110,7 +127,7 @@ def choose_devices(wanted: int | Literal["all"], first: jax.Device, batch_size: 
             f"train.batch_size={batch_size} cannot be divided equally{pairs} among {len(chosen)} devices: choose a "
             f"multiple of {multiple}, or fewer devices"
         )
-    return Devices(chosen)
+    return Devices(chosen, config.share_optimizer and len(chosen) > 1)
 
 
 def _beginning_with(first: jax.Device, here: list[jax.Device]) -> tuple[jax.Device, ...]:

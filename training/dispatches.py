@@ -47,7 +47,8 @@ class Dispatches:
     def compile(self, state: TrainState, steps: int) -> Any:
         """The compiled program of so many steps, for `make`."""
         inputs = self.feed.inputs(np.zeros((steps, self.config.train.batch_size), int))
-        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0, out_shardings=self.devices.everywhere)
+        places = self.devices.places(state), self.devices.everywhere, self.devices.everywhere
+        dispatch = jax.jit(Dispatch(self.step, self.feed), donate_argnums=0, out_shardings=places)
         return dispatch.lower(state, self.feed.resident, inputs, self._answers(False)).compile()
 
     def make(

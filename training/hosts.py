@@ -229,7 +229,7 @@ def _end(hosts: Hosts, message: str) -> None:
 
 @contextlib.contextmanager
 def _own_words() -> Iterator[None]:
-    """What is printed from Python is as usual in the block; what gloo prints by itself when it connects goes nowhere."""
+    """In the block, what Python prints is seen as usual, and what gloo prints when it connects is not."""
     sys.stdout.flush()
     kept, nowhere = os.dup(STDOUT), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, STDOUT)

@@ -90,6 +90,7 @@ class TrainConfig:
     start_from: Name | None
     freeze: Literal["backbone"] | None
     devices: Count | Literal["all"]
+    share_optimizer: bool
     distributed: Name | None
 
     def __post_init__(self) -> None:

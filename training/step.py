@@ -20,7 +20,7 @@ from optim.adamw import AdamWState
 from optim.clip import clip_by_global_norm, global_norm
 from optim.ema import EMA
 from optim.muon import MuonState
-from training.devices import divide
+from training.divided import divide
 from training.objective import Objective
 
 
@@ -58,7 +58,7 @@ class TrainingStep:
             CPU, the matrix products of one keep the cores busy while another does what cannot use them all (see
             `default_concurrency`).
         ema: the moving average of the parameters that is kept beside them; None: no average is kept.
-        mesh: the devices that share each batch (training/devices.py), which must divide among them. None: one device.
+        mesh: the devices that share each batch (training/divided.py), which must divide among them. None: one device.
         freeze: "backbone" to train the head alone; the optimizer then has a state for the head only. None: nothing.
     """
 

@@ -12,7 +12,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -72,8 +71,9 @@ class Trainer:
             steps_per_dispatch=min(config.train.steps_per_dispatch or steps, epoch),
             evaluate_every=config.train.evaluate_every,
         )
-        self.devices = choose_devices(config.train.devices, device, self.batch_size, config.augment.mixes)
-        self.step = replace(build_step(config, dataset, self.plan.total_steps, device.platform), mesh=self.devices.mesh)
+        self.devices = choose_devices(config.train, device, config.augment.mixes)
+        self._alone = build_step(config, dataset, self.plan.total_steps, device.platform)
+        self.step = self.devices.prepared(self._alone)
         evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
         self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size, self.devices)
         self.progress = Progress()
@@ -92,7 +92,7 @@ class Trainer:
         data = self.config.data
         order = (self.batch_size, data.holdout, data.classes, data.sampling)
         start = filter(None, (self.config.train.start_from,))
-        parts = (replace(self.step, mesh=None), order, self.dataset.fingerprint, self.device.platform, *start)
+        parts = (self._alone, order, self.dataset.fingerprint, self.device.platform, *start)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def start(self) -> None:
@@ -115,10 +115,10 @@ class Trainer:
                     raise last_is_damaged(self.run, error) from None
                 due, best = self.evaluation_is_due(), weights_of(template)
                 self.progress.best_top1 = best_so_far(self.run, self.progress, best, due)
-                self.state: TrainState = self.devices.put(state)
+                self.state: TrainState = self.devices.put_state(state)
             else:
                 state = starting_state(self.step, self.origin, self.config.model, self.dataset.class_ids, self.device)
-                self.state = self.devices.put(state)
+                self.state = self.devices.put_state(state)
         continue_records(self.run, self.progress, self.evaluation_is_due(), self.config.train.log_every)
 
     def _require_average_as_configured(self) -> None:
@@ -271,4 +271,4 @@ class Trainer:
     def _write(self) -> None:
         self._steps.write(to_disk=True)  # first, so that no row before a checkpoint is ever missing
         meta = {"progress": dataclasses.asdict(self.progress), "data": self.dataset.fingerprint}
-        save(self.run, self.run.last, self.state, meta, self.hosts)
+        save(self.run, self.run.last, self.devices.whole(self.state), meta, self.hosts)
