@@ -92,9 +92,9 @@ def common_options(config: Config) -> dict[str, object]:
 
 def where_to_join(args: argparse.Namespace, config: Config | None) -> str | None:
     """`train.distributed` of a new run, or for one that is resumed what the arguments say."""
-    if config is None:
-        given = read_overrides(args.arguments).get("train", {}).get("distributed")
-        return None if given is None else str(given)
+    if config is None:  # what else is among the arguments is looked at when the run is read
+        given = [text for name, _, text in (a.partition("=") for a in args.arguments) if name == "train.distributed"]
+        return None if not given or given[-1] == "null" else given[-1]
     if config.train.distributed is not None and config.train.minutes is not None:
         raise UserError("train.minutes: several processes would measure different speeds; give epochs or steps")
     return config.train.distributed

@@ -72,10 +72,10 @@ def test_mixing_by_hand() -> None:
     labels = one_hot(jnp.array([0, 1, 3]), 4, jnp.dtype("float32"))
     weights = jnp.array([[1.0, 1.0], [1.0, 0.0]])
     mixed, soft = mix(images, labels, weights)
-    np.testing.assert_array_equal(mixed[0, ..., 0], [[0, 0], [0, 2]])
-    np.testing.assert_array_equal(mixed[1, ..., 0], [[1, 1], [1, 1]])  # the middle one is its own partner
-    np.testing.assert_array_equal(mixed[2, ..., 0], [[2, 2], [2, 0]])
-    np.testing.assert_array_equal(soft, [[0.75, 0, 0, 0.25], [0, 1, 0, 0], [0.25, 0, 0, 0.75]])
+    np.testing.assert_array_equal(mixed[0, ..., 0], [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(mixed[1, ..., 0], [[1, 1], [1, 0]])
+    np.testing.assert_array_equal(mixed[2, ..., 0], [[2, 2], [2, 2]])  # the last one is its own partner
+    np.testing.assert_array_equal(soft, [[0.75, 0.25, 0, 0], [0.25, 0.75, 0, 0], [0, 0, 0, 1]])
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])

@@ -217,7 +217,7 @@ def test_random_numbers_are_a_function_of_seed_and_step(step: TrainingStep) -> N
 @pytest.mark.parametrize(("flip", "padding"), [(False, 0), (True, 0), (False, 1), (True, 1)])
 def test_augmentation_moves_pixels_and_no_more(flip: bool, padding: int) -> None:
     """Each image mirrored or not, shifted by up to the padding, then normalized: found by trying all there is."""
-    images, labels = batch(1, size=64)
+    images, labels = batch(1, size=128)
     step = replace(PLAIN, augmentation=Augmentation(flip=flip, crop_padding=padding))
     result, unchanged = map(np.asarray, step.augment(jax.random.key(1), jnp.asarray(images), jnp.asarray(labels)))
     np.testing.assert_array_equal(unchanged, labels)

@@ -15,6 +15,7 @@ from tests.conftest import Ended
 from tests.tiny_runs import assert_same_outcome
 from training import time_budget
 from training.config import load_config
+from training.dispatches import Dispatches
 from training.plan import Plan
 from training.run_folder import RunFolder
 from training.sweep_runner import _same
@@ -112,14 +113,14 @@ def test_interrupted_while_it_measures(
     call: Call, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is fixed yet, and the resumed run measures again."""
-    compile_dispatch = Trainer.compile_dispatch
+    compile_dispatch = Dispatches.compile
 
-    def interrupted(trainer: Trainer, steps: int) -> Any:
+    def interrupted(dispatches: Dispatches, *arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        return compile_dispatch(trainer, steps)
+        return compile_dispatch(dispatches, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "compile_dispatch", interrupted)
+        patch.setattr(Dispatches, "compile", interrupted)
         ended = call(train.main, *with_minutes(tiny, 0.01, tmp_path / "run"))
     assert (ended.code, ended.out.splitlines()[-2]) == (130, "stopped after step 0")
     run = RunFolder(tmp_path / "run")

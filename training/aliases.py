@@ -82,8 +82,11 @@ ELSEWHERE: Mapping[str, str] = {
     "accum_steps accumulation_steps update_freq",
     "train.log_every": "log_interval log_freq log_steps print_freq log_every_n_steps logging_steps print_every "
     "log_every_steps log_period summary_every save_summary_steps report_interval",
-    "--device cpu or --device gpu": "device devices accelerator backend platform jax_platforms",
-    "--device gpu": "gpu gpus cuda ngpu num_gpus n_gpu n_gpus gpu_id gpu_ids use_gpu use_cuda",
+    "train.devices": "num_devices n_devices gpus ngpu num_gpus n_gpu n_gpus multi_gpu nproc nproc_per_node",
+    "train.distributed": "ddp dist num_nodes nnodes world_size local_rank rank dist_url master_addr init_method",
+    "train.share_optimizer": "zero fsdp zero_stage shard_optimizer",
+    "--device cpu or --device gpu": "device accelerator backend platform jax_platforms",
+    "--device gpu": "gpu cuda gpu_id gpu_ids use_gpu use_cuda",
     "--device cpu": "cpu no_cuda no_gpu use_cpu",
     "--run DIR": "run run_dir run_name exp_name experiment_name output "
     "output_dir out out_dir save_dir log_dir logdir work_dir exp_dir experiment savedir workdir",
@@ -99,7 +102,7 @@ ELSEWHERE: Mapping[str, str] = {
 # What needs no option here, or is not to be had, and the names of such options elsewhere.
 WITHOUT: Mapping[str, str] = {
     "training is always compiled": "compile torch_compile jit use_jit use_compile",
-    "it trains on one device": "strategy ddp distributed num_nodes world_size local_rank multi_gpu num_devices dist",
+    "every number of devices has the same strategy, see train.devices": "strategy",
 }
 
 

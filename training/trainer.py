@@ -176,13 +176,12 @@ class Trainer:
                 self.state, metrics, any_asked = self.dispatches.make(self._programs[steps], self.state, inputs, asked)
                 self._pending.append((progress.step + 1, metrics, any_asked))
                 progress.step += steps
-                stops = self._asked if self.hosts.count > 1 else stop.signal is not None
-                pauses = plan.evaluates(progress.step) or plan.saves(progress.step) or stops
+                pauses = plan.evaluates(progress.step) or plan.saves(progress.step) or self._stops(stop)
                 # Timed with the steps: a step is done when it is computed, not when it is dispatched.
                 self._read_metrics(0 if pauses else MAX_PENDING)
                 progress.add_seconds(time.perf_counter() - began, waited)
                 shown.advance(steps * self.batch_size, self._last_loss)
-                if stops:
+                if self._stops(stop):
                     self.save()
                     raise Stopped(progress.step)
                 if plan.saves(progress.step):
@@ -244,6 +243,10 @@ class Trainer:
         print(describe_epoch(row, self.plan, self.config.model.num_classes), flush=True)
         if self.progress.step < self.plan.total_steps:
             self._stop_if_asked(stop)
+
+    def _stops(self, stop: StopRequest) -> bool:
+        """Whether to stop after this step; processes that train together stop when all of them know."""
+        return stop.signal is not None if self.hosts.count == 1 else self._asked
 
     def _stop_if_asked(self, stop: StopRequest) -> None:
         """Raises Stopped if this process was asked to stop, or another one that trains with it."""
