@@ -127,7 +127,7 @@ def show_list(folder: Path) -> int:
 
 
 def count(passed: Sequence[str]) -> str:
-    """How many exercises have passed, as in "14 of 43"."""
+    """How many exercises have passed, as in "14 of 44"."""
     return f"{sum(name in passed for name in ITEMS)} of {len(ITEMS)}"
 
 

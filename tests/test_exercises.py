@@ -158,6 +158,7 @@ def test_the_last_stage_measures_and_believes_no_solution(
         ("attention_in_blocks", "runs over this block only"),
         ("rollout", "reverse order"),
         ("integrated_gradients", "gradient of the loss"),
+        ("ring", "This is the sum, not the mean"),
     ],
 )
 def test_the_mistakes_that_everybody_makes_are_known(name: str, words: str) -> None:

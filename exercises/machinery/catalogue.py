@@ -152,6 +152,7 @@ EXERCISES = (
         "integrated_gradients", "Gradient times input, and integrated", points.image_and_model,
         ("times_input", "integrated"), function="shares",
     ),
+    Exercise("ring", "Ring all-reduce", points.pieces, ("sent", "owned", "mean"), function="ring"),
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The result of a check as one JSON document, for a script that grades.
 
-    {"folder": "submissions/ada", "passed": 1, "of": 43, "exercises": [
+    {"folder": "submissions/ada", "passed": 1, "of": 44, "exercises": [
       {"name": "softmax", "chapter": 5, "level": 2, "minutes": 30, "state": "wrong",
        "parts": {"dscores": false}, "checkpoints": {}, "first_failure": "dscores: ...",
        "messages": ["dscores: ...", ...], "autodiff": []}, ...]}

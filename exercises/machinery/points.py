@@ -107,3 +107,8 @@ def image_and_model(rng: np.random.Generator) -> dict[str, Tree]:
         "x": rng.normal(size=D), "empty": 0.5 * rng.normal(size=D), "W": _draw("W", (D, M), rng),
         "V": rng.normal(size=(M, C)), "label": np.asarray(rng.integers(C)),
     }  # fmt: skip
+
+
+def pieces(rng: np.random.Generator) -> dict[str, Tree]:
+    """The gradients of four devices, each cut into four pieces of three numbers."""
+    return {"gradients": rng.normal(size=(4, 4, 3))}
