@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     if args.resume and is_stopped_before_its_options(args.resume) and logged_arguments(args.resume):
         return begin_anew(args)
     config = None if args.resume else load_config(*preset_of(args), args.config)
-    with together(None if args.summary else where_to_join(args, config)) as hosts:
+    with together(None if args.summary else where_to_join(args, config), args.device) as hosts:
         if config is not None:
             return begin_or_resume(args, config, None, command, hosts)
         opened = RunFolder.open(args.resume) if hosts.leads else None

@@ -18,7 +18,7 @@ from common import files
 from common.errors import ConfigError
 from tests.tiny_runs import ROOT, start_python
 from train import main
-from training import checkpoint
+from training import checkpoint, hosts
 from training.config import load_config
 from training.devices import choose_devices
 from training.hosts import LOST
@@ -204,6 +204,17 @@ def test_processes_with_other_options_all_end(
     assert not (runs.folder / "wrong").exists()
 
 
+def test_processes_with_unequal_devices_all_end(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, started = free_port(), []
+    command = [str(ROOT / "train.py"), *runs.tiny, "--brief", "--device", "cpu", "train.devices=all"]
+    for number, devices in enumerate((1, 2)):
+        environment(monkeypatch, devices, False)
+        started.append(start_python(*command, *joins(port, number, 2), cache=runs.programs, cwd=runs.folder))
+    said = [process.communicate(timeout=90)[1] for process in started]
+    assert [process.returncode for process in started] == [2, 2]
+    assert all("the processes have 1, 2 devices, in their order; all need equally many" in err for err in said)
+
+
 @pytest.mark.parametrize(
     ("where", "message"),
     [
@@ -214,7 +225,10 @@ def test_processes_with_other_options_all_end(
         ("no-such-host.invalid:1234,1,2", "process 0 does not answer at no-such-host.invalid:1234"),
     ],
 )
-def test_an_address_that_does_not_work_is_one_message(call: Any, where: str, message: str) -> None:
+def test_an_address_that_does_not_work_is_one_message(
+    call: Any, monkeypatch: pytest.MonkeyPatch, where: str, message: str
+) -> None:
+    monkeypatch.setattr(hosts, "WAIT", 0.5)
     with socket.create_server(("", 0)) as server:
         busy = str(server.getsockname()[1])
         ended = call(main, "demo", f"train.distributed={where.replace('{busy}', busy)}")

@@ -85,11 +85,11 @@ ALONE = Hosts()
 
 
 @contextlib.contextmanager
-def together(where: str | None) -> Iterator[Hosts]:
+def together(where: str | None, device: str) -> Iterator[Hosts]:
     """Join the processes that `where` names, and train with them in the block; None: this process alone.
 
     `where` is "auto", where JAX finds them by itself, or HOST:PORT,ID,COUNT: the address of process 0, the number of
-    this process, and how many there are.
+    this process, and how many there are. `device` is what `choose_device` will be given, after this.
 
     If the block raises, this process ends at once, so that the others, which may wait for it, notice that.
 
@@ -100,7 +100,7 @@ def together(where: str | None) -> Iterator[Hosts]:
     if where is None:
         yield ALONE
         return
-    hosts = _connect(where)
+    hosts = _connect(where, device)
     try:
         with _own_words(), contextlib.nullcontext() if hosts.leads else _in_silence():
             yield hosts
@@ -147,10 +147,14 @@ def copy_of_run(hosts: Hosts, folder: Path) -> Path:
     return copy
 
 
-def _connect(where: str) -> Hosts:
+def _connect(where: str, device: str) -> Hosts:
     address, number, count = (None, None, None) if where == AUTO else _parse(where)
     if address is not None and number is not None:
         _require_reachable(where, address, number)
+    # JAX would take SIGTERM for itself, to tell the others by a way of its own.
+    jax.config.update("jax_enable_preemption_service", False)
+    if device == "cpu":  # else the first exchange would already use another device
+        jax.config.update("jax_platforms", "cpu")
     missing = threading.Timer(WAIT, _end, (Hosts(count=0), f"train.distributed={where}: {_NOT_ALL}"))
     missing.daemon = True
     missing.start()
@@ -165,6 +169,12 @@ def _connect(where: str) -> Hosts:
         raise UserError(f"train.distributed={where}: the processes cannot be connected. JAX says: {text}") from error
     finally:
         missing.cancel()
+    counts = [len(jax.local_devices(process_index=process)) for process in range(jax.process_count())]
+    if len(set(counts)) > 1:
+        raise UserError(
+            f"train.distributed={where}: the processes have {', '.join(map(str, counts))} devices, in their order; all "
+            "need equally many"
+        )
     return Hosts(jax.process_index(), jax.process_count())
 
 
@@ -207,7 +217,7 @@ def _require_reachable(where: str, address: str, number: int) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
             return
         except OSError as error:
-            if time.monotonic() > until or isinstance(error, socket.gaierror):
+            if time.monotonic() > until:  # where processes are containers, even the name may appear later
                 raise UserError(
                     f"train.distributed={where}: process 0 does not answer at {address} ({error.strerror or error}): "
                     "is it running, and may others connect to it there?"
