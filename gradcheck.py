@@ -34,6 +34,7 @@ from common.interrupt import leaving_at_once
 from common.paths import require_writable
 from training.arguments import preset_parser
 from training.device import choose_device, describe_device
+from training.hosts import together
 from verify.errors import CheckError
 from verify.results import PASS
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     for option, path in (("--json", args.json), ("--html", args.html), ("--state", args.state)):
         if path is not None:  # now, rather than after hours
             require_writable(option, path)
-    with leaving_at_once("interrupted"):
+    with leaving_at_once("interrupted"), together(args.distributed, args.device, "--distributed ") as hosts:
         device = choose_device(args.device)
         try:
             point = load_point(args)
@@ -60,12 +61,12 @@ def main(argv: Sequence[str]) -> int:
                 "jaxlib": jax.lib.__version__,
                 "numpy": np.__version__,
             }
-            call = Invocation(args, point, report, start)
+            call = Invocation(args, point, report, start, hosts)
             code = command(args)(call)
         except CheckError as error:
             raise UserError(str(error)) from error
     report.seconds = call.seconds
-    written = write_reports(args, report)
+    written = write_reports(args, report) if hosts.leads else 0
     return code or written
 
 
@@ -99,6 +100,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="stop the exhaustive check this long after the command began, as in 10m or 2h30m",
     )
     parser.add_argument("--state", metavar="FILE", type=named_file, help="where the exhaustive check saves its state")
+    parser.add_argument(
+        "--devices", metavar="N", default="1", help="share the exhaustive check among so many devices, or all"
+    )
+    parser.add_argument(
+        "--distributed", metavar="WHERE", help="and among processes: auto, or HOST:PORT,ID,COUNT (docs/scaling.md)"
+    )
     parser.add_argument("--mutants", action="store_true", help="plant known mistakes and see each of them caught")
     parser.add_argument("--precision", action="store_true", help="only compare float32 and bfloat16 with float64")
     parser.add_argument(

@@ -5,26 +5,27 @@ stops, it has covered a random share of every tensor. Only a tally is kept for e
 check that was interrupted or ran out of time resumes from it.
 """
 
+import contextlib
 import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from checks.exhaustive_case import CHUNK, ExhaustiveCase, Tally
-from common.documents import read_json
+from common.documents import parse_json, read_json
 from common.errors import DamagedError
 from common.text import counted
+from training.hosts import ALONE, Hosts
 from verify.case import Case
 from verify.errors import CheckError
 from verify.results import CaseResult
-
-Measured = tuple[ExhaustiveCase, np.ndarray, np.ndarray, np.ndarray]  # coordinates, derivatives and error bars
 
 
 @dataclass(frozen=True)
@@ -116,29 +117,47 @@ class ExhaustiveCheck:
         together = workers if jax.default_backend() == "cpu" else 1
         return sum(case.seconds * len(case.order) for case in self.cases) / together
 
-    def run(self, stop: Callable[[], bool], progress: Callable[[int], None], workers: int = 1) -> None:
+    def run(
+        self,
+        stop: Callable[[], bool],
+        progress: Callable[[int], None],
+        workers: int = 1,
+        devices: Sequence[jax.Device | None] = (None,),
+        hosts: Hosts = ALONE,
+    ) -> None:
         """Check chunks until all are done or `stop()` is true; `progress` is given the number of coordinates of each.
 
-        `workers` threads measure at the same time; their results are counted in the order of the chunks.
+        `workers` threads measure at the same time, on `devices` in turn; None is the default device. Of `hosts` each
+        measures every n-th chunk, and tells the others what it found: all of them count everything, in the order of
+        the chunks, and stop if any of them is to stop.
         """
         with ThreadPoolExecutor(workers) as pool:
-            ahead: deque[Future[Measured]] = deque()
-            upcoming = iter(self.order[self.position :])
-            while not stop():
-                while len(ahead) < workers and (chunk := next(upcoming, None)) is not None:
-                    ahead.append(pool.submit(self._measure, int(chunk)))
-                if not ahead:
-                    return
-                case, index, values, bars = ahead.popleft().result()
-                case.count(index, values, bars)
-                self.position += 1
-                progress(len(index))
+            ahead: deque[Future[np.ndarray]] = deque()
+            mine = self.order[self.position + hosts.number :: hosts.count]
+            upcoming = zip(mine, cycle(devices), strict=False)
+            while self.position < len(self.order) and not hosts.any(stop()):
+                while len(ahead) < workers and (following := next(upcoming, None)) is not None:
+                    ahead.append(pool.submit(self._measure, *following))
+                found = hosts.gather(ahead.popleft().result() if ahead else np.zeros((2, CHUNK)))
+                for chunk, (values, bars) in zip(self.order[self.position :], found, strict=False):
+                    case, index = self._chunk(chunk)
+                    case.count(index, values[: len(index)], bars[: len(index)])
+                    self.position += 1
+                    progress(len(index))
 
-    def _measure(self, chunk: int) -> Measured:
+    def _chunk(self, chunk: int) -> tuple[ExhaustiveCase, np.ndarray]:
+        """The case of a chunk, and its coordinates."""
         number = int(np.searchsorted(self._starts, chunk, side="right")) - 1
-        case, first = self.cases[number], (chunk - int(self._starts[number])) * CHUNK
-        index = case.order[first : first + CHUNK]
-        return case, index, *case.measure(index)
+        case, first = self.cases[number], (int(chunk) - int(self._starts[number])) * CHUNK
+        return case, case.order[first : first + CHUNK]
+
+    def _measure(self, chunk: int, device: jax.Device | None) -> np.ndarray:
+        """Derivatives and error bars, (2, CHUNK), of which a chunk at an end does not use all."""
+        case, index = self._chunk(chunk)
+        found = np.zeros((2, CHUNK))
+        with contextlib.nullcontext() if device is None else jax.default_device(device):
+            found[:, : len(index)] = case.measure(index)
+        return found
 
     def results(self) -> list[CaseResult]:
         """The verdicts so far, on the tensors of which anything was checked."""
@@ -159,6 +178,13 @@ class ExhaustiveCheck:
         """The position and all tallies, as JSON."""
         tallies = {case.name: case.tallies for case in self.cases}
         return json.dumps(asdict(State(self.fingerprint, self.position, tallies)))
+
+    def take_over(self, state: str) -> None:
+        """Go on from a state that another process of the same check has read."""
+        saved: State = parse_json(state, State, "the state of process 0", finite=False)
+        for case in self.cases:
+            case.tallies = saved.tallies[case.name]
+        self.position = saved.position
 
     def resume(self, path: Path) -> bool:
         """Resume from the state in `path`; False if there is none.

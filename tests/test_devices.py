@@ -1,5 +1,6 @@
 """Several devices and several processes train as one does: the same losses, and the same parameters up to rounding."""
 
+import json
 import re
 import signal
 import socket
@@ -272,6 +273,7 @@ def test_batches_that_do_not_divide(monkeypatch: pytest.MonkeyPatch, batch: int,
 
 
 STEP = """
+import json
 import re
 import jax, numpy as np
 from dataclasses import replace
@@ -358,3 +360,33 @@ def test_devices_that_share_the_state_of_the_optimizer_update_as_one_does(
     for name, (apart, here) in found.items():
         assert apart < 1e-12, name
         assert here < 0.2, name
+
+
+def test_processes_and_devices_share_an_exhaustive_check(
+    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes with two devices each find what one device finds, and process 0 alone says and writes it."""
+    sizes = ("image_size=8", "patch_size=4", "d_model=8", "heads=2", "layers=1", "mlp_dim=12", "num_classes=5")
+    command = [str(ROOT / "gradcheck.py"), "baseline", *(f"model.{size}" for size in sizes), "--exhaustive"]
+    command += ["--device", "cpu", "--only", "attention"]
+
+    def check(name: str, *options: str) -> subprocess.Popen[str]:
+        files = ("--json", str(tmp_path / f"{name}.json"), "--state", str(tmp_path / f"{name}.state"))
+        return start_python(*command, *options, *files, cache=programs, cwd=tmp_path)
+
+    environment(monkeypatch, 1, False)
+    started = [check("alone")]
+    environment(monkeypatch, 2, False)
+    where = [f"127.0.0.1:{port},{number},2" for port in [free_port()] for number in (0, 1)]
+    started += [check(name, "--devices", "all", "--distributed", at) for name, at in zip("01", where, strict=True)]
+    said = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    assert said[2] == ("", "")
+    assert not (tmp_path / "1.json").exists()
+    alone, shared = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("alone", "0"))
+    assert shared["coverage"] == alone["coverage"]
+    found = [[t["methods"][0] for case in report["cases"] for t in case["tensors"]] for report in (alone, shared)]
+    assert [method["verdict"] for method in found[0]] == [method["verdict"] for method in found[1]]
+    worst = [[method["worst"] for method in methods if method["worst"] is not None] for methods in found]
+    np.testing.assert_allclose(*worst, atol=1e-13)
+    assert worst[0]

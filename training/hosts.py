@@ -57,6 +57,10 @@ class Hosts:
         """Whether this is so in any process; all ask at the same moment."""
         return bool(np.any(multihost_utils.process_allgather(np.array(here)))) if self.count > 1 else here
 
+    def gather(self, array: np.ndarray) -> np.ndarray:
+        """The arrays of all processes, which have one shape, in the order of their numbers: (count, ...)."""
+        return np.asarray(multihost_utils.process_allgather(array)) if self.count > 1 else array[None]
+
     def from_first(self, content: bytes) -> bytes:
         """What process 0 has; the others may give anything."""
         if self.count == 1:
@@ -85,11 +89,12 @@ ALONE = Hosts()
 
 
 @contextlib.contextmanager
-def together(where: str | None, device: str) -> Iterator[Hosts]:
+def together(where: str | None, device: str, option: str = "train.distributed=") -> Iterator[Hosts]:
     """Join the processes that `where` names, and train with them in the block; None: this process alone.
 
     `where` is "auto", where JAX finds them by itself, or HOST:PORT,ID,COUNT: the address of process 0, the number of
-    this process, and how many there are. `device` is what `choose_device` will be given, after this.
+    this process, and how many there are. `device` is what `choose_device` will be given, after this;
+    `option` is for messages.
 
     If the block raises, this process ends at once, so that the others, which may wait for it, notice that.
 
@@ -100,7 +105,7 @@ def together(where: str | None, device: str) -> Iterator[Hosts]:
     if where is None:
         yield ALONE
         return
-    hosts = _connect(where, device)
+    hosts = _connect(where, device, option + where)
     try:
         with _own_words(), contextlib.nullcontext() if hosts.leads else _in_silence():
             yield hosts
@@ -147,15 +152,15 @@ def copy_of_run(hosts: Hosts, folder: Path) -> Path:
     return copy
 
 
-def _connect(where: str, device: str) -> Hosts:
-    address, number, count = (None, None, None) if where == AUTO else _parse(where)
+def _connect(where: str, device: str, given: str) -> Hosts:
+    address, number, count = (None, None, None) if where == AUTO else _parse(where, given)
     if address is not None and number is not None:
-        _require_reachable(where, address, number)
+        _require_reachable(given, address, number)
     # JAX would take SIGTERM for itself, to tell the others by a way of its own.
     jax.config.update("jax_enable_preemption_service", False)
     if device == "cpu":  # else the first exchange would already use another device
         jax.config.update("jax_platforms", "cpu")
-    missing = threading.Timer(WAIT, _end, (Hosts(count=0), f"train.distributed={where}: {_NOT_ALL}"))
+    missing = threading.Timer(WAIT, _end, (Hosts(count=0), f"{given}: {_NOT_ALL}"))
     missing.daemon = True
     missing.start()
     try:
@@ -166,14 +171,13 @@ def _connect(where: str, device: str) -> Hosts:
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         text = str(error).partition("\n")[0]
-        raise UserError(f"train.distributed={where}: the processes cannot be connected. JAX says: {text}") from error
+        raise UserError(f"{given}: the processes cannot be connected. JAX says: {text}") from error
     finally:
         missing.cancel()
     counts = [len(jax.local_devices(process_index=process)) for process in range(jax.process_count())]
     if len(set(counts)) > 1:
         raise UserError(
-            f"train.distributed={where}: the processes have {', '.join(map(str, counts))} devices, in their order; all "
-            "need equally many"
+            f"{given}: the processes have {', '.join(map(str, counts))} devices, in their order; all need equally many"
         )
     return Hosts(jax.process_index(), jax.process_count())
 
@@ -181,7 +185,7 @@ def _connect(where: str, device: str) -> Hosts:
 _NOT_ALL = f"not all processes started within {WAIT} s; start all of them, each with its own number"
 
 
-def _parse(where: str) -> tuple[str, int, int]:
+def _parse(where: str, given: str) -> tuple[str, int, int]:
     try:
         address, number, count = where.split(",")
         host, _, port = address.rpartition(":")
@@ -190,12 +194,12 @@ def _parse(where: str) -> tuple[str, int, int]:
     except ValueError:
         pass
     raise ConfigError(
-        f"train.distributed={where}: expected auto, or HOST:PORT,ID,COUNT: the address of process 0, the number of "
+        f"{given}: expected auto, or HOST:PORT,ID,COUNT: the address of process 0, the number of "
         "this process, from 0 to COUNT - 1, and how many there are"
     )
 
 
-def _require_reachable(where: str, address: str, number: int) -> None:
+def _require_reachable(given: str, address: str, number: int) -> None:
     """Raises UserError if process 0 cannot listen at its address, or another one cannot reach it within WAIT seconds.
 
     JAX ends the process where that fails, without a word that helps.
@@ -208,7 +212,7 @@ def _require_reachable(where: str, address: str, number: int) -> None:
                 return
         except OSError as error:
             raise UserError(
-                f"train.distributed={where}: cannot listen at port {port} ({error.strerror}): choose another port, the "
+                f"{given}: cannot listen at port {port} ({error.strerror}): choose another port, the "
                 "same for all processes"
             ) from None
     until = time.monotonic() + WAIT
@@ -219,7 +223,7 @@ def _require_reachable(where: str, address: str, number: int) -> None:
         except OSError as error:
             if time.monotonic() > until:  # where processes are containers, even the name may appear later
                 raise UserError(
-                    f"train.distributed={where}: process 0 does not answer at {address} ({error.strerror or error}): "
+                    f"{given}: process 0 does not answer at {address} ({error.strerror or error}): "
                     "is it running, and may others connect to it there?"
                 ) from None
             time.sleep(0.2)

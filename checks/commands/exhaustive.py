@@ -16,6 +16,7 @@ from checks.commands.options import parse_budget
 from checks.exhaustive import ExhaustiveCheck
 from checks.full_size import Point, full_size_layer_cases, stage_cases
 from checks.mutants import ROOT
+from common.errors import UserError
 from common.files import replace_text
 from common.interrupt import StopRequest, leaving_at_once
 from common.paths import require_writable
@@ -31,10 +32,11 @@ def run(call: Invocation) -> int:
     state = call.args.state or default_state(call)
     kept = f"{state} stays as it is" if state.exists() else "there is nothing to save"
     # On a CPU a call keeps one core busy. An accelerator is filled by one call; a second hides the work of the host.
-    workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 2
+    devices = chosen_devices(call.args.devices)
+    workers = max(len(devices), os.cpu_count() or 1) if jax.default_backend() == "cpu" else 2 * len(devices)
     with leaving_at_once(f"interrupted before the first coordinate: {kept}"):
         check = _prepare(call, state, workers)
-    signal = _run_until_stopped(call, check, state, workers)
+    signal = _run_until_stopped(call, check, state, workers, devices)
     results = check.results()
     coverage = call.report.coverage = check.coverage()
     if results:
@@ -42,7 +44,8 @@ def run(call: Invocation) -> int:
     code = call.conclude(results)
     print(f"covered {coverage.share}, chosen at random")
     if check.finished:
-        state.unlink(missing_ok=True)
+        if call.hosts.leads:
+            state.unlink(missing_ok=True)
         return code
     print(f"go on with the same command: {state}")
     return 128 + signal if signal is not None and call.report.verdict != WRONG else code
@@ -56,17 +59,35 @@ def _prepare(call: Invocation, state: Path, workers: int) -> ExhaustiveCheck:
     if not cases:
         raise call.no_such_case()
     check = ExhaustiveCheck(cases, args.seed, fingerprint(call, point))
-    if check.resume(state):
+    call.hosts.require_same({"the check": check.fingerprint})
+    resumed = call.hosts.leads and check.resume(state)
+    if call.hosts.count > 1:
+        check.take_over(call.hosts.from_first(check.state().encode()).decode())
+    if resumed:
         print(f"going on from {state}: {check.done:,} of {counted(check.coordinates, 'coordinate')} checked")
     passes = counted(check.passes, "forward pass", "forward passes")
     print(f"{counted(check.coordinates, 'coordinate')}, of each layer by itself and end to end: {passes}")
-    seconds = check.estimate(workers) * (1 - check.done / check.coordinates)
+    seconds = check.estimate(workers) * (1 - check.done / check.coordinates) / call.hosts.count
     budget = "" if args.budget is None else f"; --budget {args.budget}, the start included"
     print(f"about {format_seconds(seconds)} on this device{budget}", flush=True)
     return check
 
 
-def _run_until_stopped(call: Invocation, check: ExhaustiveCheck, state: Path, workers: int) -> int | None:
+def chosen_devices(wanted: str) -> list[jax.Device]:
+    """As many devices of this process as `--devices` says. Raises UserError if there are not so many."""
+    here = jax.local_devices()
+    count = len(here) if wanted == "all" else int(wanted)
+    if count > len(here):
+        raise UserError(
+            f"--devices {count}: JAX finds {counted(len(here), f'{here[0].platform} device')} here; choose at most "
+            f"{len(here)}"
+        )
+    return here[:count]
+
+
+def _run_until_stopped(
+    call: Invocation, check: ExhaustiveCheck, state: Path, workers: int, devices: list[jax.Device]
+) -> int | None:
     """Check until done, out of time or stopped by a signal, which is returned. The state is saved now and then."""
     limit = float("inf") if call.args.budget is None else parse_budget(call.args.budget)
     if call.seconds > limit:
@@ -83,12 +104,12 @@ def _run_until_stopped(call: Invocation, check: ExhaustiveCheck, state: Path, wo
                 nonlocal saved
                 bar.update(count)
                 bar.set_postfix_str(f"{check.wrong} wrong", refresh=False)
-                if time.perf_counter() - saved > SAVE_SECONDS:
+                if time.perf_counter() - saved > SAVE_SECONDS and call.hosts.leads:
                     replace_text(state, check.state())
                     saved = time.perf_counter()
 
-            check.run(over, show, workers)
-        if not check.finished:
+            check.run(over, show, workers, devices, call.hosts)
+        if not check.finished and call.hosts.leads:
             replace_text(state, check.state())
     return stop.signal
 

@@ -16,6 +16,7 @@ from checks.full_size import Point
 from checks.page import Report
 from checks.report import findings, summary, worst_errors
 from common.errors import UserError
+from training.hosts import ALONE, Hosts
 from verify.case import Case
 from verify.check import check_case
 from verify.measure import Plan
@@ -43,6 +44,7 @@ class Invocation:
     point: Point | None  # of a full-size check
     report: Report
     start: float  # of the command, by time.perf_counter()
+    hosts: Hosts = ALONE  # this process among those that check together
     names: list[str] = field(default_factory=list)  # of all cases, selected or not
 
     @property

@@ -16,12 +16,12 @@ OPTIONS: dict[tuple[str, bool], frozenset[str]] = {
     # (mode, at full size?): the options that belong to it, besides --seed, --device, --json and --html
     ("", False): frozenset({"only", "verbose", "float32"}),
     ("", True): frozenset({"only", "verbose", "batch", "coordinates"}),
-    ("exhaustive", True): frozenset({"only", "verbose", "batch", "budget", "state"}),
+    ("exhaustive", True): frozenset({"only", "verbose", "batch", "budget", "state", "devices", "distributed"}),
     ("mutants", False): frozenset({"only"}),
     ("precision", False): frozenset(),
     ("precision", True): frozenset({"batch"}),
 }
-NOT_GIVEN = {"only": "", "verbose": False, "float32": False}  # None for all others
+NOT_GIVEN = {"only": "", "verbose": False, "float32": False, "devices": "1"}  # None for all others
 ADVICE = {  # the message, where a mode or an option is refused
     "exhaustive": "--exhaustive: name a PRESET; at tiny shapes every coordinate is checked anyway",
     "mutants": "--mutants are planted at tiny shapes: leave PRESET and --checkpoint out",
@@ -30,6 +30,8 @@ ADVICE = {  # the message, where a mode or an option is refused
     "float32": "--float32 goes with the check at tiny shapes; at full size --precision compares it with float64",
     "budget": "--budget belongs to --exhaustive: add that, or leave --budget out",
     "state": "--state belongs to --exhaustive: add that, or leave --state out",
+    "devices": "--devices belongs to --exhaustive: add that, or leave --devices out",
+    "distributed": "--distributed belongs to --exhaustive: add that, or leave --distributed out",
     "batch": "--batch belongs to a full-size check: name a PRESET",
     "coordinates": "--coordinates belongs to a full-size check of a sample: name a PRESET, and no --exhaustive or "
     "--precision",
@@ -60,6 +62,8 @@ def _bad_value(args: argparse.Namespace) -> str | None:
         return "--config holds presets: name one of them, or leave --config out"
     if any(number is not None and number < 1 for number in (args.batch, args.coordinates)):
         return "--batch and --coordinates: at least 1"
+    if args.devices != "all" and not (args.devices.isdecimal() and int(args.devices) > 0):
+        return f"--devices {args.devices}: a number of devices from 1, or all"
     if not 0 <= args.seed < SEEDS:
         return f"--seed must be from 0 to {SEEDS - 1}"
     files = [path for path in (args.json, args.html, args.state) if path is not None]
@@ -107,6 +111,7 @@ def command_line(args: argparse.Namespace) -> str:
         words += ["--batch", str(args.batch)]
         words += [] if args.exhaustive or args.precision else ["--coordinates", str(args.coordinates)]
     words += ["--seed", str(args.seed)]
+    words += ["--devices", args.devices] if args.devices != "1" else []
     words += ["--device", args.device] if args.device != "auto" else []
     for name in ("json", "html"):
         words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
