@@ -34,6 +34,7 @@ import numpy as np
 from benchmarks.arguments import parse, step_parser
 from checks.compiled import random_batch, step_of
 from common.command import run_command
+from common.documents import parse_json
 from common.errors import UserError
 from training.config import Config, load_config
 from training.device import choose_device, describe_device
@@ -111,7 +112,7 @@ def ask(worker: subprocess.Popen[str]) -> dict[str, float]:
     answer = worker.stdout.readline()
     if not answer:
         raise UserError("a process that measures has ended; what it says stands above")
-    found: dict[str, float] = json.loads(answer)
+    found: dict[str, float] = parse_json(answer, dict[str, float], "a process that measures")
     return found
 
 

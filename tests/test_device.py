@@ -48,10 +48,10 @@ def test_a_gpu_that_is_not_there_is_not_replaced(monkeypatch: pytest.MonkeyPatch
 def test_a_platform_of_the_environment_that_is_not_there_is_one_message(
     raised: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def devices(name: str | None = None) -> None:
+    def devices(backend: str | None = None) -> None:
         raise raised
 
-    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setattr(jax, "local_devices", devices)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(UserError, match=r"^JAX_PLATFORMS=cuda: JAX finds no such device here\. Unset it, or set"):
         choose_device("auto")

@@ -79,20 +79,18 @@ def runs(tmp_path: Path, tiny: tuple[str, ...], programs: Path) -> Runs:
     return Runs(tmp_path, tiny, programs)
 
 
-def assert_same(run: RunFolder, expected: RunFolder, losses: float, arrays_too: float) -> None:
-    """The losses of all steps, and at the end parameters, optimizer state, average and accuracy: relative tolerances.
-
-    The arrays of a run in float32 are further apart than its losses: AdamW divides by what may be small.
-    """
+def assert_same(run: RunFolder, expected: RunFolder) -> None:
+    """In float64: the losses of all steps, which are written in float32, and at the end parameters, optimizer state,
+    average and accuracy."""
     rows, others = ([row for row, _ in read_steps(folder.steps_file)] for folder in (run, expected))
     assert len(rows) == len(others) == STEPS
-    np.testing.assert_allclose([r.loss for r in rows], [r.loss for r in others], rtol=losses)
+    np.testing.assert_allclose([r.loss for r in rows], [r.loss for r in others], rtol=1e-7)
     arrays, wanted = (checkpoint.load(folder.last)[0] for folder in (run, expected))
     assert list(arrays) == list(wanted)
     for name, array in arrays.items():
         assert array.dtype == wanted[name].dtype
         scale = np.abs(wanted[name]).max() or 1.0
-        np.testing.assert_allclose(array / scale, wanted[name] / scale, atol=arrays_too, rtol=0, err_msg=name)
+        np.testing.assert_allclose(array / scale, wanted[name] / scale, atol=1e-12, rtol=0, err_msg=name)
     last, other = (folder.read_metrics()[-1] for folder in (run, expected))
     assert (last.val_top1, last.ema_top1) == (other.val_top1, other.ema_top1)
 
@@ -107,33 +105,16 @@ def alone(runs: Runs, shared: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolde
     return RunFolder(shared / "alone")
 
 
-def test_eight_devices_train_as_one_does(runs: Runs, alone: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment(monkeypatch, 8, True)
-    assert_same(runs.train("eight", "train.devices=all"), alone, 1e-7, 1e-12)
-
-
-def test_two_processes_train_as_one_does(runs: Runs, alone: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment(monkeypatch, 2, True)
-    assert_same(runs.train("two by two", "train.devices=all", processes=2), alone, 1e-7, 1e-12)
-
-
-def test_in_float32_devices_differ_by_rounding(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment(monkeypatch, 1, False)
-    one = runs.train("one")
-    environment(monkeypatch, 2, False)
-    assert_same(runs.train("two by two", "train.devices=all", processes=2), one, 1e-5, 1e-3)
-
-
 def test_a_run_goes_on_with_another_number_of_devices(
     runs: Runs, alone: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four devices to step 15, then two processes to the end, each with its share of the optimizer's state: no
+    """Four devices to step 15, which share the state of the optimizer, then two processes with two devices each: no
     different from one device throughout."""
     environment(monkeypatch, 4, True)
     runs.train("changing", "train.steps=15", "train.devices=4", "train.share_optimizer=true")
-    environment(monkeypatch, 1, True)
-    continued = ("train.devices=1", f"train.steps={STEPS}")
-    assert_same(runs.train("changing", *continued, processes=2, resume=True), alone, 1e-7, 1e-12)
+    environment(monkeypatch, 2, True)
+    continued = ("train.devices=all", f"train.steps={STEPS}")
+    assert_same(runs.train("changing", *continued, processes=2, resume=True), alone)
     assert "distributed: null" in runs_config(runs, "changing")
 
 
@@ -164,17 +145,16 @@ def test_all_processes_stop_after_the_same_step(runs: Runs, monkeypatch: pytest.
     assert checkpoint.load_meta(runs.folder / "stopped" / "last.npz")["progress"]["step"] == step
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_dies_ends_the_others(runs: Runs, monkeypatch: pytest.MonkeyPatch, killed: int) -> None:
+def test_a_process_that_dies_ends_the_others(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     environment(monkeypatch, 1, False)
     started = runs.start("died", *LONG, processes=2)
     wait_for_step(runs.folder / "died", 12, started)
-    started[killed].kill()
+    started[0].kill()  # to which the others are connected
     began = time.monotonic()
-    _, err = started[1 - killed].communicate(timeout=90)
-    started[killed].communicate()
+    _, err = started[1].communicate(timeout=90)
+    started[0].communicate()
     assert time.monotonic() - began < LOST
-    assert started[1 - killed].returncode != 0
+    assert started[1].returncode != 0
     assert "another process of this training has ended" in err or "another task died" in err
     assert checkpoint.load_meta(runs.folder / "died" / "last.npz")["progress"]["step"] >= 5
 
@@ -289,16 +269,16 @@ from training.objective import Classification
 from training.step import TrainingStep
 
 everything = Augmentation(
-    flip=True, crop_padding=2, resized_crop=0.3, color_jitter=0.3, policy="trivial_augment", erasing=0.3, mixup=0.8,
-    cutmix=1.0,
+    flip=True, crop_padding=2, resized_crop=0.3, policy="trivial_augment", mixup=0.8, cutmix=1.0
 )
 vit = ViT(
-    16, 4, d_model=16, heads=2, layers=2, mlp_dim=32, num_classes=5, dropout=0.1, patch_dropout=0.3, qkv_bias=False
+    16, 4, d_model=16, heads=2, layers=1, mlp_dim=32, num_classes=5, dropout=0.1, patch_dropout=0.3, qkv_bias=False
 )
 alone = TrainingStep(
     Classification(vit, CrossEntropy()), AdamW(1e-3), (0.5,) * 3, (0.5,) * 3, max_grad_norm=1.0, accumulate=2,
     ema=EMA(0.9),
 )
+mixing = Augmentation(flip=True, mixup=0.8, cutmix=1.0)
 rng = np.random.default_rng(0)
 images, labels = rng.integers(0, 256, (32, 16, 16, 3), dtype=np.uint8), rng.integers(0, 5, 32)
 train = replace(load_config("demo").train, devices="all", batch_size=32)
@@ -316,6 +296,16 @@ text = program.lower(state, *batch).compile().as_text()
 names = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 found = re.findall(rf"= (.*?) ({names})(?:-start)?\\(", text)
 print(devices.count, sum(leaf.size for leaf in jax.tree.leaves(state.params)), *found, sep="\\n")
+"""
+THIRTY = """
+step = replace(alone, augmentation=mixing)
+_, state, program, batch = on_devices(step)
+whole, reference, apart = step.init(), jax.jit(step), []
+for _ in range(30):
+    state, metrics = program(state, *batch)
+    whole, expected = reference(whole, images, labels)
+    apart.append(abs(float(metrics.loss) / float(expected.loss) - 1))
+print(max(apart))
 """
 SHARED = """
 for optimizer in (AdamW(1e-3), Muon(AdamW(1e-3))):
@@ -345,6 +335,15 @@ def test_a_step_on_eight_devices_exchanges_nothing_but_its_gradients(
     assert len(found) == 1, found
     assert "all-reduce" in found[0]
     assert f"f32[{int(parameters) + 1}]" in found[0]
+
+
+def test_thirty_steps_on_eight_devices_are_those_on_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In float32, with dropout, patch dropout, mixed images, clipping and an average. (In float64: the run above.)"""
+    environment(monkeypatch, 8, False)
+    process = start_python("-c", STEP + THIRTY, cache=tmp_path, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert float(out) < 1e-5
 
 
 def test_devices_that_share_the_state_of_the_optimizer_update_as_one_does(

@@ -247,7 +247,7 @@ def test_the_head_alone_is_trained() -> None:
     for path, array in flatten(new.params).items():
         changed = not np.array_equal(array, flatten(state.params)[path])
         assert changed == path.startswith("head/"), path
-    pixels, labels = step.augment(jax.random.key(0), jnp.asarray(images), jnp.asarray([0, 1, 2, 0]))
-    _, whole = step.loss_and_grads(state.params, pixels, labels, jax.random.key(0))
+    pixels, labels = jax.jit(step.augment)(jax.random.key(0), jnp.asarray(images), jnp.asarray([0, 1, 2, 0]))
+    _, whole = jax.jit(step.loss_and_grads)(state.params, pixels, labels, jax.random.key(0))
     expected = np.sqrt(sum(float((a**2).sum()) for a in jax.tree.leaves(whole["head"])))
     assert float(metrics.grad_norm) == pytest.approx(expected, rel=1e-5)

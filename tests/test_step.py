@@ -128,7 +128,7 @@ def test_an_average_is_kept_beside_parameters_that_know_nothing_of_it() -> None:
 
 def test_a_state_without_an_average_is_no_start_for_a_step_that_keeps_one() -> None:
     with pytest.raises(AssertionError, match="begin from a state with one"):
-        AVERAGED(AUGMENTED.init(), *batch(1))
+        jax.eval_shape(AVERAGED, AUGMENTED.init(), *batch(1))
 
 
 @pytest.mark.usefixtures("float64")

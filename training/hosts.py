@@ -10,11 +10,10 @@ of them ends, the others end too, within LOST seconds.
 """
 
 import contextlib
-import io
+import json
 import os
 import socket
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -27,6 +26,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from common.command import BAD_INPUT, one_line
+from common.documents import parse_json
 from common.errors import ConfigError, UserError
 from common.text import counted
 
@@ -66,6 +66,8 @@ class Hosts:
         if self.count == 1:
             return content
         size = int(multihost_utils.broadcast_one_to_all(np.array(len(content), np.int32)))
+        if not size:
+            return b""
         padded = np.frombuffer(content, np.uint8) if self.leads else np.zeros(size, np.uint8)
         return np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8).tobytes()
 
@@ -136,19 +138,15 @@ _SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
 
 def copy_of_run(hosts: Hosts, folder: Path) -> Path:
     """The run in `folder` of process 0: `folder` itself there, and a scratch copy of its files in the others."""
-    packed = io.BytesIO()
-    if hosts.leads:
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            for file in sorted(folder.iterdir()):
-                if file.is_file() and not file.name.startswith("."):
-                    tar.add(file, arcname=file.name)
-    content = hosts.from_first(packed.getvalue())
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name[0] != "."] if hosts.leads else []
+    names = parse_json(hosts.from_first(json.dumps([file.name for file in files]).encode()), list[str], "process 0")
+    contents = [hosts.from_first(files[i].read_bytes() if files else b"") for i in range(len(names))]
     if hosts.leads:
         return folder
     copy = scratch_folder()
     copy.mkdir()
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        tar.extractall(copy, filter="data")
+    for name, content in zip(names, contents, strict=True):
+        (copy / name).write_bytes(content)
     return copy
 
 
