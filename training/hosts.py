@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from common.command import BAD_INPUT, one_line
+from common.command import BAD_INPUT, INTERRUPTED, one_line
 from common.documents import parse_json
 from common.errors import ConfigError, UserError
 from common.text import counted
@@ -92,11 +93,11 @@ ALONE = Hosts()
 
 @contextlib.contextmanager
 def together(where: str | None, device: str, option: str = "train.distributed=") -> Iterator[Hosts]:
-    """Join the processes that `where` names, and train with them in the block; None: this process alone.
+    """Join the processes that `where` names, and work with them in the block; None: this process alone.
 
     `where` is "auto", where JAX finds them by itself, or HOST:PORT,ID,COUNT: the address of process 0, the number of
-    this process, and how many there are. `device` is what `choose_device` will be given, after this;
-    `option` is for messages.
+    this process, and how many there are. `device` is what `choose_device` will be given, after this; `option` is for
+    messages.
 
     If the block raises, this process ends at once, so that the others, which may wait for it, notice that.
 
@@ -111,19 +112,21 @@ def together(where: str | None, device: str, option: str = "train.distributed=")
     try:
         with _own_words(), contextlib.nullcontext() if hosts.leads else _in_silence():
             yield hosts
-    except UserError as error:
+    except (UserError, OSError) as error:
         _end(hosts, one_line(error))
     except jax.errors.JaxRuntimeError as error:
         text = str(error)
-        if not any(word in text for word in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination")):
-            raise
-        _end(
-            hosts,
-            "another process of this training has ended, or cannot be reached. What was saved is kept: start all of "
-            f"them again with --resume. JAX says: {text.partition(chr(10))[0]}",
-        )
+        lost = any(word in text for word in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination"))
+        kept = "What was saved is kept: start all of them again with --resume"
+        says = f"JAX says: {text.partition(chr(10))[0]}"
+        if not lost:
+            traceback.print_exc()
+        _end(hosts, f"another process has ended, or cannot be reached. {kept}. {says}" if lost else says)
     except KeyboardInterrupt:
-        _end(hosts, "interrupted")
+        _end(hosts, "interrupted", INTERRUPTED)
+    except Exception as error:  # a bug: with its traceback
+        traceback.print_exc()
+        _end(hosts, one_line(error), 1)
 
 
 def scratch_folder() -> Path:
@@ -227,7 +230,7 @@ def _require_reachable(given: str, address: str, number: int) -> None:
             time.sleep(0.2)
 
 
-def _end(hosts: Hosts, message: str) -> None:
+def _end(hosts: Hosts, message: str, code: int = BAD_INPUT) -> None:
     """Say one line and end at once. Python's usual end would wait for the other processes."""
     among = f"process {hosts.number} of {counted(hosts.count, 'process', 'processes')}: " if hosts.count > 1 else ""
     with contextlib.suppress(OSError, ValueError):
@@ -236,7 +239,7 @@ def _end(hosts: Hosts, message: str) -> None:
         os.write(2, f"error: {among}{message}\n".encode(errors="backslashreplace"))
     for folder in _SCRATCH:
         folder.cleanup()
-    os._exit(BAD_INPUT)
+    os._exit(code)
 
 
 @contextlib.contextmanager
