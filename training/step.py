@@ -5,7 +5,7 @@ everything that changes. The random numbers of a step are a function of (seed, n
 draws the same numbers as one that was never interrupted.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import jax
@@ -58,6 +58,8 @@ class TrainingStep:
             CPU, the matrix products of one keep the cores busy while another does what cannot use them all (see
             `default_concurrency`).
         ema: the moving average of the parameters that is kept beside them; None: no average is kept.
+        patch_dropout_steps: the steps in which patches are dropped, if the model drops any; after them it sees whole
+            images. None: all steps.
         mesh: the devices that share each batch (training/divided.py), which must divide among them. None: one device.
         freeze: "backbone" to train the head alone; the optimizer then has a state for the head only. None: nothing.
     """
@@ -73,6 +75,7 @@ class TrainingStep:
     concurrent_microbatches: int = 1
     ema: EMA | None = None
     freeze: Literal["backbone"] | None = None
+    patch_dropout_steps: int | None = None
     mesh: Mesh | None = None
 
     def init(self) -> TrainState:
@@ -93,7 +96,8 @@ class TrainingStep:
         # Keys for each image, so that it does not matter how many microbatches or devices share the work.
         augment_keys, model_keys = split_keys(augment_key, len(images)), jax.random.split(model_key, len(images))
         parts = images, labels, augment_keys.images, model_keys
-        loss, grads = divide(self._of_part, self.mesh)(state.params, augment_keys.mix, *parts)
+        shared = augment_keys.mix, state.optimizer.step
+        loss, grads = divide(self._of_part, self.mesh)(state.params, shared, *parts)
         state, grad_norm, learning_rate = self.update(state, grads)
         return state, StepMetrics(loss, grad_norm, learning_rate)
 
@@ -116,15 +120,21 @@ class TrainingStep:
     def _of_part(
         self,
         params: Params,
-        mix_key: jax.Array,
+        shared: tuple[jax.Array, jax.Array],
         images: jax.Array,
         labels: jax.Array,
         augment_keys: jax.Array,
         model_keys: jax.Array,
     ) -> tuple[jax.Array, Params]:
-        """Loss and gradients of a device's part of the batch, before augmentation."""
+        """Loss and gradients of a device's part of the batch, before augmentation. `shared` by the whole batch: the key
+        of mixing, and the number of updates made so far."""
+        mix_key, updates = shared
         images, labels = self.augment(Keys(augment_keys, mix_key), images, labels)
-        return self.loss_and_grads(params, images, labels, model_keys)
+        if self.patch_dropout_steps is None:
+            return self.loss_and_grads(params, images, labels, model_keys)
+        whole = replace(self, objective=self.objective.of_whole_images())
+        drops = updates < self.patch_dropout_steps
+        return jax.lax.cond(drops, self.loss_and_grads, whole.loss_and_grads, params, images, labels, model_keys)
 
     def augment(self, key: jax.Array | Keys, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Augmented and normalized images, float (B, H, W, C), and labels, (B,) integers or (B, C) probabilities."""
