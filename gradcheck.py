@@ -47,7 +47,10 @@ def main(argv: Sequence[str]) -> int:
     for option, path in (("--json", args.json), ("--html", args.html), ("--state", args.state)):
         if path is not None:  # now, rather than after hours
             require_writable(option, path)
-    with leaving_at_once("interrupted"), together(args.distributed, args.device, "--distributed ") as hosts:
+    with (
+        leaving_at_once("interrupted"),
+        together(args.distributed, args.device, args.debug, "--distributed ", "give the same command again") as hosts,
+    ):
         device = choose_device(args.device)
         try:
             point = load_point(args)

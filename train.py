@@ -31,9 +31,10 @@ from common.text import counted
 from data.dataset import Dataset
 from model.layers.patch_embedding import height_width
 from training.arguments import preset_and_overrides, preset_parser
-from training.config import Config, load_config, read_overrides
+from training.config import Config, load_config
 from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
+from training.devices import device_count
 from training.feed import default_steps, stays_on_device
 from training.hosts import Hosts, copy_of_run, scratch_folder, together
 from training.huge_pages import restart_with_huge_pages
@@ -71,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     if args.resume and is_stopped_before_its_options(args.resume) and logged_arguments(args.resume):
         return begin_anew(args)
     config = None if args.resume else load_config(*preset_of(args), args.config)
-    with together(None if args.summary else where_to_join(args, config), args.device) as hosts:
+    with together(None if args.summary else where_to_join(args, config), args.device, args.debug) as hosts:
         if config is not None:
             return begin_or_resume(args, config, None, command, hosts)
         opened = RunFolder.open(args.resume) if hosts.leads else None
@@ -95,14 +96,12 @@ def where_to_join(args: argparse.Namespace, config: Config | None) -> str | None
     if config is None:  # what else is among the arguments is looked at when the run is read
         given = [text for name, _, text in (a.partition("=") for a in args.arguments) if name == "train.distributed"]
         return None if not given or given[-1] == "null" else given[-1]
-    if config.train.distributed is not None and config.train.minutes is not None:
-        raise UserError("train.minutes: several processes would measure different speeds; give epochs or steps")
     return config.train.distributed
 
 
 def begin_anew(args: argparse.Namespace) -> int:
     """Begin a run that was stopped before it had its options. Its log has them."""
-    began = logged_arguments(args.resume) or []
+    began = [word for word in logged_arguments(args.resume) or [] if not word.startswith("train.distributed=")]
     command = [*began, *args.arguments, "--run", str(args.resume), "--device", args.device]
     print(f"{args.resume}: stopped before it began; it begins with the arguments in its {LOG}")
     if parse_arguments(command).resume:
@@ -114,6 +113,8 @@ def begin_or_resume(
     args: argparse.Namespace, config: Config, resumed: RunFolder | None, command: str, hosts: Hosts
 ) -> int:
     """Train with this configuration: `resumed`, which is locked, or a new run."""
+    if hosts.count > 1 and config.train.minutes is not None:
+        raise UserError("train.minutes: several processes would measure different speeds; give epochs or steps")
     # How a process joins the others is its own affair, and no option of the run.
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, distributed=None))
     new_folder = args.run if hosts.leads else scratch_folder()
@@ -153,6 +154,8 @@ def begin_or_resume(
         except Stopped as stopped:
             print(f"stopped after step {stopped.step}")
             print(f"go on with: python train.py --resume {shlex.quote(str(run.path))}")
+            if hosts.count > 1:
+                print("and train.distributed=..., in each process")
             return 128 + (stop.signal or signal.SIGTERM)  # none here: another process was asked
         except UserError:
             if not resumed and (trainer is None or not trainer.progress.step):
@@ -229,7 +232,7 @@ def sweep(args: argparse.Namespace) -> int:
         raise UserError("--summary is of one model: leave --sweep and --vary out, or name one run with --resume")
     if args.resume and args.arguments:
         raise UserError(f"{args.arguments[0]}: {args.resume} keeps the options that its sweep began with")
-    if "distributed" in read_overrides(preset_of(args)[1]).get("train", {}):
+    if any("train.distributed=" in text for text in [*args.arguments, *(args.sweep or []), *(args.vary or [])]):
         raise UserError("train.distributed: a sweep has a process for each of its runs; train them one by one instead")
     if args.resume:
         opened = Sweep.open(args.resume)
@@ -248,12 +251,14 @@ def preset_of(args: argparse.Namespace) -> tuple[str, list[str]]:
 def check_memory(config: Config, device: jax.Device, dataset: Dataset | None = None) -> None:
     """Raises ConfigError if the device has no room for the parameters, their gradients and the optimizer; with the data
     also, if it has none for the images that are used at once."""
-    copies = 3 + (config.optim.name == "adamw") + (config.optim.ema is not None)
+    count = device_count(config.train, device)
+    moments = 1 + (config.optim.name == "adamw")
+    copies = 2 + (config.optim.ema is not None) + (-(-moments // count) if config.train.share_optimizer else moments)
     memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
     train, images = config.train, 1
     if dataset is not None:
         microbatch = train.batch_size // (train.accumulate or default_accumulate(train.batch_size, device.platform))
-        images = max(microbatch, min(train.eval_batch_size, len(dataset.val.labels)))
+        images = -(-max(microbatch, min(train.eval_batch_size, len(dataset.val.labels))) // count)
         if not stays_on_device(config.data.placement, dataset.train, device):
             epoch = steps_per_epoch(train, dataset)
             usual = default_steps(device.platform, epoch, train.checkpoint_every)

@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(args.preset, args.overrides, args.config)
     if args.as_worker:
         return work(config)
+    if args.device == "gpu":
+        raise UserError("--device gpu: virtual devices are those of a CPU")
     if args.link <= 0 or args.latency < 0:
         raise UserError("--link must be above 0, and --latency not below")
     command = [sys.executable, "-m", "benchmarks.devices", *argv, WORKER]

@@ -2,7 +2,8 @@
 
 Each part of a step and of an evaluation is compiled as in training, at the sizes and in the precision of a preset, and
 compared with the same operations in NumPy (verify/compiled.py). What a compiler fuses depends on shapes and types, so
-the layers keep their real sizes; only the batch is one microbatch, and of equal encoder blocks two will do.
+the layers keep their real sizes; only the batch is one microbatch, and of equal encoder blocks two will do. The parts
+are compiled one by one, without the loop over microbatches that training has around them.
 """
 
 import time
@@ -71,7 +72,8 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         pixels, targets = (_like(array, seed) for array in jax.eval_shape(step.augment, key, x, labels))
         # Labels of mixed images are probabilities.
         targets = labels if targets.ndim == 1 else targets / targets.sum(axis=1, keepdims=True)
-        return _named(step.objective.loss_and_grads, "loss", "gradient"), (params(), pixels, targets, key)
+        keys = jax.random.split(key, count)  # of each image, as in training
+        return _named(step.objective.loss_and_grads, "loss", "gradient"), (params(), pixels, targets, keys)
 
     def update() -> Any:
         # The weights of all blocks have the same shapes, so one of them will do where not all are asked for.

@@ -103,18 +103,15 @@ class ExhaustiveCheck:
     def wrong(self) -> int:
         return sum(tally.wrong for case in self.cases for tally in case.tallies)
 
-    def estimate(self, workers: int = 1) -> float:
-        """Seconds that the whole check takes on this device, from one timed call of each program.
-
-        On a CPU a call keeps one core busy, so `workers` calls run at the same time.
-        """
+    def estimate(self, together: int = 1) -> float:
+        """Seconds that the whole check takes, from one timed call of each program, if so many calls run at the same
+        time without slowing each other down."""
         for case in self.cases:
             index = case.order[: min(case.probe.lines, CHUNK)]
             case.measure(index)
             start = time.perf_counter()
             case.measure(index)
             case.seconds = (time.perf_counter() - start) / len(index)
-        together = workers if jax.default_backend() == "cpu" else 1
         return sum(case.seconds * len(case.order) for case in self.cases) / together
 
     def run(

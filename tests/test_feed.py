@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from data.rows import Rows
 from tests.tiny_runs import random_dataset
 from training.devices import Devices
 from training.feed import FromHost, OnDevice, build_feed, default_steps
@@ -24,6 +25,16 @@ def test_a_batch_holds_the_rows_it_was_asked_for(kind: Any) -> None:
         np.testing.assert_array_equal(images, split.images[rows])
         np.testing.assert_array_equal(labels, split.labels[rows])
         assert (images.dtype, labels.dtype) == (np.uint8, np.int32)
+
+
+def test_images_chosen_from_others_can_be_kept_on_the_device() -> None:
+    """As with data.holdout and data.classes: these are no array until they are read."""
+    split = random_dataset().train
+    chosen = split._replace(images=Rows(split.images, np.arange(3, 9)), labels=split.labels[3:9])
+    feed = OnDevice(chosen, Devices((CPU,)))
+    images, labels = jax.jit(feed.batch)(feed.resident, feed.inputs(np.array([[5, 0]]))[0])
+    np.testing.assert_array_equal(images, split.images[[8, 3]])
+    np.testing.assert_array_equal(labels, split.labels[[8, 3]])
 
 
 class Device:

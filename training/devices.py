@@ -1,10 +1,13 @@
 """The devices of a run, and what is where on them: images divided, parameters whole on each.
 
 After the all-reduce of training/divided.py every device has the same gradient, makes the same update, and so keeps the
-same parameters. All that concerns devices stands here, there, and where arrays are placed: no layer knows of it.
+same parameters. Layers, losses and the optimizer compute as for one device; only a Muon whose matrices are divided is
+told so.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -22,7 +25,7 @@ from training.step import TrainingStep, TrainState
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices of a run. With one of them everything is as without this class.
+    """The devices of a run; with a single one nothing is divided.
 
     With `share_optimizer` each keeps its share of the optimizer's state and computes its share of the update, and the
     parameters are gathered: for models whose optimizer takes too much memory (ZeRO, stage 1: Rajbhandari et al. 2020,
@@ -84,8 +87,10 @@ class Devices:
         return jax.tree.map(self._put, state, places)
 
     def whole(self, tree: Any) -> Any:
-        """The same arrays with every device having them whole, so that one process can save them."""
-        return jax.jit(lambda tree: tree, out_shardings=self.everywhere)(tree) if self.share_optimizer else tree
+        """The same arrays in the memory of the host, so that one process can save them: gathered one by one, as no
+        device may have room for all of them."""
+        gather = _gather(self.everywhere)
+        return jax.tree.map(lambda leaf: np.asarray(gather(leaf)), tree) if self.share_optimizer else tree
 
     def put(self, tree: Any) -> Any:
         """Arrays of the host, on every device."""
@@ -101,6 +106,17 @@ class Devices:
         # Unlike device_put, this reaches the devices of other processes, which give their own parts.
         array = np.asarray(leaf)
         return jax.make_array_from_callback(array.shape, place, lambda part: array[part])
+
+
+@lru_cache
+def _gather(everywhere: NamedSharding | None) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(lambda leaf: leaf, out_shardings=everywhere)
+
+
+def device_count(config: TrainConfig, first: jax.Device) -> int:
+    """How many devices will train together, if they are there."""
+    here = len(jax.local_devices(backend=first.platform)) if config.devices == "all" else config.devices
+    return here * jax.process_count()
 
 
 def choose_devices(config: TrainConfig, first: jax.Device, mixes: bool) -> Devices:

@@ -24,7 +24,7 @@ LossAndGrads = Callable[..., tuple[jax.Array, Params]]
 
 def divide(loss_and_grads: LossAndGrads, mesh: Mesh | None) -> LossAndGrads:
     """`loss_and_grads(params, shared, *parts)` of a batch, of which each device of `mesh` computes its part: (B /
-    devices, ...) of each of `parts`. Without a mesh it is what it was.
+    devices, ...) of each of `parts`. Without a mesh it is returned unchanged.
 
     The gradients of all parameters travel as one vector, so that there is one all-reduce and not one for each tensor.
     """

@@ -75,7 +75,7 @@ class OnDevice:
 
     def __init__(self, split: Split, devices: Devices) -> None:
         self.devices = devices
-        self.resident = devices.put((split.images, split.labels))
+        self.resident = devices.put((np.asarray(split.images), np.asarray(split.labels)))
 
     def inputs(self, rows: np.ndarray) -> Any:
         return self.devices.divide(rows.astype(np.int32), axis=1)

@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO, cast
 
 import jax
 import numpy as np
@@ -29,11 +30,13 @@ from jax.experimental import multihost_utils
 from common.command import BAD_INPUT, INTERRUPTED, one_line
 from common.documents import parse_json
 from common.errors import ConfigError, UserError
+from common.streams import OUTPUT, SafeStream
 from common.text import counted
 
 AUTO = "auto"
 WAIT = 120  # seconds for all processes to start
 STDOUT = 1
+PIECE = 1 << 26  # bytes that are sent at once
 LOST = 60  # seconds until a process that no longer answers is given up
 
 
@@ -66,11 +69,14 @@ class Hosts:
         """What process 0 has; the others may give anything."""
         if self.count == 1:
             return content
-        size = int(multihost_utils.broadcast_one_to_all(np.array(len(content), np.int32)))
-        if not size:
-            return b""
-        padded = np.frombuffer(content, np.uint8) if self.leads else np.zeros(size, np.uint8)
-        return np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8).tobytes()
+        count, last = map(int, multihost_utils.broadcast_one_to_all(np.array(divmod(len(content), PIECE), np.int32)))
+        pieces = []
+        for number, size in enumerate([PIECE] * count + [last] * (last > 0)):
+            begin = number * PIECE
+            mine = content[begin : begin + size] if self.leads else bytes(size)
+            sent = multihost_utils.broadcast_one_to_all(np.frombuffer(mine, np.uint8))
+            pieces.append(np.asarray(sent, np.uint8).tobytes())
+        return b"".join(pieces)
 
     def require_same(self, values: Mapping[str, object]) -> None:
         """Raises UserError in every process if one of them has other values than process 0."""
@@ -82,9 +88,9 @@ class Hosts:
         other = next((f"{here}, where process 0 has {there}" for here, there in pairs if here != there), "")
         if self.any(bool(other)):
             raise UserError(
-                f"{other}: all processes of a training need the same options and data"
+                f"{other}: all processes need the same options and data"
                 if other
-                else "another process of this training has other options or data; it says which"
+                else "another process has other options or data; it says which"
             )
 
 
@@ -92,12 +98,18 @@ ALONE = Hosts()
 
 
 @contextlib.contextmanager
-def together(where: str | None, device: str, option: str = "train.distributed=") -> Iterator[Hosts]:
+def together(
+    where: str | None,
+    device: str,
+    debug: bool = False,
+    option: str = "train.distributed=",
+    again: str = "start all of them again with --resume",
+) -> Iterator[Hosts]:
     """Join the processes that `where` names, and work with them in the block; None: this process alone.
 
     `where` is "auto", where JAX finds them by itself, or HOST:PORT,ID,COUNT: the address of process 0, the number of
-    this process, and how many there are. `device` is what `choose_device` will be given, after this; `option` is for
-    messages.
+    this process, and how many there are. `device` is what `choose_device` will be given, after this. With `debug` an
+    error is shown with its traceback. `option` and `again`, how to go on after a failure, are for messages.
 
     If the block raises, this process ends at once, so that the others, which may wait for it, notice that.
 
@@ -113,11 +125,13 @@ def together(where: str | None, device: str, option: str = "train.distributed=")
         with _own_words(), contextlib.nullcontext() if hosts.leads else _in_silence():
             yield hosts
     except (UserError, OSError) as error:
+        if debug:
+            traceback.print_exc()
         _end(hosts, one_line(error))
     except jax.errors.JaxRuntimeError as error:
         text = str(error)
         lost = any(word in text for word in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination"))
-        kept = "What was saved is kept: start all of them again with --resume"
+        kept = f"What was saved is kept: {again}"
         says = f"JAX says: {text.partition(chr(10))[0]}"
         if not lost:
             traceback.print_exc()
@@ -252,7 +266,7 @@ def _own_words() -> Iterator[None]:
     usual = sys.stdout
     try:
         with os.fdopen(os.dup(kept), "w", encoding=usual.encoding, errors="backslashreplace") as stream:
-            sys.stdout = stream
+            sys.stdout = cast(TextIO, SafeStream(stream, OUTPUT))
             yield
     finally:
         sys.stdout = usual

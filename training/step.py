@@ -60,7 +60,8 @@ class TrainingStep:
         ema: the moving average of the parameters that is kept beside them; None: no average is kept.
         patch_dropout_steps: the steps in which patches are dropped, if the model drops any; after them it sees whole
             images. None: all steps.
-        mesh: the devices that share each batch (training/divided.py), which must divide among them. None: one device.
+        mesh: the devices that share each batch (training/divided.py); its size must be a multiple of their number.
+            None: one device.
         freeze: "backbone" to train the head alone; the optimizer then has a state for the head only. None: nothing.
     """
 
@@ -102,8 +103,8 @@ class TrainingStep:
         return state, StepMetrics(loss, grad_norm, learning_rate)
 
     def update(self, state: TrainState, grads: Params) -> tuple[TrainState, jax.Array, jax.Array]:
-        """The state after an update by the gradients, their norm before clipping, and the learning rate."""
-        grads = self.trained(grads)
+        """The state after an update by the gradients of what is trained, their norm before clipping, and the learning
+        rate."""
         if self.max_grad_norm is None:
             grad_norm = global_norm(grads)
         else:
@@ -130,11 +131,14 @@ class TrainingStep:
         of mixing, and the number of updates made so far."""
         mix_key, updates = shared
         images, labels = self.augment(Keys(augment_keys, mix_key), images, labels)
+        arguments = params, images, labels, model_keys
         if self.patch_dropout_steps is None:
-            return self.loss_and_grads(params, images, labels, model_keys)
-        whole = replace(self, objective=self.objective.of_whole_images())
-        drops = updates < self.patch_dropout_steps
-        return jax.lax.cond(drops, self.loss_and_grads, whole.loss_and_grads, params, images, labels, model_keys)
+            loss, grads = self.loss_and_grads(*arguments)
+        else:
+            whole = replace(self, objective=self.objective.of_whole_images())
+            drops = updates < self.patch_dropout_steps
+            loss, grads = jax.lax.cond(drops, self.loss_and_grads, whole.loss_and_grads, *arguments)
+        return loss, self.trained(grads)
 
     def augment(self, key: jax.Array | Keys, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Augmented and normalized images, float (B, H, W, C), and labels, (B,) integers or (B, C) probabilities."""

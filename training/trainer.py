@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from common.errors import CheckpointError
 from common.interrupt import StopRequest
@@ -119,6 +120,9 @@ class Trainer:
             else:
                 state = starting_state(self.step, self.origin, self.config.model, self.dataset.class_ids, self.device)
                 self.state = self.devices.put_state(state)
+        if self.hosts.count > 1:
+            digest = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.state.params)))
+            self.hosts.require_same({"parameters": digest.hexdigest()[:12], "JAX": jax.__version__})
         continue_records(self.run, self.progress, self.evaluation_is_due(), self.config.train.log_every)
 
     def _require_average_as_configured(self) -> None:
@@ -191,7 +195,8 @@ class Trainer:
         """Read the metrics of all dispatches but the last `max_pending`, waiting for those that are not done."""
         while len(self._pending) > max_pending:
             first, metrics, asked = self._pending.popleft()
-            self._asked = self._asked or bool(asked)
+            if self.hosts.count > 1:
+                self._asked = self._asked or bool(asked)
             for step, row in enumerate(zip(*jax.device_get(metrics), strict=True), first):
                 loss, grad_norm, learning_rate = map(float, row)
                 self._steps.add(StepRow(step, loss, grad_norm, learning_rate))
@@ -210,7 +215,9 @@ class Trainer:
         if math.isfinite(value):
             return
         saved = "No checkpoint was written before it."
-        if self.run.last.exists():
+        if not self.hosts.leads:
+            saved = "Process 0 says what is saved."
+        elif self.run.last.exists():
             progress = Progress.from_meta(checkpoint.load_meta(self.run.last), self.run.last)
             saved = f"The last checkpoint, {self.run.last}, is that of step {progress.step}."
         what = f"{name} is {value}"

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -35,8 +36,9 @@ def run(call: Invocation) -> int:
     devices = chosen_devices(call.args.devices)
     workers = max(len(devices), os.cpu_count() or 1) if jax.default_backend() == "cpu" else 2 * len(devices)
     with leaving_at_once(f"interrupted before the first coordinate: {kept}"):
-        check = _prepare(call, state, workers)
-    signal = _run_until_stopped(call, check, state, workers, devices)
+        # On a CPU a call keeps one core busy.
+        check = _prepare(call, state, (os.cpu_count() or 1) if jax.default_backend() == "cpu" else len(devices))
+    stopped = _run_until_stopped(call, check, state, workers, devices)
     results = check.results()
     coverage = call.report.coverage = check.coverage()
     if results:
@@ -48,10 +50,10 @@ def run(call: Invocation) -> int:
             state.unlink(missing_ok=True)
         return code
     print(f"go on with the same command: {state}")
-    return 128 + signal if signal is not None and call.report.verdict != WRONG else code
+    return 128 + stopped if stopped is not None and call.report.verdict != WRONG else code
 
 
-def _prepare(call: Invocation, state: Path, workers: int) -> ExhaustiveCheck:
+def _prepare(call: Invocation, state: Path, together: int) -> ExhaustiveCheck:
     """Build and compile the cases, resume from the saved state, and say how much there is to do."""
     args, point = call.args, call.point
     assert point is not None
@@ -59,7 +61,7 @@ def _prepare(call: Invocation, state: Path, workers: int) -> ExhaustiveCheck:
     if not cases:
         raise call.no_such_case()
     check = ExhaustiveCheck(cases, args.seed, fingerprint(call, point))
-    call.hosts.require_same({"the check": check.fingerprint})
+    call.hosts.require_same({"the check": check.fingerprint[:12]})
     resumed = call.hosts.leads and check.resume(state)
     if call.hosts.count > 1:
         check.take_over(call.hosts.from_first(check.state().encode()).decode())
@@ -67,9 +69,10 @@ def _prepare(call: Invocation, state: Path, workers: int) -> ExhaustiveCheck:
         print(f"going on from {state}: {check.done:,} of {counted(check.coordinates, 'coordinate')} checked")
     passes = counted(check.passes, "forward pass", "forward passes")
     print(f"{counted(check.coordinates, 'coordinate')}, of each layer by itself and end to end: {passes}")
-    seconds = check.estimate(workers) * (1 - check.done / check.coordinates) / call.hosts.count
+    seconds = check.estimate(together) * (1 - check.done / check.coordinates) / call.hosts.count
     budget = "" if args.budget is None else f"; --budget {args.budget}, the start included"
-    print(f"about {format_seconds(seconds)} on this device{budget}", flush=True)
+    where = "on this device" if together == 1 else "on these devices"
+    print(f"about {format_seconds(seconds)} {where}{budget}", flush=True)
     return check
 
 
@@ -111,7 +114,8 @@ def _run_until_stopped(
             check.run(over, show, workers, devices, call.hosts)
         if not check.finished and call.hosts.leads:
             replace_text(state, check.state())
-    return stop.signal
+    # Another process may have been asked.
+    return stop.signal or (signal.SIGTERM if call.hosts.any(stop.signal is not None) else None)
 
 
 def default_state(call: Invocation) -> Path:
