@@ -96,7 +96,15 @@ def where_to_join(args: argparse.Namespace, config: Config | None) -> str | None
     if config is None:  # what else is among the arguments is looked at when the run is read
         given = [text for name, _, text in (a.partition("=") for a in args.arguments) if name == "train.distributed"]
         return None if not given or given[-1] == "null" else given[-1]
+    if config.train.distributed is not None:
+        require_steps(config)
     return config.train.distributed
+
+
+def require_steps(config: Config) -> None:
+    """Raises UserError if the length of a training by several processes depends on how fast they are."""
+    if config.train.minutes is not None:
+        raise UserError("train.minutes: several processes would measure different speeds; give epochs or steps")
 
 
 def begin_anew(args: argparse.Namespace) -> int:
@@ -113,8 +121,8 @@ def begin_or_resume(
     args: argparse.Namespace, config: Config, resumed: RunFolder | None, command: str, hosts: Hosts
 ) -> int:
     """Train with this configuration: `resumed`, which is locked, or a new run."""
-    if hosts.count > 1 and config.train.minutes is not None:
-        raise UserError("train.minutes: several processes would measure different speeds; give epochs or steps")
+    if hosts.count > 1:
+        require_steps(config)
     # How a process joins the others is its own affair, and no option of the run.
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, distributed=None))
     new_folder = args.run if hosts.leads else scratch_folder()

@@ -71,7 +71,7 @@ def _prepare(call: Invocation, state: Path, together: int) -> ExhaustiveCheck:
     print(f"{counted(check.coordinates, 'coordinate')}, of each layer by itself and end to end: {passes}")
     seconds = check.estimate(together) * (1 - check.done / check.coordinates) / call.hosts.count
     budget = "" if args.budget is None else f"; --budget {args.budget}, the start included"
-    where = "on this device" if together == 1 else "on these devices"
+    where = "on this device" if len(chosen_devices(args.devices)) * call.hosts.count == 1 else "on these devices"
     print(f"about {format_seconds(seconds)} {where}{budget}", flush=True)
     return check
 
