@@ -83,14 +83,6 @@ def main(argv: Sequence[str]) -> int:
             return begin_or_resume(args, config, run, command, hosts)
 
 
-def common_options(config: Config) -> dict[str, object]:
-    """The options that processes of one training share, by name: all but where files are."""
-    options = {
-        f"{section}.{key}": value for section, values in config.values().items() for key, value in values.items()
-    }
-    return {name: value for name, value in options.items() if name not in OWN}
-
-
 def where_to_join(args: argparse.Namespace, config: Config | None) -> str | None:
     """`train.distributed` of a new run, or for one that is resumed what the arguments say."""
     if config is None:  # what else is among the arguments is looked at when the run is read
@@ -145,7 +137,8 @@ def begin_or_resume(
     config = fit_to_data(config, dataset)
     check_data(config, dataset, resumed)
     check_memory(config, device, dataset)
-    hosts.require_same({**common_options(config), "data": dataset.fingerprint, "device": device.platform})
+    common = {name: value for name, value in config.options().items() if name not in OWN}
+    hosts.require_same({**common, "data": dataset.fingerprint, "device": device.platform})
     started_from = require_fit(start, config, dataset.class_ids)
     run = resumed or RunFolder.create(config.preset, new_folder, files={CONFIG: config.to_yaml()})
     lock = contextlib.nullcontext() if resumed else run.lock()

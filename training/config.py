@@ -48,6 +48,10 @@ class Config:
         sections["model"] |= dict.fromkeys(self.from_data)
         return sections
 
+    def options(self) -> dict[str, Any]:
+        """Every option with its value, by its name on the command line."""
+        return {f"{section}.{key}": value for section, values in self.values().items() for key, value in values.items()}
+
     def to_yaml(self) -> str:
         """Every option with its value; `from_yaml` reads it back to an equal configuration."""
         plain = {
