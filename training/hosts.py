@@ -128,18 +128,14 @@ def together(
         if debug:
             traceback.print_exc()
         _end(hosts, one_line(error))
-    except jax.errors.JaxRuntimeError as error:
-        text = str(error)
-        lost = any(word in text for word in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination"))
-        kept = f"What was saved is kept: {again}"
-        says = f"JAX says: {text.partition(chr(10))[0]}"
-        if not lost:
-            traceback.print_exc()
-        _end(hosts, f"another process has ended, or cannot be reached. {kept}. {says}" if lost else says)
     except KeyboardInterrupt:
         _end(hosts, "interrupted", INTERRUPTED)
-    except Exception as error:  # a bug: with its traceback
-        traceback.print_exc()
+    except Exception as error:  # JAX has no class of its own for a lost connection
+        text = str(error)
+        if any(word in text for word in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "coordination")):
+            says = f"What was saved is kept: {again}. JAX says: {text.partition(chr(10))[0]}"
+            _end(hosts, f"another process has ended, or cannot be reached. {says}")
+        traceback.print_exc()  # a bug
         _end(hosts, one_line(error), 1)
 
 
