@@ -47,10 +47,9 @@ def main(argv: Sequence[str]) -> int:
     for option, path in (("--json", args.json), ("--html", args.html), ("--state", args.state)):
         if path is not None:  # now, rather than after hours
             require_writable(option, path)
-    with (
-        leaving_at_once("interrupted"),
-        together(args.distributed, args.device, args.debug, "--distributed ", "give the same command again") as hosts,
-    ):
+    go_on = "give the same command again"
+    joined = together(args.distributed, args.device, args.debug, option="--distributed ", again=go_on)
+    with leaving_at_once("interrupted"), joined as hosts:
         device = choose_device(args.device)
         try:
             point = load_point(args)
