@@ -59,7 +59,7 @@ class Hosts:
 
     def any(self, here: bool) -> bool:
         """Whether this is so in any process; all ask at the same moment."""
-        return bool(np.any(multihost_utils.process_allgather(np.array(here)))) if self.count > 1 else here
+        return bool(self.gather(np.array(here)).any())
 
     def gather(self, array: np.ndarray) -> np.ndarray:
         """The arrays of all processes, which have one shape, in the order of their numbers: (count, ...)."""
@@ -151,15 +151,16 @@ _SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
 
 def copy_of_run(hosts: Hosts, folder: Path) -> Path:
     """The run in `folder` of process 0: `folder` itself there, and a scratch copy of its files in the others."""
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name[0] != "."] if hosts.leads else []
-    names = parse_json(hosts.from_first(json.dumps([file.name for file in files]).encode()), list[str], "process 0")
-    contents = [hosts.from_first(files[i].read_bytes() if files else b"") for i in range(len(names))]
-    if hosts.leads:
+    if hosts.count == 1:
         return folder
-    copy = scratch_folder()
-    copy.mkdir()
-    for name, content in zip(names, contents, strict=True):
-        (copy / name).write_bytes(content)
+    mine = [file.name for file in folder.iterdir() if file.is_file() and file.name[0] != "."] if hosts.leads else []
+    names: list[str] = parse_json(hosts.from_first(json.dumps(mine).encode()), list[str], "process 0")
+    copy = folder if hosts.leads else scratch_folder()
+    copy.mkdir(exist_ok=True)
+    for name in names:
+        content = hosts.from_first((folder / name).read_bytes() if hosts.leads else b"")
+        if not hosts.leads:
+            (copy / name).write_bytes(content)
     return copy
 
 
