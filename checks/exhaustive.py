@@ -178,7 +178,9 @@ class ExhaustiveCheck:
 
     def take_over(self, state: str) -> None:
         """Go on from a state that another process of the same check has read."""
-        saved: State = parse_json(state, State, "the state of process 0", finite=False)
+        self._set(parse_json(state, State, "the state of process 0", finite=False))
+
+    def _set(self, saved: State) -> None:
         for case in self.cases:
             case.tallies = saved.tallies[case.name]
         self.position = saved.position
@@ -201,9 +203,7 @@ class ExhaustiveCheck:
             raise CheckError(f"{error}; delete it to begin anew") from error
         if not self._can_be(saved):
             raise CheckError(f"{path}: damaged (its tallies are not those of its position); delete it to begin anew")
-        for case in self.cases:
-            case.tallies = saved.tallies[case.name]
-        self.position = saved.position
+        self._set(saved)
         return True
 
     def _can_be(self, saved: State) -> bool:

@@ -34,9 +34,9 @@ def run(call: Invocation) -> int:
     kept = f"{state} stays as it is" if state.exists() else "there is nothing to save"
     # On a CPU a call keeps one core busy. An accelerator is filled by one call; a second hides the work of the host.
     devices = chosen_devices(call.args.devices)
+    # On a CPU a call keeps one core busy. An accelerator is filled by one call; a second hides the work of the host.
     workers = max(len(devices), os.cpu_count() or 1) if jax.default_backend() == "cpu" else 2 * len(devices)
     with leaving_at_once(f"interrupted before the first coordinate: {kept}"):
-        # On a CPU a call keeps one core busy.
         check = _prepare(call, state, (os.cpu_count() or 1) if jax.default_backend() == "cpu" else len(devices))
     stopped = _run_until_stopped(call, check, state, workers, devices)
     results = check.results()
