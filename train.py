@@ -34,7 +34,7 @@ from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
-from training.devices import device_count
+from training.devices import devices_here
 from training.feed import default_steps, stays_on_device
 from training.hosts import Hosts, copy_of_run, scratch_folder, together
 from training.huge_pages import restart_with_huge_pages
@@ -117,7 +117,6 @@ def begin_or_resume(
         require_steps(config)
     # How a process joins the others is its own affair, and no option of the run.
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, distributed=None))
-    new_folder = args.run if hosts.leads else scratch_folder()
     if args.summary:
         require_known(config)
         print(format_summary(summarize(config.model)))
@@ -130,6 +129,7 @@ def begin_or_resume(
     if resumed:
         resumed.require_checkpoint()
     else:
+        new_folder = args.run if hosts.leads else scratch_folder()
         RunFolder.require_new(new_folder)
     begins = resumed is None or not resumed.last.exists()
     start = configured_start(config) if begins else None
@@ -252,7 +252,7 @@ def preset_of(args: argparse.Namespace) -> tuple[str, list[str]]:
 def check_memory(config: Config, device: jax.Device, dataset: Dataset | None = None) -> None:
     """Raises ConfigError if the device has no room for the parameters, their gradients and the optimizer; with the data
     also, if it has none for the images that are used at once."""
-    count = device_count(config.train, device)
+    count = devices_here(config.train, device) * jax.process_count()
     moments = 1 + (config.optim.name == "adamw")
     copies = 2 + (config.optim.ema is not None) + (-(-moments // count) if config.train.share_optimizer else moments)
     memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None

@@ -113,10 +113,9 @@ def _gather(everywhere: NamedSharding | None) -> Callable[[jax.Array], jax.Array
     return jax.jit(lambda leaf: leaf, out_shardings=everywhere)
 
 
-def device_count(config: TrainConfig, first: jax.Device) -> int:
-    """How many devices will train together, if they are there."""
-    here = len(jax.local_devices(backend=first.platform)) if config.devices == "all" else config.devices
-    return here * jax.process_count()
+def devices_here(config: TrainConfig, first: jax.Device) -> int:
+    """How many devices of this process are to train, be they there or not."""
+    return len(jax.local_devices(backend=first.platform)) if config.devices == "all" else config.devices
 
 
 def choose_devices(config: TrainConfig, first: jax.Device, mixes: bool) -> Devices:
@@ -126,13 +125,11 @@ def choose_devices(config: TrainConfig, first: jax.Device, mixes: bool) -> Devic
         ConfigError: there are not so many here, or a batch cannot be divided equally among them, or only into parts of
             an odd number where pairs of images are mixed.
     """
-    wanted, batch_size = config.devices, config.batch_size
-    here = jax.local_devices(backend=first.platform)
-    count = len(here) if wanted == "all" else wanted
+    here, count, batch_size = jax.local_devices(backend=first.platform), devices_here(config, first), config.batch_size
     if count > len(here):
         more = f", or set JAX_NUM_CPU_DEVICES={count}" if first.platform == "cpu" else ""
         raise ConfigError(
-            f"train.devices={wanted}: JAX finds {counted(len(here), f'{first.platform} device')} here; choose at most "
+            f"train.devices={count}: JAX finds {counted(len(here), f'{first.platform} device')} here; choose at most "
             f"{len(here)}{more}"
         )
     chosen = _of_all_processes(here[:count]) if jax.process_count() > 1 else _beginning_with(first, here)[:count]
