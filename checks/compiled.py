@@ -82,7 +82,8 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         state = jax.tree.map(lambda leaf: _like(leaf, seed), jax.eval_shape(step.init))
         weights, rng = params(model), np.random.default_rng(seed + 1)
         grads = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), weights)
-        return _named(step.update, "state", "gradient norm", "learning rate"), (state._replace(params=weights), grads)
+        arguments = state._replace(params=weights), step.trained(grads)
+        return _named(step.update, "state", "gradient norm", "learning rate"), arguments
 
     def evaluation() -> Any:
         step, x, labels = batch()

@@ -191,6 +191,11 @@ def test_every_part_of_a_step_agrees_with_its_operations(number: int, dtype: str
     assert result.note == f"demo, 1 of 1 block, 8 images, {dtype}"
 
 
+def test_an_update_of_the_head_alone_agrees_with_its_operations() -> None:
+    config = load_config("demo", [*SMALL, "train.freeze=backbone", "train.start_from=run"])
+    assert compiled_result(pieces(config, 0)[2], 0, regions=False).verdict == PASS
+
+
 def test_small_integers_are_exact_in_any_order() -> None:
     def f(x):
         return jnp.floor((255 - x.astype(jnp.float32) * 2) / 2 + 0.5), x.astype(jnp.float32) / 3
