@@ -344,20 +344,3 @@ def test_the_number_of_classes_for_mixed_labels_comes_from_the_objective() -> No
     images, labels = batch(1)
     _, mixed = step.augment(jax.random.key(0), jnp.asarray(images), jnp.asarray(labels))
     assert mixed.shape == (8, 9)
-
-
-@pytest.mark.usefixtures("float64")
-def test_the_last_steps_see_every_patch() -> None:
-    """Until the boundary a step drops patches. From it on its gradient is that of the model that drops none."""
-    vit = ViT(image_size=8, patch_size=4, d_model=8, heads=2, layers=1, mlp_dim=12, num_classes=5)
-    drops = with_model(PLAIN, replace(vit, patch_dropout=0.5))
-    state, (images, labels) = random_state(drops), batch(1)
-    run, always = jax.jit(replace(drops, patch_dropout_steps=1, accumulate=2)), jax.jit(drops)
-    later = state._replace(optimizer=state.optimizer._replace(step=jnp.int32(1)))
-    pixels = PLAIN.augment(jax.random.key(0), jnp.asarray(images), jnp.asarray(labels))
-    loss, grads = jax.jit(with_model(PLAIN, vit).loss_and_grads)(state.params, *pixels, jax.random.key(0))
-    before, after, dropped = (f(s, images, labels)[1] for f, s in ((run, state), (run, later), (always, later)))
-    assert float(before.loss) == pytest.approx(float(always(state, images, labels)[1].loss), rel=1e-12)
-    assert float(after.loss) == pytest.approx(float(loss), rel=1e-12)
-    assert float(after.grad_norm) == pytest.approx(float(optax.tree.norm(grads)), rel=1e-12)
-    assert abs(float(dropped.loss) - float(loss)) > 1e-3

@@ -31,7 +31,7 @@ def divide(loss_and_grads: LossAndGrads, mesh: Mesh | None) -> LossAndGrads:
     if mesh is None:
         return loss_and_grads
 
-    def divided(params: Params, shared: Any, *parts: jax.Array) -> tuple[jax.Array, Params]:
+    def divided(params: Params, shared: jax.Array, *parts: jax.Array) -> tuple[jax.Array, Params]:
         def of_part(*arguments: Any) -> tuple[jax.Array, Params]:
             vector, unravel = ravel_pytree(loss_and_grads(*arguments))
             return unravel(jax.lax.pmean(vector, AXIS))  # SHARE.1

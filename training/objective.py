@@ -4,7 +4,7 @@ A training step knows neither. It is given an objective, whose parameters it upd
 objective returns. To train a model on something other than labels, write another objective.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import jax
@@ -40,10 +40,6 @@ class Objective(Protocol):
         """
         ...
 
-    def of_whole_images(self) -> "Objective":
-        """The same, of the same parameters, but without patch dropout."""
-        ...
-
 
 @dataclass(frozen=True)
 class Classification:
@@ -51,7 +47,6 @@ class Classification:
 
     model: ViT
     loss: CrossEntropy
-    every_patch: bool = False  # leave out no patch, whatever the patch dropout of the model
 
     @property
     def num_classes(self) -> int:
@@ -63,12 +58,8 @@ class Classification:
     def loss_and_grads(
         self, params: Params, images: jax.Array, labels: jax.Array, keys: jax.Array
     ) -> tuple[jax.Array, Params]:
-        model = replace(self.model, patch_dropout=0.0) if self.every_patch else self.model
-        logits, cache = model.forward(params, images, keys)
+        logits, cache = self.model.forward(params, images, keys)
         loss, loss_cache = self.loss.forward(logits, labels)
         dlogits = self.loss.backward(loss_cache)
-        _, grads = model.backward(params, cache, dlogits)
-        return loss, {name: grads.get(name, {}) for name in params}  # the layer that drops patches has no parameters
-
-    def of_whole_images(self) -> "Classification":
-        return replace(self, every_patch=True)
+        _, grads = self.model.backward(params, cache, dlogits)
+        return loss, grads

@@ -89,7 +89,6 @@ class TrainConfig:
     log_every: Count | None
     start_from: Name | None
     freeze: Literal["backbone"] | None
-    patch_dropout_until: Share | None
     devices: Count | Literal["all"]
     share_optimizer: bool
     distributed: Name | None

@@ -195,14 +195,7 @@ def build_optimizer(config: OptimConfig, total_steps: int) -> Optimizer:
 
 
 def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str) -> TrainingStep:
-    """The training step of a run of `total_steps` steps on a `platform` ("cpu" or "gpu").
-
-    Raises:
-        ConfigError: patch dropout is to end, and there is none.
-    """
-    until = config.train.patch_dropout_until
-    if until is not None and not config.model.patch_dropout:
-        raise ConfigError(f"train.patch_dropout_until={until:g}: model.patch_dropout is 0; set it too, or neither")
+    """The training step of a run of `total_steps` steps on a `platform` ("cpu" or "gpu")."""
     return TrainingStep(
         objective=Classification(config.model, config.loss),
         optimizer=build_optimizer(config.optim, total_steps),
@@ -215,5 +208,4 @@ def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str
         concurrent_microbatches=default_concurrency(platform),
         ema=None if config.optim.ema is None else EMA(config.optim.ema),
         freeze=config.train.freeze,
-        patch_dropout_steps=None if until is None else round(until * total_steps),
     )

@@ -5,7 +5,7 @@ everything that changes. The random numbers of a step are a function of (seed, n
 draws the same numbers as one that was never interrupted.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import jax
@@ -58,8 +58,6 @@ class TrainingStep:
             CPU, the matrix products of one keep the cores busy while another does what cannot use them all (see
             `default_concurrency`).
         ema: the moving average of the parameters that is kept beside them; None: no average is kept.
-        patch_dropout_steps: the steps in which patches are dropped, if the model drops any; after them it sees whole
-            images. None: all steps.
         mesh: the devices that share each batch (training/divided.py); its size must be a multiple of their number.
             None: one device.
         freeze: "backbone" to train the head alone; the optimizer then has a state for the head only. None: nothing.
@@ -76,7 +74,6 @@ class TrainingStep:
     concurrent_microbatches: int = 1
     ema: EMA | None = None
     freeze: Literal["backbone"] | None = None
-    patch_dropout_steps: int | None = None
     mesh: Mesh | None = None
 
     def init(self) -> TrainState:
@@ -97,8 +94,7 @@ class TrainingStep:
         # Keys for each image, so that it does not matter how many microbatches or devices share the work.
         augment_keys, model_keys = split_keys(augment_key, len(images)), jax.random.split(model_key, len(images))
         parts = images, labels, augment_keys.images, model_keys
-        shared = augment_keys.mix, state.optimizer.step
-        loss, grads = divide(self._of_part, self.mesh)(state.params, shared, *parts)
+        loss, grads = divide(self._of_part, self.mesh)(state.params, augment_keys.mix, *parts)
         state, grad_norm, learning_rate = self.update(state, grads)
         return state, StepMetrics(loss, grad_norm, learning_rate)
 
@@ -121,23 +117,15 @@ class TrainingStep:
     def _of_part(
         self,
         params: Params,
-        shared: tuple[jax.Array, jax.Array],
+        mix_key: jax.Array,
         images: jax.Array,
         labels: jax.Array,
         augment_keys: jax.Array,
         model_keys: jax.Array,
     ) -> tuple[jax.Array, Params]:
-        """Loss and gradients of a device's part of the batch, before augmentation. `shared` by the whole batch: the key
-        of mixing, and the number of updates made so far."""
-        mix_key, updates = shared
+        """Loss and gradients, of what is trained, of a device's part of the batch, before augmentation."""
         images, labels = self.augment(Keys(augment_keys, mix_key), images, labels)
-        arguments = params, images, labels, model_keys
-        if self.patch_dropout_steps is None:
-            loss, grads = self.loss_and_grads(*arguments)
-        else:
-            whole = replace(self, objective=self.objective.of_whole_images())
-            drops = updates < self.patch_dropout_steps
-            loss, grads = jax.lax.cond(drops, self.loss_and_grads, whole.loss_and_grads, *arguments)
+        loss, grads = self.loss_and_grads(params, images, labels, model_keys)
         return loss, self.trained(grads)
 
     def augment(self, key: jax.Array | Keys, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
