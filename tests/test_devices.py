@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.devices import exchanging
 from common import files
 from common.errors import ConfigError
 from tests.tiny_runs import ROOT, start_python
@@ -385,3 +386,9 @@ def test_processes_and_devices_share_an_exhaustive_check(
     worst = [[method["worst"] for method in methods if method["worst"] is not None] for methods in found]
     np.testing.assert_allclose(*worst, atol=1e-13)
     assert worst[0]
+
+
+def test_the_model_of_an_exchange_by_hand() -> None:
+    """Four devices, 12 GB over 3 GB/s with a latency of 1 s: six pieces of 3 GB, each 1 s + 1 s."""
+    assert exchanging(4, 12e9, 3.0, 1e6) == pytest.approx(12.0)
+    assert exchanging(1, 12e9, 3.0, 1e6) == 0
