@@ -34,7 +34,7 @@ from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.describe import describe
 from training.device import choose_device, keep_compiled_programs
-from training.devices import devices_here
+from training.devices import choose_devices, devices_here
 from training.feed import default_steps, stays_on_device
 from training.hosts import Hosts, copy_of_run, scratch_folder, together
 from training.huge_pages import restart_with_huge_pages
@@ -123,6 +123,7 @@ def begin_or_resume(
         return 0
     device = choose_device(args.device)
     keep_compiled_programs()
+    choose_devices(config.train, device, config.augment.mixes)  # raises where they are not there
     check_memory(config, device)
     if "image_size" not in config.from_data:
         check_padding(config.augment, *height_width(config.model.image_size))

@@ -240,6 +240,12 @@ def test_devices_that_there_are_not() -> None:
         choose_devices(options(devices=2), jax.devices("cpu")[0], mixes=False)
 
 
+def test_devices_that_there_are_not_are_refused_before_anything_is_made(call: Any, tiny: tuple[str, ...]) -> None:
+    ended = call(main, *tiny, "train.devices=2", "--run", "new", "--device", "cpu")
+    assert (ended.code, ended.err.count("error: ")) == (2, 1)
+    assert not Path("new").exists()
+
+
 @pytest.mark.parametrize(
     ("batch", "mixes", "message"),
     [
