@@ -14,7 +14,29 @@ import numpy as np
 
 from checks.draw import draw_params, layer_case
 from checks.functions import AttentionFunction, LossFunction, ModelFunction, OnePageFunction
+from checks.mae_cases import mae_cases, masked_loss_cases, restore_cases
 from checks.structure import classes_inside, qkv_regions
+from checks.tiny import (
+    CHANNELS,
+    DROP,
+    GRID,
+    IMAGE,
+    PATCH,
+    SMALL_D,
+    SMALL_M,
+    SMALL_TOKENS,
+    TOKENS,
+    B,
+    C,
+    D,
+    H,
+    K,
+    M,
+    N,
+    case_random,
+    tiny_block,
+    tiny_model,
+)
 from model.combinators import Composite, Residual, Sequential
 from model.encoder import Encoder, EncoderBlock
 from model.layer import Layer
@@ -38,21 +60,12 @@ from model.vit import ViT
 from verify.case import Case, Tensors
 from verify.layer import draw_input
 
-B, N, D, H, K, M, C = 3, 9, 12, 2, 6, 10, 5
-GRID, IMAGE, PATCH, CHANNELS = (2, 4), (4, 12), (2, 3), 3  # n = 8 patches, P = 18 values in each
-DROP = 0.3
-TOKENS = (B, N, D)
-# Blocks and models are made of layers that have cases of their own, so they can be smaller.
-SMALL_D, SMALL_M, SMALL_IMAGE = 8, 7, (4, 6)
-SMALL_TOKENS = (B, 5, SMALL_D)
-
-
 Row = tuple[str, Layer, Any, bool, dict[str, float]]
 
 
 def all_cases(seed: int) -> list[Case]:
     """Every case, at points drawn from the seed."""
-    return [*layer_cases(seed), *loss_cases(seed), *model_cases(seed)]
+    return [*layer_cases(seed), *loss_cases(seed), *model_cases(seed), *mae_cases(seed)]
 
 
 def mutant_cases(seed: int) -> list[Case]:
@@ -62,7 +75,7 @@ def mutant_cases(seed: int) -> list[Case]:
     """
     lacking = ("encoder block, no ", "encoder block, neither")
     layers = [case for case in layer_cases(seed) if not case.name.startswith(lacking)]
-    return [*layers, *loss_cases(seed), one_page_case(seed)]
+    return [*layers, *loss_cases(seed), one_page_case(seed), *mae_cases(seed)]
 
 
 def layer_cases(seed: int) -> list[Case]:
@@ -148,20 +161,7 @@ def layer_cases(seed: int) -> list[Case]:
         ("encoder, constant drop path", Encoder(tiny_block(drop_path=0.25), 2, "constant"), SMALL_TOKENS, True, small),
     ]  # fmt: skip
     inner_cases, composed_cases = ([_layer_case(seed, *row) for row in rows] for rows in (inner, composed))
-    return [*inner_cases, *attention_cases(seed), *composed_cases]
-
-
-Attention = type[MultiHeadAttention] | type[ClassTokenAttention]
-
-
-def tiny_block(
-    attention: Attention = MultiHeadAttention, dropout: float = 0.0, attention_dropout: float = 0.0, **options: Any
-) -> EncoderBlock:
-    """An encoder block of the small sizes; `options` are those of the block."""
-    return EncoderBlock(
-        attention(SMALL_D, H, attention_dropout), FeedForward(SMALL_D, SMALL_M, dropout=dropout),
-        dropout=dropout, **{"norm": LayerNorm(SMALL_D)} | options,
-    )  # fmt: skip
+    return [*inner_cases, *restore_cases(seed), *attention_cases(seed), *composed_cases]
 
 
 class _Pair(Composite):
@@ -188,7 +188,7 @@ def attention_cases(seed: int) -> Iterator[Case]:
         ("attention of q, k, v, one query, local", ScaledDotProductAttention(masked_diagonal=True), 1, True),
         ("attention of q, k, v, dropout, padded", ScaledDotProductAttention(DROP, pad_to_multiple_of=4), N, True),
     ):
-        rng = _random(seed, name)
+        rng = case_random(seed, name)
         tensors = {"q": draw_input((B, H, queries, K), rng), **{n: draw_input((B, H, N, K), rng) for n in ("k", "v")}}
         if learned:
             tensors["scale"] = 1 + 0.3 * rng.normal(size=H)
@@ -201,7 +201,8 @@ def attention_cases(seed: int) -> Iterator[Case]:
 
 
 def loss_cases(seed: int) -> Iterator[Case]:
-    """The loss with either kind of label, with and without smoothing, and with saturated softmax."""
+    """The losses: with either kind of label, with and without smoothing, and with saturated softmax; of patches."""
+    yield from masked_loss_cases(seed)
     for name, smoothing, soft, size in (
         ("loss", 0.0, False, 1.0),
         ("loss, smoothing", 0.1, False, 1.0),
@@ -210,7 +211,7 @@ def loss_cases(seed: int) -> Iterator[Case]:
         ("loss, large logits", 0.1, False, 30.0),
         ("loss, logits beyond the range of exp", 0.1, False, 3000.0),
     ):
-        rng = _random(seed, name)
+        rng = case_random(seed, name)
         # Soft labels that do not sum to 1 show whether the gradient forgets the sum of the targets.
         labels = rng.uniform(size=(B, C)) if soft else rng.integers(C, size=B)
         loss = CrossEntropy(smoothing)
@@ -251,17 +252,11 @@ def model_cases(seed: int) -> Iterator[Case]:
     yield one_page_case(seed)
 
 
-def tiny_model(**options: Any) -> ViT:
-    """A model small enough for every coordinate to be checked."""
-    options = {"layers": 2} | options
-    return ViT(SMALL_IMAGE, PATCH, CHANNELS, SMALL_D, H, mlp_dim=SMALL_M, num_classes=C, **options)
-
-
 def model_case(
     name: str, model: ViT, loss: CrossEntropy, seed: int, *, train: bool = False, soft: bool = False, batch: int = B
 ) -> Case:
     """A model at random parameters, images and labels."""
-    rng = _random(seed, name)
+    rng = case_random(seed, name)
     height, width = height_width(model.image_size)
     tensors: Tensors = draw_params(model, rng)
     tensors["images"] = rng.normal(size=(batch, height, width, model.channels))
@@ -285,15 +280,11 @@ def model_sizes(model: ViT, batch: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _random(seed: int, name: str) -> np.random.Generator:
-    return Case(name, None, {}).random(seed)  # type: ignore[arg-type]
-
-
 def _wide(seed: int, shape: tuple[int, ...], far: float = 8.0) -> np.ndarray:
     """Inputs uniform in [-far, far], so that a slope that is wrong far out is seen."""
-    return _random(seed, "wide").uniform(-far, far, size=shape)
+    return case_random(seed, "wide").uniform(-far, far, size=shape)
 
 
 def _layer_case(seed: int, name: str, layer: Layer, x: Any, train: bool, sizes: dict[str, float]) -> Case:
     target = "Composite" if isinstance(layer, _Pair) else ""
-    return layer_case(name, layer, x, _random(seed, name), train=train, sizes=sizes, target=target)
+    return layer_case(name, layer, x, case_random(seed, name), train=train, sizes=sizes, target=target)

@@ -5,6 +5,7 @@ from typing import Any
 from model.combinators import Composite, Residual, Sequential
 from model.layers.attention import ProjectedAttention, ScaledDotProductAttention
 from model.layers.dropout import Dropout
+from model.mae import MAE
 from verify.case import Region, Tensors
 
 QKV = ("queries", "keys", "values")
@@ -24,6 +25,8 @@ def _parts(layer: Any) -> tuple[Any, ...]:
         return tuple(inner for _, inner in layer.layers)
     if isinstance(layer, ProjectedAttention):
         return (layer.qkv, layer.attention, layer.out)
+    if isinstance(layer, MAE):
+        return (layer.embedding, layer.hide, layer.encoder, layer.embed, layer.restore, layer.decoder)
     if isinstance(layer, ScaledDotProductAttention):
         return (layer.softmax, Dropout(layer.dropout))
     return ()

@@ -48,8 +48,10 @@ class Cast:
     def init(self, key: jax.Array) -> Params:
         return self.layer.init(key)
 
-    def forward(self, params: Params, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
-        y, cache = self.layer.forward(_cast(params, self.inside), x.astype(self.inside), key)
+    def forward(
+        self, params: Params, x: jax.Array, key: jax.Array | None = None, **more: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        y, cache = self.layer.forward(_cast(params, self.inside), x.astype(self.inside), key=key, **more)
         return y.astype(self.after), _cast(cache, self.before, x.shape)
 
     def backward(self, params: Params, cache: Any, dy: jax.Array) -> tuple[jax.Array, Params]:

@@ -194,7 +194,7 @@ class ViT(Composite):
 
     @property
     def body(self) -> Sequential:
-        return self._compose()
+        return self.compose()
 
     def features(self, params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What the head reads of each image, the pooled token (B, D), and the logits (B, num_classes)."""
@@ -209,13 +209,13 @@ class ViT(Composite):
         With pooling "class_token" the last block of `forward` computes that token alone. Here it computes all of them,
         from the same parameters. The logits are those of `forward` up to rounding.
         """
-        *below, (pooling, pool), (name, head) = self._compose(every_token=True).layers
+        *below, (pooling, pool), (name, head) = self.compose(every_token=True).layers
         tokens, _ = Sequential(tuple(below)).forward(params, images)
         pooled, _ = pool.forward(params[pooling], tokens)
         logits, _ = head.forward(params[name], pooled)
         return tokens, logits
 
-    def _compose(self, every_token: bool = False) -> Sequential:
+    def compose(self, every_token: bool = False) -> Sequential:
         """The list of all layers; with `every_token` the last block computes every token."""
         layers: list[tuple[str, Layer]] = []
         if self.shifted_patches:

@@ -60,7 +60,10 @@ class KeepTokens:
         B, N, _ = x.shape
         if key is None or self.count(N) == N:
             return x, KeepTokensCache(None, None)
-        kept = self._draw(key, B, N)
+        return self.gather(x, self.draw(key, B, N))
+
+    def gather(self, x: jax.Array, kept: jax.Array) -> tuple[jax.Array, KeepTokensCache]:
+        """The tokens at the positions `kept`, (B, first + n', D)."""
         return jnp.take_along_axis(x, kept[:, :, None], axis=1), KeepTokensCache(kept, x)  # KEEP.1
 
     def backward(self, params: Params, cache: KeepTokensCache, dy: jax.Array) -> tuple[jax.Array, Params]:
@@ -70,8 +73,11 @@ class KeepTokens:
         dx = jnp.zeros(cache.x.shape, dy.dtype)
         return dx.at[images, cache.kept].set(dy, unique_indices=True), {}  # KEEP.2
 
-    def _draw(self, key: jax.Array, B: int, N: int) -> jax.Array:
-        """The positions that are kept, (B, count): those whose random numbers are smallest, in their order."""
+    def draw(self, key: jax.Array, B: int, N: int) -> jax.Array:
+        """The positions that are kept, (B, count): those whose random numbers are smallest, in their order.
+
+        key: a PRNG key, or (B,), one for each image.
+        """
         numbers = draw(jax.random.uniform, key, (B, N - self.first))
         smallest = jnp.argsort(numbers, axis=1)[:, : self.count(N) - self.first]
         first = jnp.broadcast_to(jnp.arange(self.first), (B, self.first))

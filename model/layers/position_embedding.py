@@ -84,7 +84,7 @@ class PositionEmbedding:
         if self.positions == "learned":
             x = x + params["positions"]  # POS.2
         elif self.positions != "none":
-            x = x + jnp.asarray(self._sinusoids(), x.dtype)
+            x = x + jnp.asarray(self.sinusoids(), x.dtype)
         return x, PositionEmbeddingCache()
 
     def backward(self, params: Params, cache: PositionEmbeddingCache, dy: jax.Array) -> tuple[jax.Array, Params]:
@@ -96,7 +96,8 @@ class PositionEmbedding:
             dy = dy[:, 1:]  # POS.5
         return dy, grads
 
-    def _sinusoids(self) -> np.ndarray:
+    def sinusoids(self) -> np.ndarray:
+        """The table of sinusoids, (N, D): in two dimensions unless `positions` says "sinusoidal_1d"."""
         rows, columns = self.grid
         if self.positions == "sinusoidal_1d":
             table = _sinusoid(np.arange(rows * columns), self.d_model)
