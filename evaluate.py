@@ -11,6 +11,7 @@ python evaluate.py RUN data.val_folder=test     another folder of an image folde
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -34,8 +35,9 @@ from training.chosen_run import choose_run
 from training.classes import UNKNOWN, short_names
 from training.config import Config
 from training.device import CHOICES, choose_device, describe_device, keep_compiled_programs
-from training.evaluation import Evaluation, EvaluationStep, Evaluator
+from training.evaluation import Evaluation
 from training.metrics import shows_top5
+from training.reconstruction import build_evaluator
 from training.report.analysis import confusion_matrix
 from training.report.material import Material
 from training.report.writing import as_html
@@ -48,6 +50,7 @@ OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
 NAME_WIDTH = 29  # leaves room for two names in a line
+HIDDEN_PATCHES, LINEAR_PROBE = "mean squared error of the hidden patches", "a linear classifier of the features"
 LINE = 69  # letters of a name alone in a line of 80 columns
 
 
@@ -59,8 +62,15 @@ def main(argv: Sequence[str]) -> int:
     run = choose_run(args.run)
     device = choose_device(args.device)
     keep_compiled_programs()
-    trained = load_trained(run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights)
+    trained = load_trained(
+        run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights, without_labels=True
+    )
     config = chosen_validation(trained)
+    if args.html and config.autoencoder:
+        raise UserError(
+            f"--html: {run.path} was trained without labels, so there are no mistakes to show; see what it predicts "
+            f"with `python -m training.preview {shlex.quote(str(run.path))} --out FILE.png`"
+        )
     dataset = load_dataset(config, draw=False)  # shapes that are drawn now would be other images
     check_holdout(trained, dataset.held_out)
     classes = matched_classes(trained, dataset)
@@ -70,8 +80,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     images = describe_validation(dataset)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
-    evaluation_step = EvaluationStep(trained.model, classes.mean, classes.std, in_detail=bool(args.html))
-    evaluator = Evaluator(evaluation_step, dataset.val, config.train.eval_batch_size)
+    as_trained = dataset._replace(mean=classes.mean, std=classes.std)
+    evaluator = build_evaluator(config, as_trained, in_detail=bool(args.html))
     with leaving_at_once("interrupted"), announced("compiling"):
         in_thread(lambda: evaluator.probe(trained.params))
     began = time.perf_counter()
@@ -84,6 +94,8 @@ def main(argv: Sequence[str]) -> int:
         "step": trained.step,
         "holdout": dataset.held_out,
     }
+    if config.autoencoder:
+        report |= {"loss_of": HIDDEN_PATCHES, "accuracy_of": LINEAR_PROBE}
     if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     if args.html:
@@ -212,8 +224,10 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
 
 def format_report(report: dict[str, Any]) -> str:
     """The report for a terminal: of each class its first name, the best and the worst classes, no class twice."""
+    of_loss, of_accuracy = report.get("loss_of"), report.get("accuracy_of")
     lines = [
-        f"loss    {report['loss']:.4f}",
+        f"loss    {report['loss']:.4f}" + (f"   ({of_loss})" if of_loss else ""),
+        *([f"{of_accuracy}:"] if of_accuracy else []),
         f"top-1   {report['top1']:.2%}   (chance {report['chance']:.2%})",
     ]
     if len({c["images"] for c in report["per_class"] if c["images"]}) > 1:

@@ -119,7 +119,7 @@ def begin_or_resume(
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, distributed=None))
     if args.summary:
         require_known(config)
-        print(format_summary(summarize(config.model)))
+        print(format_summary(summarize(config.network)))
         return 0
     device = choose_device(args.device)
     keep_compiled_programs()
@@ -188,8 +188,11 @@ def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> in
         run.note_divergence(error.what, trainer.identity)
         raise
     averaged = "" if trainer.config.optim.ema is None else " of the moving average"
-    print(f"done: best top-1{averaged} {trainer.progress.best_top1:.2%}")
+    of_probe = "" if trainer.config.mae.mask is None else " of a linear probe of the features"
+    print(f"done: best top-1{of_probe or averaged} {trainer.progress.best_top1:.2%}")
     print(f"evaluate with: python evaluate.py {shlex.quote(str(run.path))}")
+    if of_probe:
+        print(f"train a classifier from it with: train.start_from={shlex.quote(str(run.path))}")
     return 0
 
 

@@ -38,7 +38,7 @@ from checks.tiny import (
     tiny_model,
 )
 from model.combinators import Composite, Residual, Sequential
-from model.encoder import Encoder, EncoderBlock
+from model.encoder import Encoder
 from model.layer import Layer
 from model.layers.attention import ScaledDotProductAttention
 from model.layers.class_token_attention import ClassTokenAttention

@@ -21,9 +21,11 @@ from common.cores import available_cores
 from common.text import counted
 from data.dataset import Dataset, Split
 from model.layers.patch_embedding import height_width
+from model.mae import MAE
 from model.vit import ViT
 from training.config import Config
 from training.evaluation import EvaluationStep
+from training.reconstruction import ReconstructionStep
 from training.setup import build_step
 from training.step import TrainingStep, default_accumulate
 from verify.agreement import Comparison
@@ -58,7 +60,7 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
     def batch() -> tuple[TrainingStep, np.ndarray, np.ndarray]:
         return step_of(config, jax.default_backend()), *random_batch(config, count, seed)
 
-    def params(model: ViT = config.model) -> Any:
+    def params(model: ViT | MAE = config.network) -> Any:
         drawn = draw_params(model, np.random.default_rng(seed))
         return to_params(model, {name: array.astype(jnp.result_type(float)) for name, array in drawn.items()})
 
@@ -78,17 +80,22 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
     def update() -> Any:
         # The weights of all blocks have the same shapes, so one of them will do where not all are asked for.
         model = config.model if blocks is None else replace(config.model, layers=min(1, every))
-        step = step_of(replace(config, model=model), jax.default_backend())
+        chosen = replace(config, model=model)
+        step = step_of(chosen, jax.default_backend())
         state = jax.tree.map(lambda leaf: _like(leaf, seed), jax.eval_shape(step.init))
-        weights, rng = params(model), np.random.default_rng(seed + 1)
+        weights, rng = params(chosen.network), np.random.default_rng(seed + 1)
         grads = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), weights)
         arguments = state._replace(params=weights), step.trained(grads)
         return _named(step.update, "state", "gradient norm", "learning rate"), arguments
 
     def evaluation() -> Any:
         step, x, labels = batch()
-        evaluate = EvaluationStep(config.model, step.mean, step.std)
-        return _named(evaluate, "losses", "guesses", "in top 5"), (params(), jnp.asarray(x), jnp.asarray(labels))
+        names: tuple[str, ...] = ("losses", "guesses", "in top 5")
+        evaluate: Callable[..., tuple[jax.Array, ...]] = EvaluationStep(config.model, step.mean, step.std)
+        if config.autoencoder:
+            names, normalize = ("losses", "features"), config.mae.normalize_patches
+            evaluate = ReconstructionStep(config.autoencoder, step.mean, step.std, normalize)
+        return _named(evaluate, *names), (params(), jnp.asarray(x), jnp.asarray(labels))
 
     return [
         Piece(f"compiled: {name}", build, f"{note}, {config.model.dtype}")

@@ -7,11 +7,11 @@ import numpy as np
 from checks.structure import classes_inside, qkv_regions
 from model.layer import Layer
 from verify.case import Case, Tensors, named
+from verify.layer import HasParameters, template
 from verify.layer import layer_case as any_layer_case
-from verify.layer import template
 
 
-def draw_params(layer: Layer, rng: np.random.Generator) -> Tensors:
+def draw_params(layer: HasParameters, rng: np.random.Generator) -> Tensors:
     """Parameters by name: weight matrices preserve the scale of their input; gains lie around 1, the rest around 0."""
     return {name: _draw(name, leaf.shape, rng) for name, leaf in named(template(layer)).items()}
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from checks.draw import draw_params
 from checks.functions import MAEFunction, MaskedErrorFunction, RestoreFunction
 from checks.structure import classes_inside, qkv_regions
-from checks.tiny import GRID, B, D, H, N, case_random, tiny_model
+from checks.tiny import GRID, B, D, N, case_random, tiny_model
 from model.layers.keep_tokens import KeepTokens
 from model.layers.patch_embedding import height_width
 from model.layers.restore_tokens import RestoreTokens
@@ -63,20 +64,24 @@ def mae_cases(seed: int) -> Iterator[Case]:
 
 def tiny_mae(**options: Any) -> MAE:
     """An autoencoder small enough for every coordinate to be checked; `options` are those of the ViT."""
-    return MAE(tiny_model(**{"layers": 1} | options), 0.5, decoder_dim=12, decoder_heads=3, decoder_layers=1, decoder_mlp_dim=5)
+    return MAE(
+        tiny_model(**{"layers": 1} | options), 0.5, decoder_dim=12, decoder_heads=3, decoder_layers=1, decoder_mlp_dim=5
+    )
 
 
-def mae_case(name: str, model: MAE, loss: MaskedSquaredError, seed: int, *, train: bool = False) -> Case:
+def mae_case(
+    name: str, model: MAE, loss: MaskedSquaredError, seed: int, *, train: bool = False, batch: int = B
+) -> Case:
     """An autoencoder at random parameters, images and hidden patches."""
     rng = case_random(seed, name)
     tensors: Tensors = draw_params(model, rng)
-    images = rng.normal(size=(B, *height_width(model.vit.image_size), model.vit.channels))
+    images = rng.normal(size=(batch, *height_width(model.vit.image_size), model.vit.channels))
     tensors["images"] = images
-    kept = np.asarray(model.draw(jax.random.key(int(rng.integers(1 << 31))), B))
-    constants: Tensors = {"kept": kept, "patches": np.asarray(model.patches(images))}
+    kept = np.asarray(model.draw(jax.random.key(int(rng.integers(1 << 31))), batch))
+    constants: Tensors = {"kept": kept, "patches": np.asarray(model.patches(jnp.asarray(images)))}
     if train:
         constants["key"] = jax.random.key(int(rng.integers(1 << 31)))
-    sizes = {"B": B, "N": model.tokens, "D": model.vit.d_model, "E": model.decoder_dim, "H": H}
+    sizes = {"B": batch, "N": model.tokens, "D": model.vit.d_model, "E": model.decoder_dim, "H": model.vit.heads}
     return Case(
         name, MAEFunction(model, loss), tensors, constants, sizes, qkv_regions(tensors), "MAE",
         classes_inside(model) | {"MaskedSquaredError"},

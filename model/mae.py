@@ -5,7 +5,7 @@ Forward    images (B, H, W, C)
            -> hide             (B, N', D)   KeepTokens: the class token and a random few of the n patches
            -> encoder          (B, N', D)   the ViT's blocks and norm, on these tokens alone
            -> decoder/embed    (B, N', E)   to the width E of the decoder
-           -> decoder/restore  (B, N, E)    RestoreTokens: everything in its place, the mask token where a patch is hidden
+           -> decoder/restore  (B, N, E)    RestoreTokens: each in its place, the mask token where a patch is hidden
            -> + positions      (B, N, E)    a table of 2-D sinusoids (POS.6): constants
            -> decoder          (B, N, P)    a few narrow blocks, a norm, and a head onto the P values of a patch
            -> pixels           (B, n, P)    without the class token
@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from model.combinators import Sequential
 from model.draws import split_key
 from model.encoder import Encoder, EncoderBlock
-from model.layer import Layer, Params, require_sizes
+from model.layer import Params, require_sizes
 from model.layers.dense import Dense
 from model.layers.feed_forward import FeedForward
 from model.layers.keep_tokens import KeepTokens, KeepTokensCache
@@ -68,7 +68,7 @@ class MAE:
             decoder.
 
     Raises:
-        ValueError: sizes that do not fit, a share that hides none or all, or a ViT with patch dropout or without blocks.
+        ValueError: sizes that do not fit, a share that hides none or all, a ViT with patch dropout or without blocks.
     """
 
     vit: ViT
@@ -83,7 +83,9 @@ class MAE:
         if not 0 < self.mask < 1:
             raise ValueError(f"mask must be above 0 and below 1, got {self.mask}")
         if self.vit.patch_dropout:
-            raise ValueError(f"mask={self.mask} hides patches already: leave out patch_dropout={self.vit.patch_dropout}")
+            raise ValueError(
+                f"mask={self.mask} hides patches already: leave out patch_dropout={self.vit.patch_dropout}"
+            )
         if not self.vit.layers:
             raise ValueError("layers=0 leaves no encoder to train: nothing would look at another patch")
         if self.hide.count(self.tokens) == self.tokens:
@@ -109,11 +111,11 @@ class MAE:
         return self._of_vit(ENCODER)
 
     @property
-    def embed(self) -> Layer:
+    def embed(self) -> Any:
         return self._precise(Dense(self.vit.d_model, self.decoder_dim))
 
     @property
-    def restore(self) -> Layer:
+    def restore(self) -> Any:
         return self._precise(RestoreTokens(self.tokens, self.decoder_dim))
 
     @property
@@ -194,6 +196,6 @@ class MAE:
         layers = self.vit.compose(every_token=True).layers
         return Sequential(tuple((name, layer) for name, layer in layers if name in names))
 
-    def _precise(self, layer: Layer) -> Any:
+    def _precise(self, layer: Any) -> Any:
         """The layer in the precision of the ViT."""
         return in_half_precision(layer) if self.vit.dtype == "bfloat16" else layer

@@ -26,12 +26,12 @@ EPS = 1e-6
 
 class MaskedSquaredErrorCache(NamedTuple):
     errors: jax.Array  # (B, n, P), y - t at the hidden patches, and zero elsewhere
-    count: jax.Array  # (), h P: the values that the mean is taken over
+    values: jax.Array  # (), h P: how many the mean is taken over
 
 
 @dataclass(frozen=True)
 class MaskedSquaredError:
-    """The mean over hidden patches. `normalize_patches=False` leaves out MSE.1 and MSE.2: the targets are the pixels."""
+    """The mean over hidden patches. Without `normalize_patches` the targets are the pixels: no MSE.1, no MSE.2."""
 
     normalize_patches: bool = True
 
@@ -40,11 +40,11 @@ class MaskedSquaredError:
     ) -> tuple[jax.Array, MaskedSquaredErrorCache]:
         """`patches` are those of the image, (B, n, P); at least one patch must be hidden."""
         errors = jnp.where(hidden[:, :, None], predicted - self.targets(patches), 0)
-        count = hidden.sum() * predicted.shape[-1]
-        return (errors**2).sum() / count, MaskedSquaredErrorCache(errors, count)  # MSE.3
+        values = hidden.sum() * predicted.shape[-1]
+        return (errors**2).sum() / values, MaskedSquaredErrorCache(errors, values)  # MSE.3
 
     def backward(self, cache: MaskedSquaredErrorCache) -> jax.Array:
-        return 2 * cache.errors / cache.count  # MSE.4
+        return 2 * cache.errors / cache.values  # MSE.4
 
     def each(self, predicted: jax.Array, patches: jax.Array, hidden: jax.Array) -> jax.Array:
         """The loss of each image, (B,): its mean over images with equally many hidden patches is that of `forward`."""

@@ -15,11 +15,12 @@ from data.augment import Augmentation
 from data.registry import SOURCES
 from model.layers.patch_embedding import height_width
 from model.loss import CrossEntropy
+from model.mae import MAE
 from model.vit import ViT
 from training import fields
 from training.aliases import options_called, why_without
-from training.fields import as_named, as_written, nearest
-from training.options import LENGTHS, DataConfig, OptimConfig, TrainConfig
+from training.fields import as_named, as_written, nearest, show
+from training.options import LENGTHS, DataConfig, MAEConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
 from training.size import check_size
 from training.yaml_text import dump_yaml, parse_yaml
@@ -36,11 +37,32 @@ class Config:
     preset: str  # only its name: overrides may have changed the sections
     model: ViT
     loss: CrossEntropy
+    mae: MAEConfig
     optim: OptimConfig
     data: DataConfig
     augment: Augmentation
     train: TrainConfig
     from_data: tuple[str, ...] = ()  # the options of the model that are null: `model` has what is expected of the data
+
+    @property
+    def autoencoder(self) -> MAE | None:
+        """The masked autoencoder around `model`; None: the model learns from labels.
+
+        Raises:
+            ValueError: its sizes do not fit those of the model.
+        """
+        if self.mae.mask is None:
+            return None
+        of_decoder = {key: value for key, value in dataclasses.asdict(self.mae).items() if key.startswith("decoder_")}
+        autoencoder = MAE(self.model, self.mae.mask, **of_decoder)
+        if self.mae.normalize_patches and autoencoder.patchify.patch_values < 2:
+            raise ValueError("a patch of one value has no variance: set mae.normalize_patches=false")
+        return autoencoder
+
+    @property
+    def network(self) -> ViT | MAE:
+        """What is trained: the model, or the autoencoder around it."""
+        return self.autoencoder or self.model
 
     def values(self) -> Values:
         """Every option with its value, by section and key."""
@@ -67,6 +89,13 @@ FROM_DATA = ("image_size", "channels", "num_classes")
 SECTIONS: dict[str, type] = {
     name: kind for name, kind in get_type_hints(Config).items() if name not in ("preset", "from_data")
 }
+OF_LABELS = {
+    "loss.label_smoothing": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0, "train.start_from": None,
+    "train.freeze": None,
+}  # fmt: skip
+"""What these options must be without labels."""
+ADDED = ("mae",)
+"""Sections that the configurations of earlier versions do not have."""
 KINDS: dict[str, dict[str, Any]] = {
     section: {
         field.name: get_type_hints(cls, include_extras=True)[field.name]
@@ -102,7 +131,8 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path | No
 def missing_options(text: str, source: str) -> list[str]:
     """The options that the configuration of a run, which `from_yaml` reads, does not have."""
     document = parse_yaml(text, source)
-    return [option for option in OPTIONS if option.partition(".")[2] not in (document[option.partition(".")[0]] or {})]
+    names = {f"{section}.{key}" for section, values in document.items() if isinstance(values, dict) for key in values}
+    return [option for option in OPTIONS if option not in names]
 
 
 def from_yaml(
@@ -118,7 +148,7 @@ def from_yaml(
     if not isinstance(document, dict) or not isinstance(document.get("preset"), str):
         raise ConfigError(f"{source}: not the configuration of a run: it has no line `preset: <name>`")
     preset = document.pop("preset")
-    lost = [section for section in SECTIONS if section not in document]
+    lost = [section for section in SECTIONS if section not in document and section not in ADDED]
     if lost and document.keys() <= SECTIONS.keys():  # an unknown one is named below
         raise ConfigError(f"{source}: damaged or cut short: there is no section {lost[0]}; put the whole file back")
     try:
@@ -238,7 +268,24 @@ def _build(preset: str, values: Values, source: str) -> Config:
             f"{source}: train.freeze={config.train.freeze} keeps parameters as they are, and without train.start_from "
             "they are drawn at random: name a run or a file of weights with train.start_from"
         )
+    if config.mae.mask is not None:
+        _check_autoencoder(config, source)
     return config
+
+
+def _check_autoencoder(config: Config, source: str) -> None:
+    """Raises ConfigError if the autoencoder does not fit the model, or where an option could have no effect."""
+    try:
+        _ = config.autoencoder
+    except ValueError as error:
+        raise ConfigError(f"{source}: mae: {error}") from None
+    options = config.options()
+    wrong = [f"{name}={show(value)}" for name, value in OF_LABELS.items() if options[name] != value]
+    if wrong:
+        raise ConfigError(
+            f"{source}: mae.mask={config.mae.mask:g} trains without labels and from the first step on: "
+            f"set {' '.join(wrong)}"
+        )
 
 
 def _expected(values: Values) -> dict[str, Any]:

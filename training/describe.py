@@ -16,7 +16,7 @@ from training.trainer import Trainer
 def describe(trainer: Trainer, brief: bool) -> None:
     """Print what will be trained, before the first step."""
     config, dataset, plan = trainer.config, trainer.dataset, trainer.plan
-    rows = summarize(config.model, depth=1)
+    rows = summarize(config.network, depth=1)
     images, classes = counted(len(dataset.train.labels), "training image"), len(dataset.class_ids)
     sharing = f"; {trainer.devices.count} devices share each batch" if trainer.devices.count > 1 else ""
     print(f"device  {describe_device(trainer.device)} (JAX {jax.__version__}){sharing}")

@@ -1,5 +1,6 @@
 """Loss and accuracy over a whole split, with every image once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,7 +73,9 @@ class EvaluationStep:
 class Evaluator:
     """Evaluates parameters on one split. The step is compiled at the first call. Several devices share each batch."""
 
-    def __init__(self, step: EvaluationStep, split: Split, batch_size: int, devices: Devices | None = None) -> None:
+    def __init__(
+        self, step: Callable[..., tuple[jax.Array, ...]], split: Split, batch_size: int, devices: Devices | None = None
+    ) -> None:
         self.split = split
         count = devices.count if devices else 1
         self.batch_size = -(-min(batch_size, len(split.labels)) // count) * count
@@ -85,13 +88,7 @@ class Evaluator:
         Raises:
             UserError: memory ran out.
         """
-        found: list[list[np.ndarray]] = []
-        images = len(self.split.labels)
-        with tqdm(total=images, desc="validation", unit=" images", leave=False, disable=quiet or None) as bar:
-            for batch in prefetch(evaluation_batches(self.split, self.batch_size)):
-                found.append(self._run(params, batch))
-                bar.update(batch.count)
-        losses, guesses, in_top5, *more = (np.concatenate(of_batches) for of_batches in zip(*found, strict=True))
+        losses, guesses, in_top5, *more = self.results(params, quiet)
         labels = np.asarray(self.split.labels)
         return Evaluation(
             images=len(labels),
@@ -103,6 +100,21 @@ class Evaluator:
             probabilities=more[0] if more else None,
             features=more[1] if more else None,
         )
+
+    @property
+    def batches(self) -> int:
+        """How many times the work of `probe` an evaluation is."""
+        return -(-len(self.split.labels) // self.batch_size)
+
+    def results(self, params: Params, quiet: bool = False) -> list[np.ndarray]:
+        """What the step returns, of all images: each (n, ...)."""
+        found: list[list[np.ndarray]] = []
+        images = len(self.split.labels)
+        with tqdm(total=images, desc="validation", unit=" images", leave=False, disable=quiet or None) as bar:
+            for batch in prefetch(evaluation_batches(self.split, self.batch_size)):
+                found.append(self._run(params, batch))
+                bar.update(batch.count)
+        return [np.concatenate(of_batches) for of_batches in zip(*found, strict=True)]
 
     def probe(self, params: Params) -> float:
         """The mean loss of the first batch: a cheap test of whether the parameters are finite."""

@@ -9,8 +9,11 @@ from typing import Protocol
 
 import jax
 
+from model.draws import split_key
 from model.layer import Params
 from model.loss import CrossEntropy
+from model.mae import MAE
+from model.masked_squared_error import MaskedSquaredError
 from model.vit import ViT
 
 
@@ -62,4 +65,30 @@ class Classification:
         loss, loss_cache = self.loss.forward(logits, labels)
         dlogits = self.loss.backward(loss_cache)
         _, grads = self.model.backward(params, cache, dlogits)
+        return loss, grads
+
+
+@dataclass(frozen=True)
+class MaskedReconstruction:
+    """Predict the patches of an image that are hidden from the encoder. The labels are not looked at."""
+
+    model: MAE
+    loss: MaskedSquaredError
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.vit.num_classes
+
+    def init(self, key: jax.Array) -> Params:
+        return self.model.init(key)
+
+    def loss_and_grads(
+        self, params: Params, images: jax.Array, labels: jax.Array, keys: jax.Array
+    ) -> tuple[jax.Array, Params]:
+        mask_keys, model_keys = split_key(keys, 2)
+        kept = self.model.draw(mask_keys, len(images))
+        predicted, cache = self.model.forward(params, images, kept, model_keys)
+        loss, loss_cache = self.loss.forward(predicted, self.model.patches(images), self.model.hidden(kept))
+        dpredicted = self.loss.backward(loss_cache)
+        _, grads = self.model.backward(params, cache, dpredicted)
         return loss, grads

@@ -72,6 +72,23 @@ class DataConfig:
         return named_path(self.cache) if self.cache else None
 
 
+Hidden = Annotated[float, Check("a number above 0 and below 1", lambda share: 0 < share < 1)]
+Width = Annotated[int, Check("a whole number from 1 to 65,536", lambda width: 1 <= width <= 2**16)]
+Depth = Annotated[int, Check("a whole number from 1 to 100", lambda depth: 1 <= depth <= 100)]
+
+
+@dataclass(frozen=True)
+class MAEConfig:
+    """A masked autoencoder around the model, if `mask` is not None (model/mae.py)."""
+
+    mask: Hidden | None
+    decoder_dim: Width
+    decoder_heads: Width
+    decoder_layers: Depth
+    decoder_mlp_dim: Width
+    normalize_patches: bool
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Exactly one of `epochs`, `steps` and `minutes` is set."""

@@ -2,6 +2,10 @@
 
     python -m training.preview tiny_imagenet --out grid.png
     python -m training.preview demo augment.policy=trivial_augment augment.cutmix=1 --out grid.png --originals
+    python -m training.preview RUN --out grid.png                   a run, with its options
+
+Of a run that was trained without labels (a masked autoencoder), the picture shows validation images: each as it is, the
+patches that the encoder sees, and what it predicts of the others.
 
 The images are augmented by the function that the training step calls; the normalization is undone for display. Below
 each image is its label, and for a mixed image the labels with their weights.
@@ -22,45 +26,66 @@ from common.files import replacing
 from common.memory import format_bytes, machine_memory
 from common.paths import named_path, require_writable
 from common.text import counted
+from data.augment import normalize
 from data.dataset import Dataset
 from data.loader import epoch_rows
+from model.layers.patch_embedding import PatchifyCache
+from model.masked_squared_error import MaskedSquaredError
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
 from training.device import choose_device
+from training.new_folder import CONFIG
 from training.presets import DEFAULT_PRESET
-from training.setup import check_padding, load_dataset
+from training.reconstruction import ReconstructionStep
+from training.run_folder import RunFolder
+from training.setup import check_fit, check_padding, load_dataset
+from training.trained import Trained, load_trained
 
 SCALE = 2  # enlargement of each image
 MARGIN = 4  # pixels around each image
 CELL_BYTES = 4 + SCALE**2  # for each number of an image: as float32, and in the picture
 LINES = 2  # lines of text below each image
+PLACES = ("data.root", "data.cache", "data.workers")  # options of a run that may change
 MIN_WEIGHT = 0.005  # labels of less weight are left out: they would be shown as 0.00
 
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     require_writable("--out", args.out)  # before the work, not after it
-    config = load_config(args.preset, args.overrides, args.config)
+    run = None if args.run is None else RunFolder.open(args.run)
+    config = run.read_config(args.overrides, PLACES) if run else load_config(args.preset, args.overrides, args.config)
     choose_device(args.device)
-    dataset = load_dataset(config)
+    trained = load_trained(run, args.overrides, PLACES, without_labels=True) if run and config.autoencoder else None
+    dataset = load_dataset(config, draw=run is None)
     check_padding(config.augment, *dataset.train.images.shape[1:3])
     count = args.rows * args.columns
-    if count > len(dataset.train.labels):
+    if trained:
+        check_fit(config.model, dataset, trained.run.path)
+    split, images = (dataset.val, "validation image") if trained else (dataset.train, "training image")
+    if count > len(split.labels):
         raise UserError(
             f"--rows {args.rows} --columns {args.columns}: {counted(count, 'picture')}, but there are only "
-            f"{counted(len(dataset.train.labels), 'training image')}"
+            f"{counted(len(split.labels), images)}"
         )
-    needed = count * (1 + args.originals) * CELL_BYTES * dataset.train.images[0].size
+    needed = count * (3 if trained else 1 + args.originals) * CELL_BYTES * dataset.train.images[0].size
     if needed > (machine_memory() or needed):
         raise UserError(
             f"--rows {args.rows} --columns {args.columns}: the picture takes {format_bytes(needed)} of memory or more, "
             f"and there are {format_bytes(machine_memory() or 0)}: choose fewer"
         )
-    cells = make_cells(config, dataset, count, args.seed, args.originals)
+    if trained:
+        cells = reconstructions(trained, dataset, count, args.seed)
+    else:
+        cells = make_cells(config, dataset, count, args.seed, args.originals)
     with replacing(args.out) as file:
         draw_grid(cells, args.columns).save(file, format="PNG")
-    images = counted(count, "training image")
-    print(f"{args.out}: {images} as the preset {config.preset} shows them")
+    if trained:
+        print(
+            f"{trained.description}\n{args.out}: {counted(count, images)}, what is seen of them, and what is predicted"
+        )
+    else:
+        shows = f"{run.path} was" if run else f"the preset {config.preset} is"
+        print(f"{args.out}: {counted(count, images)} as {shows} shown them")
     return 0
 
 
@@ -82,8 +107,15 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--seed {args.seed}: must be from 0 to 4294967295")
     if args.out.suffix.lower() != ".png":
         parser.error(f"--out {args.out}: a PNG is written; choose a name that ends in .png")
-    preset, args.overrides = preset_and_overrides(args)
-    args.preset = preset or DEFAULT_PRESET
+    folders = [argument for argument in args.arguments if (named_path(argument) / CONFIG).is_file()]
+    args.run = named_path(folders[0]) if folders else None
+    if folders and len([argument for argument in args.arguments if "=" not in argument]) > 1:
+        parser.error(f"{folders[0]} is a run: name no preset or other run beside it")
+    if not folders:
+        preset, _ = preset_and_overrides(args)
+        args.preset = preset or DEFAULT_PRESET
+    elif args.config or args.originals:
+        parser.error(f"{folders[0]} is a run: leave {'--config' if args.config else '--originals'} out")
     args.overrides = [argument for argument in args.arguments if "=" in argument]
     return args
 
@@ -106,6 +138,33 @@ def make_cells(config: Config, dataset: Dataset, count: int, seed: int, original
         for cell, image, label in zip(cells, images, classes, strict=True):
             cell.insert(0, (image, names[label]))
     return cells
+
+
+def reconstructions(trained: Trained, dataset: Dataset, count: int, seed: int) -> list[list[Cell]]:
+    """Three cells of each of `count` validation images: the image, what is seen of it, what is predicted.
+
+    Hidden patches are grey in the second. In the third they are predicted, and the others are as they are. Where the
+    targets are normalized, the prediction says nothing of the brightness and the contrast of a patch: the true ones are
+    used.
+    """
+    model, classes, config = trained.config.autoencoder, trained.classes, trained.config
+    assert model is not None
+    chosen = np.sort(np.random.default_rng(seed).choice(len(dataset.val.labels), size=count, replace=False))
+    pixels = normalize(jnp.asarray(dataset.val.images[chosen]), classes.mean, classes.std, jnp.float32)
+    step = ReconstructionStep(model, classes.mean, classes.std)
+    predicted, hidden = jax.jit(step.predict)(trained.params, pixels, jnp.asarray(chosen))
+    patches, hidden = model.patches(pixels), hidden[:, :, None]
+    if config.mae.normalize_patches:
+        mean, scale = MaskedSquaredError().contrast(patches)
+        predicted = predicted * scale + mean
+    grey = (0.5 - jnp.asarray(classes.mean)) / jnp.asarray(classes.std)
+    hole = jnp.tile(grey, patches.shape[-1] // len(classes.mean))
+    shown = [patches, jnp.where(hidden, hole, patches), jnp.where(hidden, predicted, patches)]
+    stacks = [denormalize(np.asarray(model.patchify.backward({}, PatchifyCache(), part)[0]), dataset) for part in shown]
+    names = [dataset.class_names[label].partition(",")[0] for label in dataset.val.labels[chosen]]
+    titles = [names, [f"{config.mae.mask:.0%} hidden"] * count, ["predicted"] * count]
+    columns = [zip(images, labels, strict=True) for images, labels in zip(stacks, titles, strict=True)]
+    return [list(stack) for stack in zip(*columns, strict=True)]
 
 
 def denormalize(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any, Self
 from common.documents import fit
 from common.errors import CheckpointError
 from common.progress import format_seconds
+from training.config import Config
 from training.evaluation import Evaluation
 from training.metrics import MetricsRow, shows_top5
 from training.options import MOST_STEPS
@@ -92,13 +93,15 @@ class Progress:
         )
 
 
-def describe_epoch(row: MetricsRow, plan: Plan, num_classes: int) -> str:
-    """What is printed after an evaluation: two lines of at most 80 columns."""
+def describe_epoch(row: MetricsRow, plan: Plan, config: Config) -> str:
+    """What is printed after an evaluation: two lines of at most 80 columns. Without labels, accuracy is that of a
+    linear probe (reconstruction.py)."""
+    accuracy = "top-1" if config.mae.mask is None else "probe"
     steps_left = plan.total_steps - row.step
     head = f"epoch {row.epoch}/{plan.epochs}"
-    found = [f"train loss {row.train_loss:.3f}", f"val loss {row.val_loss:.3f}", f"top-1 {row.val_top1:.2%}"]
-    found += [f"top-5 {row.val_top5:.2%}"] if shows_top5(num_classes) else []
-    rest = [] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"top-1 {row.ema_top1:.2%}"]
+    found = [f"train loss {row.train_loss:.3f}", f"val loss {row.val_loss:.3f}", f"{accuracy} {row.val_top1:.2%}"]
+    found += [f"top-5 {row.val_top5:.2%}"] if shows_top5(config.model.num_classes) else []
+    rest = [] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"{accuracy} {row.ema_top1:.2%}"]
     rest.append(f"{row.images_per_second:,.0f} images/s")
     rest += [f"{format_seconds(steps_left * row.seconds / row.step)} left"] if steps_left else []
     return "  ".join([head, *found]) + "\n" + "  ".join([" " * INDENT, *rest])

@@ -26,6 +26,7 @@ from common.paths import named_path
 from common.streams import printable
 from common.text import columns, counted, in_columns
 from model.layer import count_parameters
+from model.mae import MAE
 from model.vit import ViT
 from training.chosen_run import accuracy, best_row
 from training.metrics import MetricsRow
@@ -117,7 +118,7 @@ def _read(run: RunFolder, sweep: Path | None) -> Entry:
         data=name,
         images=(fingerprint, data.name, data.classes, data.holdout or 0.0, data.val_folder),
         described=", ".join(parts),
-        parameters=_parameters(config.model),
+        parameters=_parameters(config.network),
         best=best_row(rows),
         last=next((row for row in reversed(rows) if accuracy(row) is not None), None),
         written=_written(run),
@@ -126,7 +127,7 @@ def _read(run: RunFolder, sweep: Path | None) -> Entry:
 
 
 @cache
-def _parameters(model: ViT) -> int:
+def _parameters(model: ViT | MAE) -> int:
     return count_parameters(jax.eval_shape(model.init, jax.random.key(0)))
 
 

@@ -14,6 +14,7 @@ from data.holdout import hold_out
 from data.registry import SOURCES
 from data.subset import first_classes
 from model.layers.patch_embedding import height_width
+from model.masked_squared_error import MaskedSquaredError
 from model.vit import ViT
 from optim import Optimizer
 from optim.adamw import AdamW
@@ -21,7 +22,7 @@ from optim.ema import EMA
 from optim.muon import Muon
 from optim.schedule import Constant, Schedule, WarmupCosine
 from training.config import Config
-from training.objective import Classification
+from training.objective import Classification, MaskedReconstruction, Objective
 from training.options import OptimConfig, TrainConfig
 from training.step import TrainingStep, default_accumulate, default_concurrency
 
@@ -104,13 +105,14 @@ def fit_to_data(config: Config, dataset: Dataset) -> Config:
     }
     data = replace(config.data, holdout=dataset.held_out)
     try:
-        model = replace(config.model, **{name: found[name] for name in config.from_data})
+        fitted = replace(config, model=replace(config.model, **{name: found[name] for name in config.from_data}))
+        _ = fitted.network  # an autoencoder checks its sizes
     except ValueError as error:
         raise ConfigError(
             f"model: {error}. The images have {width}x{height} pixels; model.image_size=64, for example, has them "
             "resized"
         ) from None
-    return replace(config, model=model, data=data, from_data=())
+    return replace(fitted, data=data, from_data=())
 
 
 def require_known(config: Config) -> None:
@@ -194,10 +196,18 @@ def build_optimizer(config: OptimConfig, total_steps: int) -> Optimizer:
     return Muon(adamw, config.momentum, config.newton_schulz_steps) if config.name == "muon" else adamw
 
 
+def objective_of(config: Config) -> Objective:
+    """What the configuration has the training minimize."""
+    autoencoder = config.autoencoder
+    if autoencoder is None:
+        return Classification(config.model, config.loss)
+    return MaskedReconstruction(autoencoder, MaskedSquaredError(config.mae.normalize_patches))
+
+
 def build_step(config: Config, dataset: Dataset, total_steps: int, platform: str) -> TrainingStep:
     """The training step of a run of `total_steps` steps on a `platform` ("cpu" or "gpu")."""
     return TrainingStep(
-        objective=Classification(config.model, config.loss),
+        objective=objective_of(config),
         optimizer=build_optimizer(config.optim, total_steps),
         mean=dataset.mean,
         std=dataset.std,

@@ -86,7 +86,7 @@ def read_start(path: Path) -> Start:
         UserError: it is neither, or damaged.
     """
     if RunFolder(path).config_file.is_file():
-        trained = load_trained(RunFolder.open(path), any_precision=True)
+        trained = load_trained(RunFolder.open(path), any_precision=True, without_labels=True)
         return Start(trained.description, trained.model, trained.params, trained.classes.class_ids)
     imported = read_weights(path, need_head=False)
     known = imported.classes.fingerprint != UNKNOWN and imported.has_head

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from model.combinators import Sequential
 from model.layer import Layer, Params, count_parameters
 from model.layers.patch_embedding import height_width
+from model.mae import MAE
 from model.vit import ViT
 from model.walk import activations, walk
 
@@ -32,11 +34,13 @@ class _Cost(NamedTuple):
     flops: int
 
 
-def summarize(model: ViT, depth: int = 99) -> list[Row]:
+def summarize(model: ViT | MAE, depth: int = 99) -> list[Row]:
     """The model and the layers inside it, down to `depth` levels, in the order of the forward pass.
 
     A model in half precision has the same table: its layers only stand between casts.
     """
+    if isinstance(model, MAE):
+        return _summarize_autoencoder(replace(model, vit=replace(model.vit, dtype="float32")), depth)
     model = replace(model, dtype="float32")
     return summarize_layer(model, (1, *height_width(model.image_size), model.channels), depth)
 
@@ -45,6 +49,41 @@ def summarize_layer(layer: Layer, shape: Shape, depth: int = 99) -> list[Row]:
     """The same for any layer, whose input has this shape, including a batch of one."""
     inputs = _input_shapes(layer, shape)
     return [_row(path, inner, inputs[path]) for path, inner in walk(layer) if _depth(path) <= depth]
+
+
+def _summarize_autoencoder(model: MAE, depth: int) -> list[Row]:
+    """The same of a masked autoencoder, whose encoder sees few of the tokens, and its decoder all."""
+    N, E, vit = model.tokens, model.decoder_dim, model.vit
+    seen = (1, model.hide.count(N), vit.d_model)
+    images = (1, *height_width(vit.image_size), vit.channels)
+    embed = summarize_layer(Sequential((("embed", model.embed),)), seen)
+    decoder = summarize_layer(model.decoder, (1, N, E))
+    restore = Row(
+        1,
+        "restore",
+        "RestoreTokens",
+        (N, E),
+        count_parameters(jax.eval_shape(model.restore.init, jax.random.key(0))),
+        0,
+    )
+    inner = [embed[1], restore, *decoder[1:]]
+    own = [row for row in inner if row.depth == 1]
+    whole = Row(0, "decoder", "Sequential", decoder[0].output_shape, *_sums(own))
+    below = [
+        row for part, shape in ((model.embedding, images), (model.encoder, seen)) for row in _inside_of(part, shape)
+    ]
+    rows = [*below, *(row._replace(depth=row.depth + 1) for row in (whole, *inner))]
+    outer = [row for row in rows if row.depth == 1]
+    output = (N - model.hide.first, model.patchify.patch_values)
+    return [row for row in (Row(0, "model", "MAE", output, *_sums(outer)), *rows) if row.depth <= depth]
+
+
+def _inside_of(layer: Layer, shape: Shape) -> list[Row]:
+    return summarize_layer(layer, shape)[1:]
+
+
+def _sums(rows: list[Row]) -> tuple[int, int]:
+    return sum(row.parameters for row in rows), sum(row.flops for row in rows)
 
 
 def format_summary(rows: list[Row], width: int = 80) -> str:

@@ -93,7 +93,7 @@ def measure(trainer: Trainer, seconds: float, stop: StopRequest) -> Speed:
     with explained_out_of_memory("train.batch_size, or raise train.accumulate (microbatches)"):
         step = _seconds_per_step(trainer, seconds, stop)
     evaluations = 1 if trainer.state.average is None else 2
-    batches = -(-len(trainer.evaluator.split.labels) // trainer.evaluator.batch_size)
+    batches = trainer.evaluator.batches
     stop.compiling(lambda: trainer.evaluator.probe(trainer.state.params))
     stop_if_asked(stop, 0)
     began = time.perf_counter()

@@ -5,6 +5,7 @@ average of the parameters where one was kept. `Trained.description` says what wa
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import jax
 from common.errors import CheckpointError, UserError
 from common.text import counted
 from model.layer import Params
+from model.mae import MAE
 from model.vit import ViT
 from training import checkpoint
 from training.config import Config
@@ -66,6 +68,7 @@ def load_trained(
     checkpoint_name: str | None = None,
     weights: Weights | None = None,
     any_precision: bool = False,
+    without_labels: bool = False,
     other: str = "--checkpoint {name}",
 ) -> Trained:
     """The trained model of `run`.
@@ -76,30 +79,36 @@ def load_trained(
         weights: "raw" or "average"; None: the average where there is one.
         any_precision: parameters have the floating-point type that they were saved in, whichever it is. Otherwise it
             must be JAX's default one.
+        without_labels: whether a run that was trained without labels will do (`mae.mask`); it classifies nothing.
         other: how the user chooses the other checkpoint, for messages; `{name}` stands for "best" or "last".
 
     Prints a warning if the best checkpoint is gone, and the last one is taken in its place.
 
     Raises:
-        UserError: another option is overridden, there is no best checkpoint yet, no average in the checkpoint, or the
-            file of the classes is missing or damaged.
+        UserError: the run was trained without labels, another option is overridden, there is no best checkpoint yet or
+            no average in the checkpoint, or the file of the classes is missing or damaged.
         ConfigError: the configuration cannot be used.
         CheckpointError: the checkpoint is missing, damaged or of another model.
     """
     config, classes = run.read_config(overrides, overridable), run.read_classes()
     run.warn_of_missing_options()
+    if config.mae.mask is not None and not without_labels:
+        raise UserError(
+            f"{run.path}: trained without labels (mae.mask={config.mae.mask:g}), so it classifies nothing; train a "
+            f"classifier from it with train.start_from={shlex.quote(str(run.path))}"
+        )
     _require_channels_of(run, classes, config.model)
     path = _checkpoint_file(run, checkpoint_name)
     try:
-        chosen, params, step = _restore(path, config.model, weights, any_precision)
+        chosen, params, step = _restore(path, config.network, weights, any_precision)
     except CheckpointError as error:
-        raise _with_other_checkpoint(error, run, path, config.model, any_precision, other) from None
+        raise _with_other_checkpoint(error, run, path, config.network, any_precision, other) from None
     if path == run.last and checkpoint_name is None and _was_evaluated(run):
         print(f"warning: {run.best}: missing; {run.last.name} is used in its place", file=sys.stderr)
     return Trained(run, config, classes, path, step, chosen, params)
 
 
-def _restore(path: Path, model: ViT, weights: Weights | None, any_precision: bool) -> tuple[Weights, Params, int]:
+def _restore(path: Path, model: ViT | MAE, weights: Weights | None, any_precision: bool) -> tuple[Weights, Params, int]:
     """Which weights were read from a checkpoint, these, and their step."""
     weights = _choose_weights(path, weights)
     template = jax.eval_shape(model.init, jax.random.key(0))
@@ -108,7 +117,7 @@ def _restore(path: Path, model: ViT, weights: Weights | None, any_precision: boo
 
 
 def _with_other_checkpoint(
-    error: CheckpointError, run: RunFolder, path: Path, model: ViT, any_precision: bool, how: str
+    error: CheckpointError, run: RunFolder, path: Path, model: ViT | MAE, any_precision: bool, how: str
 ) -> CheckpointError:
     """The error of a checkpoint that cannot be used. If the other one of the run can, it says how to use that."""
     name, other = ("last", run.last) if path == run.best else ("best", run.best)

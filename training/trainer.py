@@ -26,13 +26,14 @@ from training.config import Config
 from training.device import explained_out_of_memory
 from training.devices import choose_devices
 from training.dispatches import Dispatches
-from training.evaluation import Evaluation, EvaluationStep, Evaluator
+from training.evaluation import Evaluation
 from training.feed import build_feed, default_steps
 from training.fields import show
 from training.hosts import ALONE, Hosts
 from training.plan import Plan
 from training.progress import Progress, describe_epoch
 from training.progress_bar import EpochProgress
+from training.reconstruction import build_evaluator
 from training.resuming import best_so_far, continue_records, last_is_damaged
 from training.run_folder import RunFolder
 from training.saving import save, weights_of
@@ -75,8 +76,7 @@ class Trainer:
         self.devices = choose_devices(config.train, device, config.augment.mixes)
         self._alone = build_step(config, dataset, self.plan.total_steps, device.platform)
         self.step = self.devices.prepared(self._alone)
-        evaluation = EvaluationStep(config.model, dataset.mean, dataset.std)
-        self.evaluator = Evaluator(evaluation, dataset.val, config.train.eval_batch_size, self.devices)
+        self.evaluator = build_evaluator(config, dataset, self.devices)
         self.progress = Progress()
         self.feed = build_feed(config.data.placement, dataset.train, self.devices)
         self.dispatches = Dispatches(self.step, self.feed, self.devices, dataset.train.labels, self.plan, config)
@@ -247,7 +247,7 @@ class Trainer:
         self.progress = self.progress.after_evaluation()
         self._write()
         stop.first = STEP_FIRST
-        print(describe_epoch(row, self.plan, self.config.model.num_classes), flush=True)
+        print(describe_epoch(row, self.plan, self.config), flush=True)
         if self.progress.step < self.plan.total_steps:
             self._stop_if_asked(stop)
 

@@ -18,16 +18,20 @@ from verify.inputs import ONE_INPUT, Inputs, is_integer, is_shape, other_input, 
 from verify.misuse import described, require_like
 
 
-class Layer(Protocol):
-    """The contract of a layer. `params` and `grads` are trees of arrays of the same structure."""
+class HasParameters(Protocol):
+    """What parameters can be drawn of."""
 
     def __hash__(self) -> int:
         """Equal layers are compiled once."""
         ...
 
     def init(self, key: jax.Array) -> Any:
-        """The parameters to start from, drawn from a PRNG key."""
+        """The parameters to start from, drawn from a PRNG key: a tree of arrays."""
         ...
+
+
+class Layer(HasParameters, Protocol):
+    """The contract of a layer. `params` and `grads` are trees of arrays of the same structure."""
 
     def forward(self, params: Any, x: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Any]:
         """Return `(y, cache)`; a key makes dropout act."""
@@ -103,7 +107,7 @@ def other_key(key: Any) -> Any:
 
 
 @cache
-def template(layer: Layer) -> Any:
+def template(layer: HasParameters) -> Any:
     """The tree of a layer's parameters, with shapes and types in place of arrays."""
     with suppress(Exception):  # of an `init` that cannot be traced; its own errors come again
         return jax.eval_shape(layer.init, jax.random.key(0))
@@ -111,7 +115,7 @@ def template(layer: Layer) -> Any:
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), params)
 
 
-def to_params(layer: Layer, tensors: Tensors) -> Any:
+def to_params(layer: HasParameters, tensors: Tensors) -> Any:
     """The tree that the layer expects, from arrays by name. A layer without parameters has its place in it as `{}`."""
     tree = template(layer)
     return jax.tree.unflatten(jax.tree.structure(tree), [tensors[name] for name in named(tree)])

@@ -57,6 +57,11 @@ def _prepare(call: Invocation, state: Path, together: int) -> ExhaustiveCheck:
     """Build and compile the cases, resume from the saved state, and say how much there is to do."""
     args, point = call.args, call.point
     assert point is not None
+    if point.config and point.config.autoencoder:
+        raise UserError(
+            f"--exhaustive: {point.config.preset} is a masked autoencoder, of which a sample is checked: leave "
+            "--exhaustive out; every coordinate of a small one is among the checks of `python gradcheck.py`"
+        )
     cases = call.selected([*full_size_layer_cases(point), *stage_cases(point)])
     if not cases:
         raise call.no_such_case()
