@@ -45,13 +45,17 @@ ENCODER = ("encoder", "norm")
 """The layers of a ViT below the place where patches are hidden, and those above it that stay when its head goes."""
 
 
+class DecoderCache(NamedTuple):
+    embed: Any
+    restore: Any  # kept (B, N')
+    decoder: Any
+
+
 class MAECache(NamedTuple):
     embedding: Any
     hide: KeepTokensCache  # kept (B, N') and tokens (B, N, D), for their shape
     encoder: Any
-    embed: Any
-    restore: Any  # kept (B, N')
-    decoder: Any
+    decoder: DecoderCache
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class MAE:
     Attributes:
         mask: share of the patches that are hidden.
         decoder_dim, decoder_heads, decoder_layers, decoder_mlp_dim: width E, heads, blocks and hidden width of the
-            decoder.
+            decoder. Its other options are those of the ViT, but it drops nothing.
 
     Raises:
         ValueError: sizes that do not fit, a share that hides none or all, a ViT with patch dropout or without blocks.
@@ -122,7 +126,9 @@ class MAE:
     def decoder(self) -> Sequential:
         vit, E = self.vit, self.decoder_dim
         norm = LayerNorm(E, vit.eps)
-        attention = MultiHeadAttention(E, self.decoder_heads, pad_to_multiple_of=vit.pad_to_multiple_of)
+        attention = MultiHeadAttention(
+            E, self.decoder_heads, qkv_bias=vit.qkv_bias, pad_to_multiple_of=vit.pad_to_multiple_of
+        )
         block = EncoderBlock(attention, FeedForward(E, self.decoder_mlp_dim, vit.gelu), norm)
         head = Dense(E, self.patchify.patch_values)
         layers = Sequential((("encoder", Encoder(block, self.decoder_layers)), ("norm", norm), ("head", head)))
@@ -156,28 +162,38 @@ class MAE:
     def forward(
         self, params: Params, images: jax.Array, kept: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, MAECache]:
-        inner, keys = params["decoder"], [None, None] if key is None else split_key(key, 2)
+        keys = [None, None] if key is None else split_key(key, 2)
         tokens, embedding = self.embedding.forward(params, images, keys[0])  # (B, N, D)
         visible, hide = self.hide.gather(tokens, kept)  # (B, N', D)
         latent, encoder = self.encoder.forward(params, visible, keys[1])  # (B, N', D)
-        narrow, embed = self.embed.forward(inner["embed"], latent)  # (B, N', E)
-        restored, restore = self.restore.forward(inner["restore"], narrow, kept=kept)  # (B, N, E)
-        y, decoder = self.decoder.forward(inner, restored + self._positions.astype(restored.dtype))  # (B, N, P)
-        return y[:, self.hide.first :], MAECache(embedding, hide, encoder, embed, restore, decoder)
+        pixels, decoder = self.decode(params["decoder"], latent, kept)  # (B, n, P)
+        return pixels, MAECache(embedding, hide, encoder, decoder)
+
+    def decode(self, params: Params, latent: jax.Array, kept: jax.Array) -> tuple[jax.Array, DecoderCache]:
+        """The pixels of each patch, (B, n, P), from what the encoder makes of the visible tokens, (B, N', D)."""
+        narrow, embed = self.embed.forward(params["embed"], latent)  # (B, N', E)
+        restored, restore = self.restore.forward(params["restore"], narrow, kept=kept)  # (B, N, E)
+        y, decoder = self.decoder.forward(params, restored + self._positions.astype(restored.dtype))  # (B, N, P)
+        return y[:, self.hide.first :], DecoderCache(embed, restore, decoder)
 
     def backward(self, params: Params, cache: MAECache, dpixels: jax.Array) -> tuple[jax.Array, Params]:
-        B, _, P = dpixels.shape
-        inner = params["decoder"]
-        of_class_token = jnp.zeros((B, self.hide.first, P), dpixels.dtype)
-        dy = jnp.concatenate([of_class_token, dpixels], axis=1)  # what it predicts is no patch
-        # MAE.1: the forward from its last line to its first. Adding positions passes the gradient on unchanged.
-        drestored, ddecoder = self.decoder.backward(inner, cache.decoder, dy)
-        dnarrow, drestore = self.restore.backward(inner["restore"], cache.restore, drestored)
-        dlatent, dembed = self.embed.backward(inner["embed"], cache.embed, dnarrow)
+        # MAE.1: the forward from its last line to its first.
+        dlatent, ddecoder = self.decode_backward(params["decoder"], cache.decoder, dpixels)
         dvisible, dencoder = self.encoder.backward(params, cache.encoder, dlatent)
         dtokens, _ = self.hide.backward({}, cache.hide, dvisible)
         dimages, dembedding = self.embedding.backward(params, cache.embedding, dtokens)
-        return dimages, {**dembedding, **dencoder, "decoder": {"embed": dembed, "restore": drestore, **ddecoder}}
+        return dimages, {**dembedding, **dencoder, "decoder": ddecoder}
+
+    def decode_backward(self, params: Params, cache: DecoderCache, dpixels: jax.Array) -> tuple[jax.Array, Params]:
+        """The gradients of the encoder's output, (B, N', D), and of the decoder's parameters."""
+        B, _, P = dpixels.shape
+        of_class_token = jnp.zeros((B, self.hide.first, P), dpixels.dtype)
+        dy = jnp.concatenate([of_class_token, dpixels], axis=1)  # what it predicts is no patch
+        # Adding the positions, which are constants, passes the gradient on unchanged.
+        drestored, ddecoder = self.decoder.backward(params, cache.decoder, dy)
+        dnarrow, drestore = self.restore.backward(params["restore"], cache.restore, drestored)
+        dlatent, dembed = self.embed.backward(params["embed"], cache.embed, dnarrow)
+        return dlatent, {"embed": dembed, "restore": drestore, **ddecoder}
 
     def features(self, params: Params, images: jax.Array) -> jax.Array:
         """The pooled tokens (B, D) of whole images, as the head of the ViT would get them."""

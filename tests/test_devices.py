@@ -268,13 +268,15 @@ import jax, numpy as np
 from dataclasses import replace
 from data.augment import Augmentation
 from model.loss import CrossEntropy
+from model.mae import MAE
+from model.masked_squared_error import MaskedSquaredError
 from model.vit import ViT
 from optim.adamw import AdamW
 from optim.ema import EMA
 from optim.muon import Muon
 from training.config import load_config
 from training.devices import choose_devices
-from training.objective import Classification
+from training.objective import Classification, MaskedReconstruction
 from training.step import TrainingStep
 
 everything = Augmentation(
@@ -316,8 +318,13 @@ sizes = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (state.par
 print(devices.count, *sizes, max(apart), *found, *frozen, sep="\\n")
 """
 SHARED = """
-for optimizer in (AdamW(1e-3), Muon(AdamW(1e-3))):
-    step = replace(alone, optimizer=optimizer, accumulate=1, ema=None)
+hiding = MaskedReconstruction(MAE(replace(vit, patch_dropout=0.0), 0.5, 8, 2, 1, 16), MaskedSquaredError())
+for name, objective, optimizer in (
+    ("AdamW", alone.objective, AdamW(1e-3)),
+    ("Muon", alone.objective, Muon(AdamW(1e-3))),
+    ("autoencoder", hiding, Muon(AdamW(1e-3))),
+):
+    step = replace(alone, objective=objective, optimizer=optimizer, accumulate=1, ema=None)
     _, state, program, batch = on_devices(step, share=True)
     whole, reference = step.init(), jax.jit(step)
     for _ in range(5):
@@ -327,7 +334,7 @@ for optimizer in (AdamW(1e-3), Muon(AdamW(1e-3))):
     apart = max(float(abs(a - b).max()) / (float(abs(b).max()) or 1.0) for a, b in pairs)
     leaves = jax.tree.leaves(state.optimizer)
     here = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
-    print(type(optimizer).__name__, apart, here / sum(leaf.nbytes for leaf in leaves))
+    print(name, apart, here / sum(leaf.nbytes for leaf in leaves))
 """
 
 
@@ -358,7 +365,7 @@ def test_devices_that_share_the_state_of_the_optimizer_update_as_one_does(
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     found = {name: (float(apart), float(here)) for name, apart, here in map(str.split, out.splitlines())}
-    assert set(found) == {"AdamW", "Muon"}
+    assert set(found) == {"AdamW", "Muon", "autoencoder"}
     for name, (apart, here) in found.items():
         assert apart < 1e-12, name
         assert here < 0.2, name
