@@ -94,7 +94,7 @@ class MAE:
             raise ValueError("layers=0 leaves no encoder to train: nothing would look at another patch")
         if self.hide.count(self.tokens) == self.tokens:
             raise ValueError(f"mask={self.mask} hides none of {self.tokens - self.hide.first} patches")
-        _ = self.decoder, self._positions  # they check their own sizes
+        _ = self.decoder, self.positions  # they check their own sizes
         KeepTokens(self.mask)
 
     @property
@@ -138,6 +138,12 @@ class MAE:
     def patchify(self) -> Patchify:
         return Patchify(self.vit.image_size, self.vit.patch_size, self.vit.channels)
 
+    @property
+    def positions(self) -> jax.Array:
+        """The table that the decoder adds, (N, E); zeros for a class token."""
+        grid, first = self.patchify.grid, self.vit.class_token
+        return jnp.asarray(PositionEmbedding(grid, self.decoder_dim, first, "sinusoidal_2d").sinusoids())
+
     def init(self, key: jax.Array) -> Params:
         embedding, encoder, embed, restore, decoder = jax.random.split(key, 5)
         inner = {"embed": self.embed.init(embed), "restore": self.restore.init(restore), **self.decoder.init(decoder)}
@@ -173,7 +179,7 @@ class MAE:
         """The pixels of each patch, (B, n, P), from what the encoder makes of the visible tokens, (B, N', D)."""
         narrow, embed = self.embed.forward(params["embed"], latent)  # (B, N', E)
         restored, restore = self.restore.forward(params["restore"], narrow, kept=kept)  # (B, N, E)
-        y, decoder = self.decoder.forward(params, restored + self._positions.astype(restored.dtype))  # (B, N, P)
+        y, decoder = self.decoder.forward(params, restored + self.positions.astype(restored.dtype))  # (B, N, P)
         return y[:, self.hide.first :], DecoderCache(embed, restore, decoder)
 
     def backward(self, params: Params, cache: MAECache, dpixels: jax.Array) -> tuple[jax.Array, Params]:
@@ -201,11 +207,6 @@ class MAE:
         tokens, _ = self.encoder.forward(params, tokens)
         pooled, _ = self.vit.pool.forward({}, tokens)
         return pooled.astype(images.dtype)
-
-    @property
-    def _positions(self) -> jax.Array:
-        grid, first = self.patchify.grid, self.vit.class_token
-        return jnp.asarray(PositionEmbedding(grid, self.decoder_dim, first, "sinusoidal_2d").sinusoids())
 
     def _of_vit(self, names: tuple[str, ...]) -> Sequential:
         """Those of these layers that the ViT has; its last block computes every token."""
