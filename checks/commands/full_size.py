@@ -12,7 +12,7 @@ from model.mae import MAE
 from model.masked_squared_error import MaskedSquaredError
 from verify.case import Case
 from verify.measure import Plan
-from verify.results import CaseResult
+from verify.results import COMPLEX, CaseResult
 
 
 def run(call: Invocation) -> int:
@@ -32,7 +32,9 @@ def _results(call: Invocation, point: Point) -> Iterator[CaseResult]:
     stages = Plan(call.args.coordinates, levels=8, first=-6, curves=curves)
     autoencoder = point.config.autoencoder
     if autoencoder:
-        yield from call.check_in_parallel(call.selected(_autoencoder(call, point, autoencoder)), stages)
+        # Each coordinate costs a forward pass of all of it, so one method has to do: the most exact one.
+        exact = Plan(call.args.coordinates, methods=(COMPLEX,), curves=curves)
+        yield from call.check_in_parallel(call.selected(_autoencoder(call, point, autoencoder)), exact)
     else:
         for cases, plan in ((full_size_layer_cases(point), layers), (stage_cases(point), stages)):
             yield from call.check_in_parallel(call.selected(cases), plan)
