@@ -153,6 +153,10 @@ EXERCISES = (
         ("times_input", "integrated"), function="shares",
     ),
     Exercise("ring", "Ring all-reduce", points.pieces, ("sent", "owned", "mean"), function="ring"),
+    Exercise("restore_tokens", "Tokens put back, and a mask token", points.restored_tokens, ("x", "mask_token")),
+    Exercise(
+        "masked_error", "The loss of hidden patches", points.hidden_patches, ("loss", "dy"), function="masked_error",
+    ),
 )  # fmt: skip
 
 

@@ -21,5 +21,5 @@ EFFORTS = {name: Effort(level, minutes) for name, level, minutes in (
     ("vit", 3, 90), ("adamw", 2, 30), ("clipping", 1, 15), ("schedule", 1, 20), ("muon", 3, 45),
     ("central_difference", 2, 30), ("taylor_test", 1, 25), ("complex_step", 2, 30), ("temperature", 2, 25),
     ("moving_average", 2, 35), ("accumulation", 1, 25), ("attention_in_blocks", 3, 75), ("rollout", 1, 20),
-    ("integrated_gradients", 2, 35), ("ring", 2, 30),
+    ("integrated_gradients", 2, 35), ("ring", 2, 30), ("restore_tokens", 1, 20), ("masked_error", 2, 30),
 )}  # fmt: skip

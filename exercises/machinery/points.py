@@ -52,6 +52,22 @@ def kept_tokens(rng: np.random.Generator) -> dict[str, Tree]:
     return {"x": draw_input(TOKENS, rng), "kept": kept}
 
 
+def restored_tokens(rng: np.random.Generator) -> dict[str, Tree]:
+    """Some tokens, a mask token, and the places of the tokens, in another order and at other places in each image."""
+    kept = np.stack([rng.permutation(N)[: N // 2] for _ in range(B)])
+    return {"x": draw_input((B, N // 2, D), rng), "mask_token": draw_input((D,), rng), "kept": kept}
+
+
+def hidden_patches(rng: np.random.Generator) -> dict[str, Tree]:
+    """Predictions, patches of strong and of hardly any contrast, and which are hidden: 2 in one image, 4 in another."""
+    contrast = 10.0 ** rng.permuted(np.linspace(-3, 1, N)[None].repeat(B, axis=0), axis=1)[:, :, None]
+    ranks = rng.random((B, N)).argsort(axis=1)
+    return {
+        "y": rng.normal(size=(B, N, M)), "patches": 1 + contrast * rng.normal(size=(B, N, M)),
+        "hidden": ranks < np.array([2, 4])[:, None],
+    }  # fmt: skip
+
+
 def adamw(rng: np.random.Generator) -> dict[str, Tree]:
     arrays = {name: rng.normal(size=(D, M)) for name in ("theta", "g", "m")}
     return {**arrays, "v": rng.uniform(size=(D, M)), "t": np.asarray(3.0)}
