@@ -183,8 +183,7 @@ class MAE:
         return y[:, self.hide.first :], DecoderCache(embed, restore, decoder)
 
     def backward(self, params: Params, cache: MAECache, dpixels: jax.Array) -> tuple[jax.Array, Params]:
-        # MAE.1: the forward from its last line to its first.
-        dlatent, ddecoder = self.decode_backward(params["decoder"], cache.decoder, dpixels)
+        dlatent, ddecoder = self.decode_backward(params["decoder"], cache.decoder, dpixels)  # MAE.1, the next lines too
         dvisible, dencoder = self.encoder.backward(params, cache.encoder, dlatent)
         dtokens, _ = self.hide.backward({}, cache.hide, dvisible)
         dimages, dembedding = self.embedding.backward(params, cache.embedding, dtokens)
