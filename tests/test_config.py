@@ -49,8 +49,8 @@ def test_every_preset_loads_and_is_hashable(preset: str) -> None:
 
 def test_the_presets_that_the_documentation_names() -> None:
     assert preset_names() == [
-        "demo", "baseline", "tiny_imagenet", "tiny_imagenet_cpu", "tiny_imagenet_20", "image_folder", "fashion_mnist",
-        "mnist", "cifar10", *LADDER,
+        "demo", "baseline", "tiny_imagenet", "tiny_imagenet_cpu", "tiny_imagenet_20", "mae_cpu",
+        "mae_tiny_imagenet", "image_folder", "fashion_mnist", "mnist", "cifar10", *LADDER,
     ]  # fmt: skip
 
 
