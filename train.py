@@ -188,11 +188,14 @@ def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> in
         run.note_divergence(error.what, trainer.identity)
         raise
     averaged = "" if trainer.config.optim.ema is None else " of the moving average"
-    of_probe = "" if trainer.config.mae.mask is None else " of a linear probe of the features"
-    print(f"done: best top-1{of_probe or averaged} {trainer.progress.best_top1:.2%}")
+    accuracy = "top-1" if trainer.config.mae.mask is None else "probe"
+    print(f"done: best {accuracy}{averaged} {trainer.progress.best_top1:.2%}")
     print(f"evaluate with: python evaluate.py {shlex.quote(str(run.path))}")
-    if of_probe:
-        print(f"train a classifier from it with: train.start_from={shlex.quote(str(run.path))}")
+    if trainer.config.autoencoder:
+        model = trainer.config.model
+        sizes = f"model.pooling={model.pooling} model.class_token={str(model.class_token).lower()}"
+        print(f"train a classifier from it with {sizes}")
+        print(f"and train.start_from={shlex.quote(str(run.path))}")
     return 0
 
 

@@ -58,7 +58,7 @@ def mae_cases(seed: int) -> Iterator[Case]:
     """The whole autoencoder with its loss."""
     yield mae_case("mae", tiny_mae(), MaskedSquaredError(), seed)
     rates: dict[str, Any] = {"dropout": 0.1, "embedding_dropout": 0.2, "attention_dropout": 0.15, "drop_path": 0.3}
-    other = tiny_mae(pooling="mean", class_token=False, positions="sinusoidal_2d", shifted_patches=True, **rates)
+    other = tiny_mae(pooling="mean", class_token=False, positions="sinusoidal_2d", **rates)
     yield mae_case("mae, no class token, training", other, MaskedSquaredError(False), seed, train=True)
 
 

@@ -40,21 +40,21 @@ from model.layers.restore_tokens import RestoreTokens, missing_tokens
 from model.precision import in_half_precision, mixed_precision
 from model.vit import ViT
 
-EMBEDDING = ("shifted_patches", "patch_embedding", "position_embedding", "embedding_dropout")
+EMBEDDING = ("patch_embedding", "position_embedding", "embedding_dropout")
 ENCODER = ("encoder", "norm")
 """The layers of a ViT below the place where patches are hidden, and those above it that stay when its head goes."""
 
 
 class DecoderCache(NamedTuple):
-    embed: Any
+    embed: Any  # of a dense layer: its input (B, N', D)
     restore: Any  # kept (B, N')
-    decoder: Any
+    decoder: Any  # of its blocks, norm and head
 
 
 class MAECache(NamedTuple):
-    embedding: Any
+    embedding: Any  # of patches, positions and dropout
     hide: KeepTokensCache  # kept (B, N') and tokens (B, N, D), for their shape
-    encoder: Any
+    encoder: Any  # of its blocks and norm, on the visible tokens
     decoder: DecoderCache
 
 
@@ -69,10 +69,12 @@ class MAE:
     Attributes:
         mask: share of the patches that are hidden.
         decoder_dim, decoder_heads, decoder_layers, decoder_mlp_dim: width E, heads, blocks and hidden width of the
-            decoder. Its other options are those of the ViT, but it drops nothing.
+            decoder, of which gelu, eps, qkv_bias, pad_to_multiple_of and dtype are those of the ViT. It is pre-norm and
+            drops nothing.
 
     Raises:
-        ValueError: sizes that do not fit, a share that hides none or all, a ViT with patch dropout or without blocks.
+        ValueError: sizes that do not fit, a share that hides none or all, a ViT with patch dropout, with shifted
+            patches or without blocks.
     """
 
     vit: ViT
@@ -92,10 +94,14 @@ class MAE:
             )
         if not self.vit.layers:
             raise ValueError("layers=0 leaves no encoder to train: nothing would look at another patch")
-        if self.hide.count(self.tokens) == self.tokens:
-            raise ValueError(f"mask={self.mask} hides none of {self.tokens - self.hide.first} patches")
+        patches, kept = self.tokens - self.hide.first, self.hide.count(self.tokens)
+        if kept == self.tokens:
+            raise ValueError(f"mask={self.mask} hides none of {patches} patches: choose a smaller patch_size or more")
+        if self.vit.shifted_patches:
+            raise ValueError("shifted_patches shows each patch a part of its neighbours, hidden ones too: leave it out")
+        if self.vit.masked_diagonal and kept < 2:
+            raise ValueError(f"masked_diagonal needs 2 tokens or more, and mask={self.mask} leaves {kept}: hide fewer")
         _ = self.decoder, self.positions  # they check their own sizes
-        KeepTokens(self.mask)
 
     @property
     def tokens(self) -> int:
@@ -136,7 +142,7 @@ class MAE:
 
     @property
     def patchify(self) -> Patchify:
-        return Patchify(self.vit.image_size, self.vit.patch_size, self.vit.channels)
+        return self.vit.patch_embedding.patchify
 
     @property
     def positions(self) -> jax.Array:

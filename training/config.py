@@ -19,7 +19,8 @@ from model.mae import MAE
 from model.vit import ViT
 from training import fields
 from training.aliases import options_called, why_without
-from training.fields import as_named, as_written, nearest, show
+from training.autoencoder import build_autoencoder, check_autoencoder, check_options
+from training.fields import as_named, as_written, nearest
 from training.options import LENGTHS, DataConfig, MAEConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
 from training.size import check_size
@@ -51,13 +52,7 @@ class Config:
         Raises:
             ValueError: its sizes do not fit those of the model.
         """
-        if self.mae.mask is None:
-            return None
-        of_decoder = {key: value for key, value in dataclasses.asdict(self.mae).items() if key.startswith("decoder_")}
-        autoencoder = MAE(self.model, self.mae.mask, **of_decoder)
-        if self.mae.normalize_patches and autoencoder.patchify.patch_values < 2:
-            raise ValueError("a patch of one value has no variance: set mae.normalize_patches=false")
-        return autoencoder
+        return build_autoencoder(self.model, self.mae)
 
     @property
     def network(self) -> ViT | MAE:
@@ -89,11 +84,6 @@ FROM_DATA = ("image_size", "channels", "num_classes")
 SECTIONS: dict[str, type] = {
     name: kind for name, kind in get_type_hints(Config).items() if name not in ("preset", "from_data")
 }
-OF_LABELS = {
-    "loss.label_smoothing": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0, "train.start_from": None,
-    "train.freeze": None,
-}  # fmt: skip
-"""What these options must be without labels."""
 ADDED = ("mae",)
 """Sections that the configurations of earlier versions do not have."""
 KINDS: dict[str, dict[str, Any]] = {
@@ -132,7 +122,8 @@ def missing_options(text: str, source: str) -> list[str]:
     """The options that the configuration of a run, which `from_yaml` reads, does not have."""
     document = parse_yaml(text, source)
     names = {f"{section}.{key}" for section, values in document.items() if isinstance(values, dict) for key in values}
-    return [option for option in OPTIONS if option not in names]
+    whole = [section for section in ADDED if section not in document]  # there is nothing odd about an earlier version
+    return [option for option in OPTIONS if option not in names and option.partition(".")[0] not in whole]
 
 
 def from_yaml(
@@ -256,6 +247,9 @@ def _build(preset: str, values: Values, source: str) -> Config:
         except ValueError as error:
             raise ConfigError(f"{source}: {name}: {error}") from None
     config = Config(preset=preset, **sections, from_data=from_data)
+    check_options(config.options(), source)
+    if "image_size" not in from_data or SOURCES[config.data.name].known:  # else when it is known
+        check_autoencoder(config.model, config.mae, source)
     if config.optim.name == "muon" and not config.model.layers:
         raise ConfigError(f"{source}: model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw")
     if config.optim.name == "muon" and config.train.freeze:
@@ -268,24 +262,7 @@ def _build(preset: str, values: Values, source: str) -> Config:
             f"{source}: train.freeze={config.train.freeze} keeps parameters as they are, and without train.start_from "
             "they are drawn at random: name a run or a file of weights with train.start_from"
         )
-    if config.mae.mask is not None:
-        _check_autoencoder(config, source)
     return config
-
-
-def _check_autoencoder(config: Config, source: str) -> None:
-    """Raises ConfigError if the autoencoder does not fit the model, or where an option could have no effect."""
-    try:
-        _ = config.autoencoder
-    except ValueError as error:
-        raise ConfigError(f"{source}: mae: {error}") from None
-    options = config.options()
-    wrong = [f"{name}={show(value)}" for name, value in OF_LABELS.items() if options[name] != value]
-    if wrong:
-        raise ConfigError(
-            f"{source}: mae.mask={config.mae.mask:g} trains without labels and from the first step on: "
-            f"set {' '.join(wrong)}"
-        )
 
 
 def _expected(values: Values) -> dict[str, Any]:

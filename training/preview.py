@@ -80,9 +80,7 @@ def main(argv: Sequence[str]) -> int:
     with replacing(args.out) as file:
         draw_grid(cells, args.columns).save(file, format="PNG")
     if trained:
-        print(
-            f"{trained.description}\n{args.out}: {counted(count, images)}, what is seen of them, and what is predicted"
-        )
+        print(f"{trained.description}\n{args.out}:\n{counted(count, images)}, what is seen of them, what is predicted")
     else:
         shows = f"{run.path} was" if run else f"the preset {config.preset} is"
         print(f"{args.out}: {counted(count, images)} as {shows} shown them")

@@ -100,7 +100,7 @@ def describe_epoch(row: MetricsRow, plan: Plan, config: Config) -> str:
     steps_left = plan.total_steps - row.step
     head = f"epoch {row.epoch}/{plan.epochs}"
     found = [f"train loss {row.train_loss:.3f}", f"val loss {row.val_loss:.3f}", f"{accuracy} {row.val_top1:.2%}"]
-    found += [f"top-5 {row.val_top5:.2%}"] if shows_top5(config.model.num_classes) else []
+    found += [f"top-5 {row.val_top5:.2%}"] if accuracy == "top-1" and shows_top5(config.model.num_classes) else []
     rest = [] if row.ema_loss is None else [f"average: loss {row.ema_loss:.3f}", f"{accuracy} {row.ema_top1:.2%}"]
     rest.append(f"{row.images_per_second:,.0f} images/s")
     rest += [f"{format_seconds(steps_left * row.seconds / row.step)} left"] if steps_left else []

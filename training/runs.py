@@ -4,7 +4,8 @@
     python -m training.runs runs/SWEEP    the runs of a sweep
 
 The accuracy is top-1 on the validation images, of the moving average where one is kept. Runs are comparable where they
-are evaluated on the same images, so there is a best one for each data set. A damaged run is named and left out.
+are evaluated on the same images, so there is a best one for each data set. A run without labels has the accuracy of a
+linear probe, and is compared with such runs alone. A damaged run is named and left out.
 """
 
 import argparse
@@ -112,11 +113,12 @@ def _read(run: RunFolder, sweep: Path | None) -> Entry:
     parts += [f"the first {data.classes} classes"] if data.classes else []
     parts += [f"{100 * data.holdout:g}% of the training images held out"] if data.holdout else []
     parts += [f"images of {data.val_folder}"] if data.val_folder else []
+    parts += ["learned without labels"] if config.autoencoder else []
     return Entry(
         run=run,
         sweep=sweep,
         data=name,
-        images=(fingerprint, data.name, data.classes, data.holdout or 0.0, data.val_folder),
+        images=(fingerprint, data.name, data.classes, data.holdout or 0.0, data.val_folder, bool(config.autoencoder)),
         described=", ".join(parts),
         parameters=_parameters(config.network),
         best=best_row(rows),
@@ -203,12 +205,18 @@ def best_lines(entries: Sequence[Entry]) -> list[str]:
         said = f"* best on {printable(entry.described)}: {_accuracy(entry):.2%} in epoch {entry.best.epoch}:"
         lines += [
             *wrap(said, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False),
-            f"  python predict.py IMAGE --run {quote(printable(str(entry.run.path)))}",
+            f"  {_use(entry)}{quote(printable(str(entry.run.path)))}",
         ]
     without = [entry.run.path for entry in entries if not entry.has_checkpoint]
     if without:
         lines.append(f"{counted(len(without), 'run')} without a checkpoint, such as {printable(str(without[0]))}")
     return lines or ["no run has been evaluated yet"]
+
+
+def _use(entry: Entry) -> str:
+    """The beginning of a command that takes the run."""
+    *_, without_labels = entry.images
+    return "python -m training.preview --out FILE.png " if without_labels else "python predict.py IMAGE --run "
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from optim.adamw import AdamW
 from optim.ema import EMA
 from optim.muon import Muon
 from optim.schedule import Constant, Schedule, WarmupCosine
+from training.autoencoder import check_autoencoder
 from training.config import Config
 from training.objective import Classification, MaskedReconstruction, Objective
 from training.options import OptimConfig, TrainConfig
@@ -105,14 +106,14 @@ def fit_to_data(config: Config, dataset: Dataset) -> Config:
     }
     data = replace(config.data, holdout=dataset.held_out)
     try:
-        fitted = replace(config, model=replace(config.model, **{name: found[name] for name in config.from_data}))
-        _ = fitted.network  # an autoencoder checks its sizes
+        model = replace(config.model, **{name: found[name] for name in config.from_data})
     except ValueError as error:
         raise ConfigError(
             f"model: {error}. The images have {width}x{height} pixels; model.image_size=64, for example, has them "
             "resized"
         ) from None
-    return replace(fitted, data=data, from_data=())
+    check_autoencoder(model, config.mae, f"with images of {width}x{height} pixels")
+    return replace(config, model=model, data=data, from_data=())
 
 
 def require_known(config: Config) -> None:

@@ -51,7 +51,13 @@ def activations(model: Mapping[str, Any]) -> Part:
     )
 
 
-def check_size(model: Mapping[str, Any], copies: int = 1, images: int = 1, memory: int | None = None) -> None:
+def check_size(
+    model: Mapping[str, Any],
+    copies: int = 1,
+    images: int = 1,
+    memory: int | None = None,
+    names: Mapping[str, str] | None = None,
+) -> None:
     """Refuse a model that is too large.
 
     Args:
@@ -59,6 +65,7 @@ def check_size(model: Mapping[str, Any], copies: int = 1, images: int = 1, memor
         copies: of the parameters; in training there are gradients and the state of the optimizer besides.
         images: that go through the model at once.
         memory: bytes of the device; None: those of this machine.
+        names: of options that are called otherwise than `model.` and their key.
 
     Raises:
         ConfigError: there is less memory than the copies and the forward pass of these images take.
@@ -73,7 +80,8 @@ def check_size(model: Mapping[str, Any], copies: int = 1, images: int = 1, memor
     parts.append(Part(images * largest.numbers * _bytes(model) // FLOAT, largest.options))
     needed = FLOAT * sum(part.numbers for part in parts)
     if needed > memory:
-        given = " ".join(f"model.{name}={_short(model[name])}" for name in max(parts).options)
+        called = names or {}
+        given = " ".join(f"{called.get(n, f'model.{n}')}={_short(model[n])}" for n in max(parts).options)
         what = "such a model" if copies == 1 else "training such a model"
         what += f" with {images} images at once" if images > 1 else ""
         raise ConfigError(

@@ -94,8 +94,8 @@ def load_trained(
     run.warn_of_missing_options()
     if config.mae.mask is not None and not without_labels:
         raise UserError(
-            f"{run.path}: trained without labels (mae.mask={config.mae.mask:g}), so it classifies nothing; train a "
-            f"classifier from it with train.start_from={shlex.quote(str(run.path))}"
+            f"{run.path}: a masked autoencoder (mae.mask={config.mae.mask:g}), and this needs a classifier; train one "
+            f"from it with train.start_from={shlex.quote(str(run.path))}"
         )
     _require_channels_of(run, classes, config.model)
     path = _checkpoint_file(run, checkpoint_name)
