@@ -32,7 +32,7 @@ from data.dataset import Dataset
 from model.layers.patch_embedding import height_width
 from training.arguments import preset_and_overrides, preset_parser
 from training.config import Config, load_config
-from training.describe import describe
+from training.describe import describe, print_continuation
 from training.device import choose_device, keep_compiled_programs
 from training.devices import choose_devices, devices_here
 from training.feed import default_steps, stays_on_device
@@ -191,11 +191,7 @@ def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> in
     accuracy = "top-1" if trainer.config.mae.mask is None else "probe"
     print(f"done: best {accuracy}{averaged} {trainer.progress.best_top1:.2%}")
     print(f"evaluate with: python evaluate.py {shlex.quote(str(run.path))}")
-    if trainer.config.autoencoder:
-        model = trainer.config.model
-        sizes = f"model.pooling={model.pooling} model.class_token={str(model.class_token).lower()}"
-        print(f"train a classifier from it with {sizes}")
-        print(f"and train.start_from={shlex.quote(str(run.path))}")
+    print_continuation(trainer)
     return 0
 
 

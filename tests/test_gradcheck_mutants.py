@@ -31,8 +31,10 @@ def test_there_are_enough_of_them_for_every_layer_and_the_optimizer() -> None:
     assert len({(mutant.file, mutant.mistake) for mutant in MUTANTS}) == len(MUTANTS)
     composed = {"__init__.py", "feed_forward.py"}  # without a derivative of their own
     layers = {f"model/layers/{file.name}" for file in ROOT.glob("model/layers/*.py") if file.name not in composed}
-    files = layers | {"model/combinators.py", "model/loss.py", "model/one_page.py", "optim/adamw.py", "optim/clip.py",
-                      "optim/ema.py", "optim/muon.py"}  # fmt: skip
+    files = layers | {
+        "model/combinators.py", "model/loss.py", "model/mae.py", "model/masked_squared_error.py", "model/one_page.py",
+        "optim/adamw.py", "optim/clip.py", "optim/ema.py", "optim/muon.py",
+    }  # fmt: skip
     assert set(FILES) == files
     assert min(Counter(mutant.file for mutant in MUTANTS).values()) >= 4
 
@@ -50,7 +52,9 @@ def test_some_mutants_of_every_file_are_caught(file: str, trial: MutantCheck) ->
     """The first, the last and the one in the middle; `python gradcheck.py --mutants` plants them all."""
     own = [mutant for mutant in MUTANTS if mutant.file == file]
     middle = own[len(own) // 2]
-    for mutant in {middle} if file == "model/one_page.py" else {own[0], middle, own[-1]}:  # that takes seconds for each
+    for mutant in (
+        {middle} if file in ("model/one_page.py", "model/mae.py") else {own[0], middle, own[-1]}
+    ):  # that takes seconds for each
         result = trial.check(mutant, once=True)
         assert not result.survived, mutant.mistake
         assert result.methods

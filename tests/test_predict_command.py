@@ -130,7 +130,8 @@ def test_an_imported_run_is_evaluated_as_the_run_was(
     for run, name in ((finished, "run.json"), (back.path, "back.json")):
         assert call(evaluate.main, run, f"data.root={shapes_root}", "--json", name, "--device", "cpu").code == 0
     one, other = (read(tmp_path / name) for name in ("run.json", "back.json"))
-    assert {key for key in one if one[key] != other[key]} == {"run"}
+    assert other["loss"] == pytest.approx(one["loss"], rel=1e-6)  # its batches are larger, and round otherwise
+    assert {key for key in one if one[key] != other[key]} - {"loss"} == {"run"}
 
 
 def test_the_first_guesses_are_those_that_evaluate_counts(

@@ -486,7 +486,7 @@ def test_parameters_that_the_last_update_has_spoiled_are_not_saved(tmp_path: Pat
 
 def test_a_row_of_the_longest_training_fits_a_terminal() -> None:
     row = MetricsRow(999, 1_000_000, 12.345, 12.345, 1.0, 1.0, 1e-3, 123_456.0, 360_000.0, 0.0, 1.0, 12.345)
-    lines = describe_epoch(row, Plan(1_562_000, 1_000, None, 1), num_classes=200).splitlines()
+    lines = describe_epoch(row, Plan(1_562_000, 1_000, None, 1), load_config("baseline")).splitlines()
     assert len(lines) == 2
     assert all(len(line) <= 80 for line in lines), lines
 

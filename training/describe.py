@@ -1,5 +1,7 @@
 """What train.py prints about a run before the first step."""
 
+import shlex
+
 import jax
 
 from common.command import in_one_line
@@ -8,6 +10,7 @@ from data.augment import Augmentation
 from data.dataset import Dataset
 from model.vit import ViT
 from training.device import describe_device
+from training.fields import show
 from training.setup import describe_validation
 from training.summary import format_summary, summarize
 from training.trainer import Trainer
@@ -61,3 +64,12 @@ def advice(model: ViT) -> list[str]:
         "model.shifted_patches was published with a layer norm before the",
         "projection: add model.patch_norm_before=true",
     ]
+
+
+def print_continuation(trainer: Trainer) -> None:
+    """Print how a classifier begins with what an autoencoder has learned."""
+    if trainer.config.autoencoder is None:
+        return
+    model, run = trainer.config.model, shlex.quote(str(trainer.run.path))
+    print(f"train a classifier from it with model.pooling={model.pooling} model.class_token={show(model.class_token)}")
+    print(f"and train.start_from={run}")
