@@ -39,7 +39,7 @@ class MaskedSquaredError:
         self, predicted: jax.Array, patches: jax.Array, hidden: jax.Array
     ) -> tuple[jax.Array, MaskedSquaredErrorCache]:
         """`patches` are those of the image, (B, n, P); at least one patch must be hidden."""
-        errors = jnp.where(hidden[:, :, None], predicted - self.targets(patches), 0)
+        errors = self._errors(predicted, patches, hidden)
         values = hidden.sum() * predicted.shape[-1]
         return (errors**2).sum() / values, MaskedSquaredErrorCache(errors, values)  # MSE.3
 
@@ -48,7 +48,7 @@ class MaskedSquaredError:
 
     def each(self, predicted: jax.Array, patches: jax.Array, hidden: jax.Array) -> jax.Array:
         """The loss of each image, (B,): its mean over images with equally many hidden patches is that of `forward`."""
-        squares = jnp.where(hidden[:, :, None], predicted - self.targets(patches), 0) ** 2
+        squares = self._errors(predicted, patches, hidden) ** 2
         return squares.sum(axis=(1, 2)) / (hidden.sum(axis=1) * predicted.shape[-1])
 
     def targets(self, patches: jax.Array) -> jax.Array:
@@ -66,3 +66,7 @@ class MaskedSquaredError:
         mean = patches.mean(axis=-1, keepdims=True)
         variance = ((patches - mean) ** 2).sum(axis=-1, keepdims=True) / (P - 1)  # MSE.1
         return mean, jnp.sqrt(variance + EPS)
+
+    def _errors(self, predicted: jax.Array, patches: jax.Array, hidden: jax.Array) -> jax.Array:
+        """y - t at the hidden patches, and zero elsewhere."""
+        return jnp.where(hidden[:, :, None], predicted - self.targets(patches), 0)
