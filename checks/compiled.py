@@ -24,8 +24,7 @@ from model.layers.patch_embedding import height_width
 from model.mae import MAE
 from model.vit import ViT
 from training.config import Config
-from training.evaluation import EvaluationStep
-from training.reconstruction import ReconstructionStep
+from training.reconstruction import evaluation_step
 from training.setup import build_step
 from training.step import TrainingStep, default_accumulate
 from verify.agreement import Comparison
@@ -90,12 +89,8 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
 
     def evaluation() -> Any:
         step, x, labels = batch()
-        names: tuple[str, ...] = ("losses", "guesses", "in top 5")
-        evaluate: Callable[..., tuple[jax.Array, ...]] = EvaluationStep(config.model, step.mean, step.std)
-        if config.autoencoder:
-            names, normalize = ("losses", "features"), config.mae.normalize_patches
-            evaluate = ReconstructionStep(config.autoencoder, step.mean, step.std, normalize)
-        return _named(evaluate, *names), (params(), jnp.asarray(x), jnp.asarray(labels))
+        evaluate = evaluation_step(config, step.mean, step.std)
+        return _named(evaluate, *evaluate.returns), (params(), jnp.asarray(x), jnp.asarray(labels))
 
     return [
         Piece(f"compiled: {name}", build, f"{note}, {config.model.dtype}")

@@ -1,4 +1,4 @@
-"""What train.py prints about a run before the first step."""
+"""What train.py prints about a run before the first step, and after the last one of an autoencoder."""
 
 import shlex
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,7 @@ class EvaluationStep:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     in_detail: bool = False
+    returns: ClassVar[tuple[str, ...]] = ("losses", "guesses", "in top 5")  # and, in detail, more
 
     def __call__(self, params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
         pixels = normalize(images, self.mean, self.std, jnp.result_type(float))

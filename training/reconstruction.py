@@ -11,6 +11,7 @@ which takes a moment and has nothing to tune. Labels are used here alone, and no
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +53,13 @@ class ReconstructionStep(FeatureStep):
     features of the whole one. Which patches are hidden in an image depends on its index in the data alone."""
 
     normalize_patches: bool = True
+    returns: ClassVar[tuple[str, ...]] = ("losses", "features")
 
     def __call__(self, params: Params, images: jax.Array, indices: jax.Array) -> tuple[jax.Array, ...]:
         pixels = normalize(images, self.mean, self.std, jnp.result_type(float))
         predicted, hidden = self.predict(params, pixels, indices)
         losses = MaskedSquaredError(self.normalize_patches).each(predicted, self.model.patches(pixels), hidden)
-        return losses, *super().__call__(params, images, indices)
+        return losses, self.model.features(params, pixels)
 
     def predict(self, params: Params, pixels: jax.Array, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What is predicted of each patch, (B, n, P), and which patches were hidden, (B, n)."""
@@ -112,12 +114,19 @@ def build_evaluator(
     config: Config, dataset: Dataset, devices: Devices | None = None, in_detail: bool = False
 ) -> Evaluator | ReconstructionEvaluator:
     """What evaluates the network of a configuration on the validation images; `in_detail` as in `EvaluationStep`."""
-    autoencoder, batch_size = config.autoencoder, config.train.eval_batch_size
-    if autoencoder is None:
-        step = EvaluationStep(config.model, dataset.mean, dataset.std, in_detail)
-        return Evaluator(step, dataset.val, batch_size, devices)
-    reconstruction = ReconstructionStep(autoencoder, dataset.mean, dataset.std, config.mae.normalize_patches)
-    return ReconstructionEvaluator(reconstruction, dataset, batch_size, devices)
+    step, batch_size = evaluation_step(config, dataset.mean, dataset.std, in_detail), config.train.eval_batch_size
+    if isinstance(step, ReconstructionStep):
+        return ReconstructionEvaluator(step, dataset, batch_size, devices)
+    return Evaluator(step, dataset.val, batch_size, devices)
+
+
+def evaluation_step(
+    config: Config, mean: tuple[float, ...], std: tuple[float, ...], in_detail: bool = False
+) -> EvaluationStep | ReconstructionStep:
+    """What an evaluation of the network of a configuration computes of a batch."""
+    if config.autoencoder is None:
+        return EvaluationStep(config.model, mean, std, in_detail)
+    return ReconstructionStep(config.autoencoder, mean, std, config.mae.normalize_patches)
 
 
 def linear_probe(known: np.ndarray, labels: np.ndarray, features: np.ndarray, classes: int) -> np.ndarray:
