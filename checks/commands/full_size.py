@@ -16,7 +16,8 @@ from verify.results import COMPLEX, CaseResult
 
 
 def run(call: Invocation) -> int:
-    assert call.point is not None and call.point.config is not None
+    assert call.point is not None
+    assert call.point.config is not None
     results = call.print_each(_results(call, call.point))
     if not call.args.only and not call.point.config.autoencoder:
         call.report.precision = compare_precisions(call.point)
