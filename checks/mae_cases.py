@@ -30,7 +30,7 @@ def restore_cases(seed: int) -> Iterator[Case]:
         tensors = {**draw_params(layer, rng), "x": draw_input((B, KEPT, D), rng)}
         kept = KeepTokens(1 - (KEPT - 1) / (N - 1), first=1).draw(key, B, N)
         constants: Tensors = {"kept": np.asarray(kept)} | ({"key": key} if train else {})
-        sizes = {"B": B, "N": N, "D": D, "n'": KEPT}
+        sizes = {"B": B, "N": N, "D": D, "n'": KEPT, "missing": B * (N - KEPT)}
         yield Case(
             name, RestoreFunction(layer), tensors, constants, sizes, {}, "RestoreTokens", classes_inside(layer)
         )  # fmt: skip
