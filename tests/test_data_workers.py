@@ -38,8 +38,13 @@ def test_one_worker_is_this_process() -> None:
 
 def test_results_stand_in_the_order_of_the_tasks_not_of_their_ends(tmp_path: Path) -> None:
     ends: list[int] = []
+
+    def ended(index: int) -> None:
+        ends.append(index)
+        (tmp_path / "another has ended").touch()
+
     chosen = [{**task, "folder": str(tmp_path)} for task in tasks(20)]
-    assert workers.run("tests.worker_functions:slow_first", chosen, 2, ends.append) == list(range(20))
+    assert workers.run("tests.worker_functions:slow_first", chosen, 2, ended) == list(range(20))
     assert ends[0] != 0
 
 
@@ -66,8 +71,8 @@ def test_the_main_script_is_not_run_again(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "print('main script')\n"
         "from data import workers\n"
-        "tasks = [{'n': n, 'folder': '.'} for n in range(9)]\n"
-        "print(len(workers.run('tests.worker_functions:slow_first', tasks, 2)))\n"
+        "tasks = [{'n': n} for n in range(9)]\n"
+        "print(len(workers.run('tests.worker_functions:square', tasks, 2)))\n"
     )
     (tmp_path / "json.py").write_text("raise RuntimeError('a file of the current folder was imported')")
     command = [sys.executable, "-P", str(script)]
