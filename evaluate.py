@@ -3,6 +3,7 @@
 python evaluate.py                              the newest run: best checkpoint, moving average if there is one
 python evaluate.py runs/demo-20260101-120000 --checkpoint last --json result.json
 python evaluate.py --html report.html           a page with curves, confusions, mistakes, attention and more
+python evaluate.py --csv guesses.csv            a line for each image: label, guess, probability
 python evaluate.py --weights raw                the parameters themselves, not their moving average
 python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
 python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
@@ -10,6 +11,8 @@ python evaluate.py RUN data.val_folder=test     another folder of an image folde
 """
 
 import argparse
+import csv
+import io
 import json
 import shlex
 import sys
@@ -47,6 +50,7 @@ from training.trained import Trained, add_weights_options, load_trained
 
 # The first four do not change the result. The others choose between sets that the run was not trained on.
 OVERRIDABLE = ("data.root", "data.cache", "data.workers", "train.eval_batch_size", "data.holdout", "data.val_folder")
+FILES = ("json", "csv", "html")
 SHOWN_CLASSES = 5
 SHOWN_PAIRS = 10
 NAME_WIDTH = 29  # leaves room for two names in a line
@@ -56,7 +60,7 @@ LINE = 69  # letters of a name alone in a line of 80 columns
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
-    for option in ("json", "html"):  # before the evaluation, not after it
+    for option in FILES:  # before the evaluation, not after it
         if getattr(args, option):
             require_writable(f"--{option}", getattr(args, option))
     run = choose_run(args.run)
@@ -66,10 +70,10 @@ def main(argv: Sequence[str]) -> int:
         run, args.overrides, OVERRIDABLE, checkpoint_name=args.checkpoint, weights=args.weights, without_labels=True
     )
     config = chosen_validation(trained)
-    if args.html and config.autoencoder:
+    if (args.html or args.csv) and config.autoencoder:
         raise UserError(
-            f"--html: {run.path} was trained without labels, so there are no mistakes to show; see what it predicts "
-            f"with `python -m training.preview {shlex.quote(str(run.path))} --out FILE.png`"
+            f"--{'html' if args.html else 'csv'}: {run.path} was trained without labels, so there are no guesses to "
+            f"show; see what it predicts with `python -m training.preview {shlex.quote(str(run.path))} --out FILE.png`"
         )
     dataset = load_dataset(config, draw=False)  # shapes that are drawn now would be other images
     check_holdout(trained, dataset.held_out)
@@ -81,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     images = describe_validation(dataset)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
     as_trained = dataset._replace(mean=classes.mean, std=classes.std)
-    evaluator = build_evaluator(config, as_trained, in_detail=bool(args.html))
+    evaluator = build_evaluator(config, as_trained, in_detail=bool(args.html or args.csv))
     with leaving_at_once("interrupted"), announced("compiling"):
         in_thread(lambda: evaluator.probe(trained.params))
     began = time.perf_counter()
@@ -98,6 +102,8 @@ def main(argv: Sequence[str]) -> int:
         report |= {"loss_of": HIDDEN_PATCHES, "accuracy_of": LINEAR_PROBE}
     if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    if args.csv:
+        replace_text(args.csv, as_csv(result, classes))
     if args.html:
         trained = replace(trained, classes=classes)  # the page names them as the terminal does
         material = Material(trained, result, report, dataset.val, images, describe_device(device), seconds)
@@ -105,8 +111,9 @@ def main(argv: Sequence[str]) -> int:
             drawn = in_thread(lambda: as_html(material))
         replace_text(args.html, drawn)
     print(format_report(report))
-    if args.html:
-        print(f"\nwritten: {args.html}")
+    written = [str(path) for path in (args.csv, args.html) if path]
+    if written:
+        print(f"\nwritten: {', '.join(written)}")
     return 0
 
 
@@ -122,12 +129,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add_weights_options(parser)
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write all classes and pairs to FILE")
+    parser.add_argument("--csv", metavar="FILE", type=named_path, help="write a line for each image to FILE")
     parser.add_argument("--html", metavar="FILE", type=named_path, help="write a page with figures to FILE")
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
-    if args.json and args.html and args.json.resolve() == args.html.resolve():
-        parser.error("--json and --html: name a file for each")
+    files = [getattr(args, option).resolve() for option in FILES if getattr(args, option)]
+    if len(set(files)) < len(files):
+        parser.error("--json, --csv and --html: name a file for each")
     folders = [argument for argument in args.arguments if "=" not in argument or named_path(argument).exists()]
     if len(folders) > 1:
         parser.error(f"one run at a time, got {' and '.join(folders)}")
@@ -220,6 +229,19 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
         "per_class": per_class,
         "confused": pairs,
     }
+
+
+def as_csv(result: Evaluation, classes: Classes) -> str:
+    """A line for each image: its number among the validation images, its class, the first guess and its probability."""
+    assert result.probabilities is not None
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["number", "wnid", "name", "predicted_wnid", "predicted", "probability"])
+    for number, found in enumerate(zip(result.labels, result.predicted, result.probabilities, strict=True)):
+        label, guess, probability = found
+        named = [text for c in (label, guess) for text in (classes.class_ids[c], classes.class_names[c])]
+        writer.writerow([number, *named, f"{probability:.6g}"])
+    return file.getvalue()
 
 
 def format_report(report: dict[str, Any]) -> str:

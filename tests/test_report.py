@@ -360,7 +360,7 @@ def test_the_page_and_the_numbers_are_two_files(
     (tmp_path / "link").symlink_to("a")
     with pytest.raises(SystemExit):
         call(evaluate.main, "--json", "a", "--html", page)
-    assert "--json and --html: name a file for each" in capfd.readouterr().err
+    assert "--json, --csv and --html: name a file for each" in capfd.readouterr().err
 
 
 def test_detail_changes_nothing_of_the_evaluation(tmp_path: Path) -> None:

@@ -1,0 +1,189 @@
+"""What the pages share: a command to copy, a job to follow, text from elsewhere, a grid of pictures."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+from PIL import Image
+
+from common.errors import UserError
+from common.page import escape
+from data.pictures import opened
+from studio import jobs
+from studio.commands import Command
+from studio.jobs import RESULTS, Job
+from studio.runs import MARKS, Seen, all_runs
+
+SHOWN_SIDE = 400  # pixels, at most, of a picture of the user
+OUTPUT_HEIGHT = 220
+RUN_IN_MIND = "run in mind"  # that the pages begin with: the one chosen last
+
+
+class Ended(NamedTuple):
+    """How a job ended."""
+
+    well: bool
+    code: int | None
+
+
+def show_command(command: Command | str, label: str = "The command, to copy") -> None:
+    text = command if isinstance(command, str) else shlex.join(command)
+    st.caption(label)
+    st.code(text, language="bash", wrap_lines=True)
+
+
+def say(text: str, *, small: bool = False) -> None:
+    """Text from elsewhere, such as the name of a class, as it is: it is no markup."""
+    st.html(f"<small>{escape(text)}</small>" if small else escape(text))
+
+
+def ask(
+    label: str,
+    kind: str,
+    make: Callable[[Path], Command],
+    *,
+    key: str,
+    run: Path | None = None,
+    main: bool = False,
+    disabled: bool = False,
+    help: str | None = None,
+) -> Job | None:
+    """A button that begins the command `make(folder for results)`; the job that it began last, or None.
+
+    A job that still runs is stopped, as its answer is not waited for any more.
+    """
+    if st.button(label, key=f"ask {key}", type="primary" if main else "secondary", disabled=disabled, help=help):
+        begin(kind, make, key=key, run=run)
+    return job_of(key)
+
+
+def begin(kind: str, make: Callable[[Path], Command], *, key: str, run: Path | None = None) -> Job | None:
+    """Begin a command, as `ask` does. None, with a message on the page, if it cannot be begun."""
+    before = job_of(key)
+    if before is not None:
+        before.stop()
+    try:
+        folder = jobs.new_folder(kind)
+        job = jobs.begin(kind, make(folder / RESULTS), None if run is None else str(run), folder)
+    except (UserError, OSError) as error:
+        st.error(plain(str(error)))
+        return None
+    st.session_state[f"job {key}"] = job.folder.name
+    return job
+
+
+def job_of(key: str) -> Job | None:
+    name = st.session_state.get(f"job {key}")
+    return jobs.find(name) if name else None
+
+
+def follow(job: Job, doing: str, key: str = "") -> Ended | None:
+    """Show the command of a job, and what it prints while it runs. How it ended; None while it runs."""
+    if job.is_running():
+        show_command(job.shown)
+        _following(job.folder.name, doing, key or job.folder.name)
+        return None
+    ended = how_it_ended(job)
+    if not ended.well:
+        show_command(job.shown)
+        st.error(plain(why(job, ended)))
+    else:
+        with st.expander("The command, and what it said"):
+            show_command(job.shown)
+            st.code(job.output(), language=None, wrap_lines=True)
+    return ended
+
+
+@st.fragment(run_every=1.0)
+def _following(folder: str, doing: str, key: str) -> None:
+    job = jobs.find(folder)
+    if job is None or not job.is_running():
+        st.rerun()
+    seconds = int(time.time() - job.about.began)
+    st.caption(f"{doing} … {seconds} s")
+    output = job.output()
+    if output:
+        st.code(output, language=None, wrap_lines=True, height=OUTPUT_HEIGHT)
+    if st.button("Stop", key=f"stop {key}", help="as Ctrl-C does"):
+        job.stop()
+
+
+def how_it_ended(job: Job) -> Ended:
+    """The exit code is written just after the process has ended; it stays unknown where no studio was there."""
+    for _ in range(20):
+        code = job.exit_code()
+        if code is not None:
+            return Ended(code == 0, code)
+        if time.time() - job.about.began > 3600:
+            break
+        time.sleep(0.02)
+    return Ended("error:" not in job.output(), None)
+
+
+def why(job: Job, ended: Ended) -> str:
+    """Why a job ended as it did, in a line: its error, or how the process ended."""
+    lines = [line for line in job.output().splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    if errors:
+        return errors[-1].removeprefix("error: ")
+    if ended.code in (130, 143):
+        return "stopped"
+    if ended.code is not None and ended.code < 0:
+        return f"the process was ended by signal {-ended.code}; perhaps memory ran out"
+    return lines[-1] if lines else "it ended without a word"
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows it as it is."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:&" else letter for letter in escape_newlines(text))
+
+
+def escape_newlines(text: str) -> str:
+    return " ".join(text.split("\n"))
+
+
+def picture(path: Path, alt: str, width: int | str = "content") -> None:
+    """A picture of the user, small enough to be sent; a word where it cannot be opened."""
+    try:
+        with opened(path.read_bytes()) as image:
+            image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))
+            shown = image.convert("RGB")
+        shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    except Exception:  # what Pillow raises is of many types; the command says what is wrong with the file
+        st.caption("no picture")
+        return
+    if max(shown.size) < 128:  # of a data set: whole pixels, enlarged
+        factor = 128 // max(shown.size) + 1
+        shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
+    st.image(shown, width=width, alt=alt)
+
+
+def choose_run(
+    label: str, wanted: Callable[[Seen], bool], *, key: str, without: Iterable[Path] = (), optional: str = ""
+) -> Seen | None:
+    """A choice among the runs that are `wanted`; None if there is none, or where `optional` is chosen."""
+    hidden = set(without)
+    found = {str(run.path): run for run in all_runs() if wanted(run) and run.path not in hidden}
+    if not found:
+        return None
+    names = [optional, *found] if optional else list(found)
+    in_mind = st.session_state.get(RUN_IN_MIND)
+    start = names.index(in_mind) if in_mind in names and not optional else 0
+    if st.session_state.get(key) not in names:
+        st.session_state.pop(key, None)
+    chosen = st.selectbox(label, names, start, key=key, format_func=lambda name: run_label(found.get(name), name))
+    if not optional and chosen:
+        st.session_state[RUN_IN_MIND] = chosen
+    return found.get(chosen or "")
+
+
+def run_label(run: Seen | None, otherwise: str = "") -> str:
+    return otherwise if run is None else f"{MARKS[run.state]} {run.name}"
+
+
+def columns_of(items: Sequence[object]) -> list[st.delta_generator.DeltaGenerator]:
+    """A column for each, which a phone shows below each other."""
+    return list(st.columns(max(1, len(items))))

@@ -1,0 +1,161 @@
+"""The runs that are there: what each is doing, and how far it is. Read from their folders, and never written to."""
+
+import os
+import re
+import signal
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from common.documents import read_text
+from common.errors import DamagedError, UserError
+from studio import jobs
+from studio.jobs import Job
+from training.chosen_run import accuracy, best_row
+from training.config import Config
+from training.metrics import MetricsRow
+from training.new_folder import LOG
+from training.run_folder import RUNS, RunFolder
+from training.runs import Entry, read_runs
+from training.sweep import is_sweep
+
+RUNNING, FINISHED, STOPPED, DIVERGED = "running", "finished", "stopped", "diverged"
+PREPARING, FAILED = "preparing", "failed"
+MARKS = {RUNNING: "▶", FINISHED: "✔", STOPPED: "⏸", DIVERGED: "✖", PREPARING: "…", FAILED: "✖"}
+TRAIN = "train"  # the kind of a job
+LENGTH = re.compile(r"^ +([\d,]+) steps? of ([\d,]+) images?, ([\d,]+) an epoch$", re.MULTILINE)
+LOG_BYTES = 50 * 2**20
+
+
+class Length(NamedTuple):
+    """How long a run trains, as its log says."""
+
+    steps: int
+    batch: int  # images a step
+    an_epoch: int  # steps
+
+
+class Seen(NamedTuple):
+    """A run as the studio shows it."""
+
+    path: Path
+    state: str
+    entry: Entry | None  # None: not begun, or damaged
+    job: Job | None  # the last one that began or resumed it here
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its path in runs/."""
+        return str(self.path.relative_to(RUNS)) if self.path.is_relative_to(RUNS) else str(self.path)
+
+    @property
+    def can_be_asked(self) -> bool:
+        return self.entry is not None and self.entry.has_checkpoint
+
+    @property
+    def without_labels(self) -> bool:
+        return self.entry is not None and bool(self.entry.images[-1])
+
+
+def all_runs() -> list[Seen]:
+    """The runs in runs/ and in its sweeps, and those that are just beginning; the newest first."""
+    begun = {job.about.run: job for job in reversed(jobs.all_jobs([TRAIN]))}  # the last one of each
+    entries, damaged = _read(_stamp())
+    seen = [Seen(e.run.path, state_of(e, begun.get(str(e.run.path))), e, begun.get(str(e.run.path))) for e in entries]
+    seen += [Seen(path, FAILED, None, begun.get(str(path)), why) for path, why in damaged]
+    there = {str(run.path) for run in seen}
+    for path, job in begun.items():
+        if path is not None and path not in there and (job.is_running() or job.exit_code() != 0):
+            seen.append(Seen(Path(path), PREPARING if job.is_running() else FAILED, None, job))
+    return sorted(seen, key=_when, reverse=True)
+
+
+def _when(run: Seen) -> tuple[bool, float]:
+    began = run.job.about.began if run.job else 0.0
+    return run.state in (RUNNING, PREPARING), max(began, run.entry.written if run.entry else 0.0)
+
+
+def state_of(entry: Entry, job: Job | None = None) -> str:
+    """What a run is doing. One that a job resumes is running before it has the lock of its folder."""
+    run = entry.run
+    if run.locked_by() is not None or (job is not None and job.is_running()):
+        return RUNNING
+    if run.divergence_file.exists():
+        return DIVERGED
+    try:
+        return FINISHED if run.has_all_steps() else STOPPED
+    except UserError:
+        return STOPPED
+
+
+def _stamp() -> tuple[tuple[str, int, int], ...]:
+    """What changes whenever a run is added or writes what is shown in the list."""
+    if not RUNS.is_dir():
+        return ()
+    folders = [f for f in RUNS.iterdir() if f.is_dir() and f.name != ".studio"]
+    folders += [run for f in folders if is_sweep(f) for run in f.iterdir() if run.is_dir()]
+    names = ("config.yml", "metrics.csv", "classes.json", "last.npz", "best.npz")
+    found = []
+    for file in sorted(folder / name for folder in folders for name in names):
+        try:
+            about = file.stat()
+        except OSError:
+            continue
+        found.append((str(file), about.st_mtime_ns, about.st_size))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _read(stamp: tuple[tuple[str, int, int], ...]) -> tuple[list[Entry], list[tuple[Path, str]]]:
+    """The runs, read again when `stamp` has changed: reading their options takes a fifth of a second for twenty."""
+    return read_runs(RUNS) if stamp else ([], [])
+
+
+def length_of(run: RunFolder) -> Length | None:
+    """How long the run trains, by the last start that its log tells of; None: it has not said so yet."""
+    try:
+        found = LENGTH.findall(read_text(run.path / LOG, LOG_BYTES, errors="replace"))
+    except (OSError, DamagedError):
+        return None
+    return Length(*(int(number.replace(",", "")) for number in found[-1])) if found else None
+
+
+def log_of(run: Seen) -> str:
+    """What the run has said: its log, or what the job that began it printed."""
+    if run.job is not None and (run.entry is None or run.job.is_running()):
+        return run.job.output()
+    try:
+        return read_text(run.path / LOG, LOG_BYTES, errors="replace")[-jobs.TAIL :]
+    except (OSError, DamagedError):
+        return run.job.output() if run.job is not None else ""
+
+
+def stop(run: Seen) -> None:
+    """Ask the training to save and to end, as Ctrl-C does: also one that was begun in a terminal."""
+    if run.job is not None and run.job.is_running():
+        run.job.stop()
+        return
+    holder = run.entry.run.locked_by() if run.entry else None
+    if holder:
+        os.kill(holder, signal.SIGINT)
+
+
+def config_of(run: Seen) -> Config | None:
+    try:
+        return RunFolder(run.path).read_config()
+    except (UserError, OSError):
+        return None
+
+
+def rows_of(run: Seen) -> list[MetricsRow]:
+    try:
+        return RunFolder(run.path).read_metrics()
+    except (UserError, OSError):
+        return []
+
+
+def best_of(rows: list[MetricsRow]) -> float | None:
+    """The best validation accuracy."""
+    row = best_row(rows)
+    return accuracy(row) if row else None

@@ -1,0 +1,27 @@
+"""The page on which one trains: begin a training, or watch those that are there."""
+
+import streamlit as st
+
+from studio.runs import PREPARING, RUNNING, all_runs
+from studio.views import starting, watching
+
+BEGIN, WATCH = "Begin a training", "Watch"
+PART = "part of the page"
+
+
+def show() -> None:
+    st.title("Train")
+    runs = all_runs()
+    if PART not in st.session_state:
+        st.session_state[PART] = WATCH if any(run.state in (RUNNING, PREPARING) for run in runs) else BEGIN
+    if st.session_state.pop(starting.STARTED, False):
+        st.session_state[PART] = WATCH
+    part = st.segmented_control("Part of the page", [BEGIN, WATCH], key=PART, label_visibility="collapsed")
+    if part == WATCH:
+        watching.show(runs)
+    else:
+        starting.show()
+
+
+if __name__ == "__main__":
+    show()
