@@ -102,6 +102,7 @@ def _following(folder: str, doing: str, key: str) -> None:
     job = jobs.find(folder)
     if job is None or not job.is_running():
         st.rerun()
+        return
     seconds = int(time.time() - job.about.began)
     st.caption(f"{doing} … {seconds} s")
     output = job.output()

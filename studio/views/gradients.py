@@ -1,19 +1,21 @@
 """The page on which gradients are checked: of a part, of everything, of a trained model, or with a planted mistake."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from common.documents import read_json
 from common.errors import DamagedError
-from studio import commands, lessons, parts
+from studio import commands, jobs, lessons, parts
 from studio.jobs import ROOT, Job
 from studio.lines import read_lines
 from studio.runs import Seen
 
 PART, ALL, TRAINED, MISTAKE = "One part", "Everything", "A trained model", "Plant a mistake"
 CHECK = "check"
+ROW_HEIGHT, MOST_ROWS = 35, 20
 COLUMNS = ["case", "tensor", "shape", "complex step", "differences", "Taylor", "verdict"]
 
 
@@ -109,20 +111,20 @@ def show_check(job: Job | None) -> None:
     parts.show_command(job.shown)
     said = parts.plain(found["summary"])
     (st.success if ended.well else st.error)(said)
-    st.dataframe(table(job.output()), width="stretch", hide_index=True)
+    show_table(table(job.output()))
     with st.expander("What it said"):
         st.code(job.output(), language=None, wrap_lines=True)
 
 
 @st.fragment(run_every=1.0)
 def _filling(folder: str) -> None:
-    job = parts.jobs.find(folder)
+    job = jobs.find(folder)
     if job is None or not job.is_running():
         st.rerun()
+        return
     rows = table(job.output())
     st.caption(f"checking … {len(rows):,} tensors so far")
-    if len(rows):
-        st.dataframe(rows, width="stretch", hide_index=True)
+    show_table(rows)
     if st.button("Stop", key=f"stop {folder}"):
         job.stop()
 
@@ -132,13 +134,19 @@ def table(output: str) -> pd.DataFrame:
     return pd.DataFrame(read_lines(output), columns=COLUMNS)
 
 
+def show_table(rows: pd.DataFrame) -> None:
+    """As high as its rows, up to a limit; then it is scrolled."""
+    if len(rows):
+        st.dataframe(rows, width="stretch", height=ROW_HEIGHT * (min(len(rows), MOST_ROWS) + 1) + 3, hide_index=True)
+
+
 def report(folder: Path) -> Path:
     return folder / "report.json"
 
 
-def read_report(job: Job) -> dict[str, object] | None:
+def read_report(job: Job) -> dict[str, Any] | None:
     try:
-        return read_json(report(job.results), dict[str, object])
+        return read_json(report(job.results), dict[str, Any])
     except (OSError, DamagedError):
         return None
 

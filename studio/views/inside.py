@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -46,7 +47,7 @@ def show() -> None:
     if ended is None or not ended.well:
         return
     try:
-        figures = read_json(job.results / "evaluation.json", dict[str, object])
+        figures = read_json(job.results / "evaluation.json", dict[str, Any])
         guesses = read_guesses(job.results / "evaluation.csv")
     except (OSError, DamagedError, ValueError, KeyError) as error:
         st.error(parts.plain(f"{error}; evaluate again"))
@@ -83,8 +84,8 @@ def show_confusions(run: Seen, guesses: Guesses) -> None:
     )
     few = len(names) <= NAMED
     order = list(names.values())
-    axis = alt.Axis(labels=few, ticks=few, labelLimit=120)
-    side = max(320, min(720, 18 * len(names)))
+    axis = alt.Axis(labels=few, ticks=few, labelLimit=120, labelOverlap=False)
+    side = max(360, min(720, 30 * len(names)))
     pick = alt.selection_point(name=CELL.replace(" ", "_"), fields=["label_id", "predicted_id"])
     chart = (
         alt.Chart(table, height=side)

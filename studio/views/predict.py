@@ -4,6 +4,7 @@ import csv
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -138,7 +139,7 @@ def show_answers(answers: Sequence[tuple[str, Job]]) -> None:
 
 def show_answer(job: Job) -> None:
     try:
-        found = read_json(job.results / "guesses.json", dict[str, object])
+        found = read_json(job.results / "guesses.json", dict[str, Any])
         images, broken = found["images"], found["broken"]
     except (OSError, DamagedError, KeyError) as error:
         st.error(parts.plain(str(error)))

@@ -35,6 +35,7 @@ WORDS = {
     PREPARING: "Beginning", FAILED: "It could not begin, or is damaged",
 }  # fmt: skip
 CHART_HEIGHT = 260
+EACH_STEP = "training, each step"
 
 
 def show(runs: Sequence[Seen]) -> None:
@@ -46,17 +47,19 @@ def show(runs: Sequence[Seen]) -> None:
     others = [run for run in runs if run.path != chosen.path and run.entry is not None]
     names = {str(run.path): parts.run_label(run) for run in others}
     beside = st.multiselect("beside it", list(names), key="runs beside it", format_func=lambda p: names.get(p, p))
-    live = chosen.state in (RUNNING, PREPARING) or any(r.state == RUNNING for r in runs if str(r.path) in beside)
-    st.fragment(run_every=SECONDS if live else None)(_watch)(str(chosen.path), tuple(beside), live)
+    states = {str(run.path): run.state for run in runs if run.path == chosen.path or str(run.path) in beside}
+    live = any(state in (RUNNING, PREPARING) for state in states.values())
+    st.fragment(run_every=SECONDS if live else None)(_watch)(str(chosen.path), tuple(beside), states)
 
 
-def _watch(path: str, beside: tuple[str, ...], live: bool) -> None:
-    """What changes while a run goes on."""
+def _watch(path: str, beside: tuple[str, ...], states: dict[str, str]) -> None:
+    """What changes while a run goes on. The whole page is drawn again when a run begins or ends."""
     runs = {str(run.path): run for run in all_runs()}
-    run = runs.get(path)
     shown = [runs[name] for name in (path, *beside) if name in runs]
-    if run is None or (live and not any(r.state in (RUNNING, PREPARING) for r in shown)):
-        st.rerun()  # the whole page: it may have ended
+    if path not in runs or any(run.state != states.get(str(run.path)) for run in shown):
+        st.rerun()
+        return
+    run = runs[path]
     st.markdown(f"**{WORDS[run.state]}**")
     progress(run)
     buttons(run)
@@ -142,10 +145,10 @@ def charts(runs: Sequence[Seen]) -> None:
         course, length, rows = curves.course_of(run.path), length_of(RunFolder(run.path)), rows_of(run)
         steps, found = course.thinned(), curves.evaluations(rows)
         if length is not None:
-            epochs = steps.step / length.an_epoch
-            losses.append(_frame(run, "training, each step", epochs, steps.loss))
-            rates.append(_frame(run, "learning rate", epochs, steps.learning_rate))
-            norms.append(_frame(run, "norm of the gradient", epochs, steps.gradient_norm))
+            epochs = (steps.step / length.an_epoch).tolist()
+            losses.append(_frame(run, EACH_STEP, epochs, steps.loss.tolist()))
+            rates.append(_frame(run, "learning rate", epochs, steps.learning_rate.tolist()))
+            norms.append(_frame(run, "norm of the gradient", epochs, steps.gradient_norm.tolist()))
         for title, values in (("validation", found.val_loss), ("moving average", found.ema_loss)):
             losses.append(_frame(run, title, found.epoch, values))
         for title, values in (("validation", found.val_top1), ("moving average", found.ema_top1)):
@@ -182,7 +185,8 @@ def _draw(title: str, frames: Sequence[pd.DataFrame], percent: bool = False, log
             x=alt.X("epoch:Q", title="passes over the training images"),
             y=alt.Y("value:Q", title=None, scale=scale, axis=axis),
             color=alt.Color("run:N", title=None, scale=alt.Scale(range=COLOURS), legend=_legend(table["run"])),
-            strokeDash=alt.StrokeDash("of:N", title=None, legend=_legend(table["of"])),
+            strokeDash=alt.StrokeDash("of:N", title=None, legend=_legend(table["of"]), sort=[EACH_STEP]),
+            opacity=alt.condition(alt.datum.of == EACH_STEP, alt.value(0.45), alt.value(1.0)),
             tooltip=["run:N", "of:N", alt.Tooltip("epoch:Q", format=".2f"), alt.Tooltip("value:Q", format=".4g")],
         )
     )
