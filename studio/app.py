@@ -10,6 +10,7 @@ if str(ROOT) not in sys.path:  # Streamlit puts the folder of this file there
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import streamlit as st  # noqa: E402
+from PIL import Image  # noqa: E402
 
 # The studio computes nothing, but counting parameters would have JAX take memory of a GPU from those that do.
 jax.config.update("jax_platforms", "cpu")
@@ -17,7 +18,7 @@ jax.config.update("jax_platforms", "cpu")
 # A picture cut into patches. Drawn here: a named icon of the window would be fetched from the network.
 ICON = np.kron(np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]])[:, :, None] * np.array([200, 57, 77]), np.ones((8, 8, 1)))
 
-st.set_page_config(page_title="ViT studio", page_icon=ICON.astype(np.uint8), layout="wide")
+st.set_page_config(page_title="ViT studio", page_icon=Image.fromarray(ICON.astype(np.uint8)), layout="wide")
 st.navigation(
     [
         st.Page("views/train.py", title="Train", icon=":material/model_training:", default=True),
