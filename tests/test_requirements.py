@@ -10,7 +10,7 @@ import pytest
 
 from tests.tiny_runs import ROOT
 
-CHECKED = ("common", "model", "data", "optim", "training", "verify", "checks", "benchmarks", "exercises")
+CHECKED = ("common", "model", "data", "optim", "training", "verify", "checks", "benchmarks", "exercises", "studio")
 IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL"}  # where the name of a package is not that of its module
 
 
@@ -41,7 +41,7 @@ def test_types_are_checked_alike_whether_an_optional_package_is_installed_or_not
         for module in override["module"]
     }
     optional = {name for _, name in third_party()} - required("requirements.txt")
-    assert {"torch", "optax", "flax", "matplotlib", "tensorboardX"} <= optional  # what the next line is about
+    assert {"torch", "optax", "flax", "matplotlib", "tensorboardX", "streamlit"} <= optional  # what the next line is about
     assert optional - skipped == set()
 
 

@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "checks": GROUND | PARTS | {"training", "verify"},
     "exercises": GROUND | PARTS | {"training", "verify", "checks"},
     "benchmarks": GROUND | PARTS | {"training", "verify", "checks"},
+    "studio": GROUND | PARTS | {"training", "verify", "checks"},
     "commands": GROUND | PARTS | {"training", "verify", "checks"},
 }
 COMMANDS = ("train.py", "evaluate.py", "predict.py", "gradcheck.py")

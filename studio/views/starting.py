@@ -1,6 +1,7 @@
 """A training from the choice of its images to its start. What is chosen becomes a command, which is shown."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from training.run_folder import RUNS, RunFolder
 
 SHAPES, OWN, KNOWN = "Shapes, drawn by the program", "My own pictures", "A known data set"
 STARTED = "a training was started"
-MOST_FIELDS = 3  # beside each other
+BESIDE = 3  # fields in a row
 SECTIONS = {
     "model": "Model", "loss": "Loss", "mae": "Masked autoencoder", "optim": "Optimizer", "data": "Data",
     "augment": "Augmentation", "train": "Training",
@@ -144,20 +145,23 @@ def choose_known() -> Data | None:
 def choose_options(preset: str) -> list[str]:
     """The options that matter, and all others folded; those that differ from the preset."""
     fields = {field.name: field for field in options.fields_of(preset)}
-    given = {}
-    columns = st.columns(MOST_FIELDS)
-    for number, name in enumerate(options.MATTER):
-        with columns[number % MOST_FIELDS]:
-            given[name] = show_field(preset, fields[name])
+    given = show_fields(preset, [fields[name] for name in options.MATTER])
     others = [f for f in fields.values() if f.name not in (*options.MATTER, *options.CHOSEN_BEFORE)]
     with st.expander(f"All other options ({len(others)})"):
         for section, title in SECTIONS.items():
             st.markdown(f"**{title}**")
-            columns = st.columns(MOST_FIELDS)
-            for number, field in enumerate(f for f in others if f.name.startswith(f"{section}.")):
-                with columns[number % MOST_FIELDS]:
-                    given[field.name] = show_field(preset, field)
+            given |= show_fields(preset, [f for f in others if f.name.startswith(f"{section}.")])
     return options.overrides_of(preset, given)
+
+
+def show_fields(preset: str, fields: Sequence[options.Field]) -> dict[str, str]:
+    """Fields in rows, so that a narrow page, which has a single column, keeps their order; their values by name."""
+    given = {}
+    for first in range(0, len(fields), BESIDE):
+        for column, field in zip(st.columns(BESIDE), fields[first : first + BESIDE], strict=False):
+            with column:
+                given[field.name] = show_field(preset, field)
+    return given
 
 
 def show_field(preset: str, field: options.Field) -> str:

@@ -184,7 +184,7 @@ def _draw(title: str, frames: Sequence[pd.DataFrame], percent: bool = False, log
         .encode(
             x=alt.X("epoch:Q", title="passes over the training images"),
             y=alt.Y("value:Q", title=None, scale=scale, axis=axis),
-            color=alt.Color("run:N", title=None, scale=alt.Scale(range=COLOURS), legend=_legend(table["run"])),
+            color=alt.Color("run:N", title=None, scale=alt.Scale(range=COLOURS[:-1]), legend=_legend(table["run"])),
             strokeDash=alt.StrokeDash("of:N", title=None, legend=_legend(table["of"]), sort=[EACH_STEP]),
             opacity=alt.condition(alt.datum.of == EACH_STEP, alt.value(0.45), alt.value(1.0)),
             tooltip=["run:N", "of:N", alt.Tooltip("epoch:Q", format=".2f"), alt.Tooltip("value:Q", format=".4g")],
