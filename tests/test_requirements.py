@@ -41,7 +41,8 @@ def test_types_are_checked_alike_whether_an_optional_package_is_installed_or_not
         for module in override["module"]
     }
     optional = {name for _, name in third_party()} - required("requirements.txt")
-    assert {"torch", "optax", "flax", "matplotlib", "tensorboardX", "streamlit"} <= optional  # what the next line is about
+    some = {"torch", "optax", "flax", "matplotlib", "tensorboardX", "streamlit"}
+    assert some <= optional  # what the next line is about
     assert optional - skipped == set()
 
 

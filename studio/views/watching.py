@@ -46,7 +46,9 @@ def show(runs: Sequence[Seen]) -> None:
     assert chosen is not None
     others = [run for run in runs if run.path != chosen.path and run.entry is not None]
     names = {str(run.path): parts.run_label(run) for run in others}
-    beside = st.multiselect("beside it", list(names), key="runs beside it", format_func=lambda p: names.get(p, p))
+    beside: list[str] = []
+    if names:
+        beside = st.multiselect("beside it", list(names), key="runs beside it", format_func=lambda p: names.get(p, p))
     states = {str(run.path): run.state for run in runs if run.path == chosen.path or str(run.path) in beside}
     live = any(state in (RUNNING, PREPARING) for state in states.values())
     st.fragment(run_every=SECONDS if live else None)(_watch)(str(chosen.path), tuple(beside), states)
