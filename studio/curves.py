@@ -6,6 +6,7 @@ a curve has at most `POINTS` points, each the mean of the steps that it stands f
 
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,10 @@ import numpy as np
 
 from common.errors import UserError
 from training.metrics import MetricsRow
-from training.step_log import START, Place, is_continued, read_steps
+from training.step_log import START, Place, StepRow, is_continued, read_steps
 from training.sweep_table import passes
 
-POINTS = 300
+POINTS, COLUMNS = 300, len(StepRow._fields)
 RATE_SECONDS = 30.0  # over which the speed is measured
 
 
@@ -39,7 +40,7 @@ class Course:
 
     path: Path
     place: Place = START
-    rows: list[tuple[float, float, float, float]] = field(default_factory=list)
+    values: "array[float]" = field(default_factory=lambda: array("d"))  # of each row COLUMNS numbers
     problem: str = ""
     seen: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=200))  # when which step was the last
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -49,20 +50,20 @@ class Course:
         with self.lock:
             try:
                 if not is_continued(self.path, self.place):
-                    self.place, self.rows = START, []
+                    self.place, self.values = START, array("d")
                     self.seen.clear()
                 for row, place in read_steps(self.path, self.place):
-                    self.rows.append(row)
+                    self.values.extend(row)
                     self.place = place
                 self.problem = ""
             except (UserError, OSError) as error:
                 self.problem = str(error)
-            if self.rows and (not self.seen or self.seen[-1][1] != self.rows[-1][0]):
-                self.seen.append((time.monotonic(), int(self.rows[-1][0])))
+            if self.last_step and (not self.seen or self.seen[-1][1] != self.last_step):
+                self.seen.append((time.monotonic(), self.last_step))
 
     @property
     def last_step(self) -> int:
-        return int(self.rows[-1][0]) if self.rows else 0
+        return self.place.step
 
     def steps_per_second(self) -> float | None:
         """The present speed; None: too little was seen."""
@@ -75,7 +76,7 @@ class Course:
     def thinned(self) -> Steps:
         """Means over equally many steps; what is no number stays one, so that a divergence is seen."""
         with self.lock:
-            table = np.array(self.rows, dtype=float).reshape(-1, 4)
+            table = np.array(self.values).reshape(-1, COLUMNS)
         if len(table) > POINTS:
             edges = np.linspace(0, len(table), POINTS + 1).astype(int)
             table = np.stack([table[a:b].mean(axis=0) for a, b in pairwise(edges)])

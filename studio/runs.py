@@ -27,6 +27,9 @@ LENGTH = re.compile(r"^ +([\d,]+) steps? of ([\d,]+) images?, ([\d,]+) an epoch$
 LOG_BYTES = 50 * 2**20
 
 
+Stamp = tuple[object, ...]
+
+
 class Length(NamedTuple):
     """How long a run trains, as its log says."""
 
@@ -83,31 +86,40 @@ def state_of(entry: Entry, job: Job | None = None) -> str:
         return RUNNING
     if run.divergence_file.exists():
         return DIVERGED
+    return FINISHED if _has_all_steps(run, *map(_written, (run.config_file, run.metrics_file))) else STOPPED
+
+
+@lru_cache(maxsize=1000)
+def _has_all_steps(run: RunFolder, config: object, metrics: object) -> bool:
+    """Asked again when one of the files has changed."""
     try:
-        return FINISHED if run.has_all_steps() else STOPPED
-    except UserError:
-        return STOPPED
+        return run.has_all_steps()
+    except (UserError, OSError):
+        return False
 
 
-def _stamp() -> tuple[tuple[str, int, int], ...]:
+def _written(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is written to; None: there is none."""
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+def _stamp() -> Stamp:
     """What changes whenever a run is added or writes what is shown in the list."""
     if not RUNS.is_dir():
         return ()
     folders = [f for f in RUNS.iterdir() if f.is_dir() and f.name != ".studio"]
     folders += [run for f in folders if is_sweep(f) for run in f.iterdir() if run.is_dir()]
     names = ("config.yml", "metrics.csv", "classes.json", "last.npz", "best.npz")
-    found = []
-    for file in sorted(folder / name for folder in folders for name in names):
-        try:
-            about = file.stat()
-        except OSError:
-            continue
-        found.append((str(file), about.st_mtime_ns, about.st_size))
-    return tuple(found)
+    files = sorted(folder / name for folder in folders for name in names)
+    return (str(RUNS.absolute()), *((str(file), written) for file in files if (written := _written(file)) is not None))
 
 
 @lru_cache(maxsize=1)
-def _read(stamp: tuple[tuple[str, int, int], ...]) -> tuple[list[Entry], list[tuple[Path, str]]]:
+def _read(stamp: Stamp) -> tuple[list[Entry], list[tuple[Path, str]]]:
     """The runs, read again when `stamp` has changed: reading their options takes a fifth of a second for twenty."""
     return read_runs(RUNS) if stamp else ([], [])
 
