@@ -20,7 +20,11 @@ LABELS = {
     "optim.name": "optimizer", "model.d_model": "width of a token", "model.mlp_dim": "width of the feed-forward",
     "augment.flip": "mirror at random", "augment.policy": "augmentation policy",
 }  # fmt: skip
-CHOSEN_BEFORE = ("data.name", "data.root")  # by the choice of the data
+LEFT_OUT = (
+    "data.name", "data.root",  # by the choice of the data
+    "train.distributed",  # a process that the studio begins trains alone
+)  # fmt: skip
+PATHS = ("data.cache", "train.start_from")  # options that name a file or a folder
 
 
 class Field(NamedTuple):

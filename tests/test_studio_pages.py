@@ -124,6 +124,15 @@ def test_what_is_wrong_with_an_option_is_told_and_nothing_can_start() -> None:
     assert jobs.all_jobs() == []
 
 
+@pytest.mark.parametrize("option", ["data.cache", "train.start_from"])
+def test_no_option_leads_out_of_the_folders(option: str) -> None:
+    app = open_page(TRAIN)
+    app.text_input(key=f"demo {option}").set_value("/tmp")
+    fine(app.run())
+    assert "outside the folders of the studio" in texts(app)
+    assert not any(b.label == "Start" for b in app.button)
+
+
 def test_pictures_and_model_are_shown_before_the_start() -> None:
     app = open_page(TRAIN)
     for option, value in TINY_MODEL.items():

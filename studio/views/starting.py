@@ -45,13 +45,27 @@ def show() -> None:
     overrides = choose_options(preset)
     if data.root is not None:
         overrides.append(f"data.root={data.root}")
-    wrong = options.problem(preset, overrides)
+    wrong = options.problem(preset, overrides) or outside(overrides, data)
     if wrong:
         st.error(parts.plain(wrong))
         return
     look(preset, overrides, data)
     st.subheader("3. Start")
     start(preset, overrides)
+
+
+def outside(overrides: Sequence[str], data: Data) -> str | None:
+    """What is wrong with a path among the options, if one leads out of the folders of the studio."""
+    given = dict(override.partition("=")[::2] for override in overrides)
+    named = [Path(text) for name in options.PATHS if (text := given.get(name, "null")) != "null"]
+    if data.root is not None and "data.val_folder" in given:
+        named.append(data.root / given["data.val_folder"])
+    try:
+        for path in named:
+            workspace.inside(path)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def choose_data() -> Data | None:
@@ -146,7 +160,7 @@ def choose_options(preset: str) -> list[str]:
     """The options that matter, and all others folded; those that differ from the preset."""
     fields = {field.name: field for field in options.fields_of(preset)}
     given = show_fields(preset, [fields[name] for name in options.MATTER])
-    others = [f for f in fields.values() if f.name not in (*options.MATTER, *options.CHOSEN_BEFORE)]
+    others = [f for f in fields.values() if f.name not in (*options.MATTER, *options.LEFT_OUT)]
     with st.expander(f"All other options ({len(others)})"):
         for section, title in SECTIONS.items():
             st.markdown(f"**{title}**")
