@@ -35,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
     folders = [require_folder(folder) for folder in args.folders]
     if not is_loopback(args.host):
         print(
-            f"warning: --host {args.host}: whoever reaches this machine can use the studio, read the images of its\n"
-            "folders and start trainings. There is no password: do this in a network that you trust.",
+            f"warning: --host {args.host}: whoever reaches this machine can use the studio,\n"
+            "read the images of its folders and start trainings. There is no password: do\n"
+            "this in a network that you trust.",
             file=sys.stderr,
         )
     print(f"studio  runs and data in {Path.cwd()}")
@@ -102,7 +103,7 @@ def server_options(args: argparse.Namespace) -> list[str]:
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
-        "client.showErrorDetails": "full" if args.debug else "stacktrace",
+        "client.showErrorDetails": "full",
         "client.showErrorLinks": "false",
         "runner.magicEnabled": "false",
         "logger.level": "warning",

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from studio.workspace import as_argument
+
 Command = list[str]  # its first word is `python`
 
 
@@ -18,9 +20,10 @@ def summary(preset: str, overrides: Sequence[str]) -> Command:
     return ["python", "train.py", preset, *overrides, "--summary"]
 
 
-def preview(preset: str, overrides: Sequence[str], out: Path, rows: int = 3) -> Command:
-    """Training images as the model sees them."""
-    shown = ["--rows", str(rows), "--columns", "6"]
+def preview(preset: str, overrides: Sequence[str], out: Path, images: int = 18) -> Command:
+    """At most so many training images as the model sees them."""
+    columns = max(1, min(6, images))
+    shown = ["--rows", str(max(1, images // columns)), "--columns", str(columns)]
     return ["python", "-m", "training.preview", preset, *overrides, "--out", str(out), *shown]
 
 
@@ -34,7 +37,7 @@ def download(name: str) -> Command:
 
 
 def inspect(folder: Path) -> Command:
-    return ["python", "-m", "data.inspect", str(folder)]
+    return ["python", "-m", "data.inspect", as_argument(folder)]
 
 
 def evaluate(run: Path, into: Path) -> Command:

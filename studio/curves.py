@@ -22,6 +22,7 @@ from training.step_log import START, Place, StepRow, is_continued, read_steps
 from training.sweep_table import passes
 
 POINTS, COLUMNS = 300, len(StepRow._fields)
+MOST_COURSES = 50  # that are kept in memory
 RATE_SECONDS = 30.0  # over which the speed is measured
 
 
@@ -90,7 +91,10 @@ _lock = threading.Lock()
 def course_of(run: Path) -> Course:
     """The course of the run in a folder, up to date."""
     with _lock:
-        course = _courses.setdefault(run.resolve(), Course(run / "steps.csv"))
+        course = _courses.pop(run.resolve(), None) or Course(run / "steps.csv")
+        _courses[run.resolve()] = course  # the last one now
+        if len(_courses) > MOST_COURSES:
+            del _courses[next(iter(_courses))]
     course.update()
     return course
 
@@ -99,17 +103,18 @@ class Evaluations(NamedTuple):
     """At each evaluation; nan where there is none."""
 
     epoch: list[float]
-    train_loss: list[float]
     val_loss: list[float]
     ema_loss: list[float]
     val_top1: list[float]
     ema_top1: list[float]
 
 
-def evaluations(rows: Sequence[MetricsRow]) -> Evaluations:
+def evaluations(rows: Sequence[MetricsRow], an_epoch: int | None) -> Evaluations:
+    """`an_epoch` is the number of steps in a pass over the training images; without it, the epochs are taken for it."""
     rows = thin(rows)
     columns = [[_number(getattr(row, name)) for row in rows] for name in Evaluations._fields[1:]]
-    return Evaluations(passes(rows) if rows else [], *columns)
+    at = [row.step / an_epoch for row in rows] if an_epoch else passes(rows) if rows else []
+    return Evaluations(at, *columns)
 
 
 def thin(rows: Sequence[MetricsRow]) -> Sequence[MetricsRow]:

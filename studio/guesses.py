@@ -2,7 +2,6 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ class Guess(NamedTuple):
 
 
 class Guesses(NamedTuple):
-    names: dict[str, str]  # short, by id; in the order of the file
+    names: dict[str, str]  # short, by id, in the order of the ids
     images: tuple[Guess, ...]
 
     def cell(self, label: str, predicted: str) -> list[Guess]:
@@ -58,8 +57,3 @@ def _read(path: Path, written: int) -> Guesses:
         names.setdefault(row["predicted_wnid"], row["predicted"])
     images = (Guess(int(r["number"]), r["wnid"], r["predicted_wnid"], float(r["probability"])) for r in rows)
     return Guesses(short_names(dict(sorted(names.items()))), tuple(images))
-
-
-def numbers_of(guesses: Sequence[Guess], most: int) -> list[int]:
-    """The numbers of the first `most` images."""
-    return [guess.number for guess in guesses[:most]]

@@ -3,13 +3,12 @@
 A job is a folder in runs/.studio:
 
     job.json     kind, command, run and time
-    pid          the id of the process
+    pid          the id of the process, and when it was started, by which another with the same id is told apart
     output.txt   what it prints
     code         its exit code, if the studio was still there when it ended
 
 The process has the file `output.txt` as its output, with a lock on it. The kernel takes the lock away when the last
-process that holds the file has ended, however it ended. So a studio that is started later knows what still runs, and
-never takes another process with the same id for it.
+process that holds the file has ended, however it ended. So a studio that is started later knows what still runs.
 """
 
 import contextlib
@@ -36,6 +35,7 @@ from studio.workspace import JOBS
 DESCRIPTION, PID, OUTPUT, CODE = "job.json", "pid", "output.txt", "code"
 RESULTS = "results"  # the folder that a command may write to
 KEPT = 200  # jobs that have ended; older ones are removed
+ABANDONED = 86_400  # seconds, after which a folder without a description is removed
 TAIL = 40_000  # bytes of the output that are shown
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,12 +94,20 @@ class Job:
         lines = text.replace("\r\n", "\n").split("\n")
         return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines).strip("\n")
 
-    def stop(self) -> None:
-        """Ask the process to stop, as Ctrl-C does. No effect if it has ended."""
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((self.folder / PID).read_text())
-            if self.is_running():
-                os.kill(pid, signal.SIGINT)
+    def stop(self) -> bool:
+        """Ask the process to save and to end. Whether it could be asked: not if it has ended.
+
+        By SIGTERM, which a training takes as Ctrl-C. A second Ctrl-C would have it leave at once; a second SIGTERM,
+        as of a double click, changes nothing.
+        """
+        try:
+            pid, _, started = (self.folder / PID).read_text().strip().partition(" ")
+            if not self.is_running() or self.exit_code() is not None or started != when_started(int(pid)):
+                return False
+            os.kill(int(pid), signal.SIGTERM)
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 def begin(kind: str, command: Sequence[str], run: str | None = None, folder: Path | None = None) -> Job:
@@ -123,9 +131,21 @@ def begin(kind: str, command: Sequence[str], run: str | None = None, folder: Pat
             env=environment(),
             start_new_session=True,  # Ctrl-C in the terminal of the studio, and its end, do not reach it
         )
-    replace_text(folder / PID, f"{process.pid}\n")
+    try:
+        replace_text(folder / PID, f"{process.pid} {when_started(process.pid)}\n")
+    except OSError:
+        process.kill()  # else nobody could stop it
+        raise
     threading.Thread(target=_note_end, args=(process, folder), daemon=True).start()
     return job
+
+
+def when_started(pid: int) -> str:
+    """When the process with this id was started, in ticks since the machine was; "" where that is not known."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def _note_end(process: "subprocess.Popen[bytes]", folder: Path) -> None:
@@ -150,8 +170,14 @@ def environment() -> dict[str, str]:
 def new_folder(kind: str) -> Path:
     """A new folder for a job, with one for its results. Jobs that ended long ago are removed."""
     JOBS.mkdir(parents=True, exist_ok=True)
-    for old in [job for job in all_jobs() if not job.is_running()][KEPT:]:
+    jobs = all_jobs()
+    for old in [job for job in jobs if not job.is_running()][KEPT:]:
         shutil.rmtree(old.folder, ignore_errors=True)
+    described = {job.folder for job in jobs}
+    for left in JOBS.iterdir():  # by a studio that was killed before it described what it began
+        with contextlib.suppress(OSError):
+            if left not in described and time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
     folder = JOBS / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     (folder / RESULTS).mkdir(parents=True)
     return folder

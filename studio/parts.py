@@ -1,15 +1,15 @@
 """What the pages share: a command to copy, a job to follow, text from elsewhere, a grid of pictures."""
 
 import shlex
+import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
 from PIL import Image
 
-from common.errors import UserError
 from common.page import escape
 from data.pictures import opened
 from studio import jobs
@@ -19,6 +19,8 @@ from studio.runs import MARKS, Seen, all_runs
 
 SHOWN_SIDE = 400  # pixels, at most, of a picture of the user
 OUTPUT_HEIGHT = 220
+MARKUP = frozenset("\\`*_{}[]()<>#+-.!|~$:&=")  # letters that may be markup in Markdown
+STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes
 RUN_IN_MIND = "run in mind"  # that the pages begin with: the one chosen last
 
 
@@ -37,7 +39,8 @@ def show_command(command: Command | str, label: str = "The command, to copy") ->
 
 def say(text: str, *, small: bool = False) -> None:
     """Text from elsewhere, such as the name of a class, as it is: it is no markup."""
-    st.html(f"<small>{escape(text)}</small>" if small else escape(text))
+    tag = "small" if small else "span"
+    st.html(f"<{tag}>{escape(text)}</{tag}>")
 
 
 def ask(
@@ -67,12 +70,22 @@ def begin(kind: str, make: Callable[[Path], Command], *, key: str, run: Path | N
         before.stop()
     try:
         folder = jobs.new_folder(kind)
-        job = jobs.begin(kind, make(folder / RESULTS), None if run is None else str(run), folder)
-    except (UserError, OSError) as error:
+    except OSError as error:
         st.error(plain(str(error)))
         return None
-    st.session_state[f"job {key}"] = job.folder.name
+    job = launch(kind, make(folder / RESULTS), run, folder)
+    if job is not None:
+        st.session_state[f"job {key}"] = job.folder.name
     return job
+
+
+def launch(kind: str, command: Command, run: Path | None, folder: Path | None = None) -> Job | None:
+    """Begin a command. None, with a message on the page, if it cannot be begun, as where the disk is full."""
+    try:
+        return jobs.begin(kind, command, None if run is None else str(run), folder)
+    except OSError as error:
+        st.error(plain(str(error)))
+        return None
 
 
 def job_of(key: str) -> Job | None:
@@ -80,13 +93,18 @@ def job_of(key: str) -> Job | None:
     return jobs.find(name) if name else None
 
 
-def follow(job: Job, doing: str, key: str = "") -> Ended | None:
-    """Show the command of a job, and what it prints while it runs. How it ended; None while it runs."""
+def follow(job: Job, doing: str, also_well: int = 0) -> Ended | None:
+    """Show the command of a job, and what it prints while it runs. How it ended; None while it runs.
+
+    `also_well` is an exit code with which it did what it should as well.
+    """
     if job.is_running():
         show_command(job.shown)
-        _following(job.folder.name, doing, key or job.folder.name)
+        _following(job.folder.name, doing)
         return None
     ended = how_it_ended(job)
+    if ended.code == also_well:
+        ended = Ended(True, ended.code)
     if not ended.well:
         show_command(job.shown)
         st.error(plain(why(job, ended)))
@@ -98,7 +116,7 @@ def follow(job: Job, doing: str, key: str = "") -> Ended | None:
 
 
 @st.fragment(run_every=1.0)
-def _following(folder: str, doing: str, key: str) -> None:
+def _following(folder: str, doing: str) -> None:
     job = jobs.find(folder)
     if job is None or not job.is_running():
         st.rerun()
@@ -108,7 +126,7 @@ def _following(folder: str, doing: str, key: str) -> None:
     output = job.output()
     if output:
         st.code(output, language=None, wrap_lines=True, height=OUTPUT_HEIGHT)
-    if st.button("Stop", key=f"stop {key}", help="as Ctrl-C does"):
+    if st.button("Stop", key=f"stop {folder}"):
         job.stop()
 
 
@@ -130,7 +148,7 @@ def why(job: Job, ended: Ended) -> str:
     errors = [line for line in lines if line.startswith("error: ")]
     if errors:
         return errors[-1].removeprefix("error: ")
-    if ended.code in (130, 143):
+    if ended.code in STOPPED:
         return "stopped"
     if ended.code is not None and ended.code < 0:
         return f"the process was ended by signal {-ended.code}; perhaps memory ran out"
@@ -139,11 +157,7 @@ def why(job: Job, ended: Ended) -> str:
 
 def plain(text: str) -> str:
     """Text as Markdown that shows it as it is."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:&" else letter for letter in escape_newlines(text))
-
-
-def escape_newlines(text: str) -> str:
-    return " ".join(text.split("\n"))
+    return "".join(f"\\{letter}" if letter in MARKUP else letter for letter in " ".join(text.split()))
 
 
 def picture(path: Path, alt: str, width: int | str = "content") -> None:
@@ -160,6 +174,13 @@ def picture(path: Path, alt: str, width: int | str = "content") -> None:
         factor = 128 // max(shown.size) + 1
         shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
     st.image(shown, width=width, alt=alt)
+
+
+def drawing(path: Path, said: str) -> None:
+    """A picture that a command has drawn, and what it shows. Nothing if it is not there."""
+    if path.is_file():
+        st.caption(said)
+        st.image(str(path), alt=said)
 
 
 def choose_run(
@@ -185,6 +206,3 @@ def run_label(run: Seen | None, otherwise: str = "") -> str:
     return otherwise if run is None else f"{MARKS[run.state]} {run.name}"
 
 
-def columns_of(items: Sequence[object]) -> list[st.delta_generator.DeltaGenerator]:
-    """A column for each, which a phone shows below each other."""
-    return list(st.columns(max(1, len(items))))

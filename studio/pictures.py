@@ -4,16 +4,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
-from common.errors import UserError
-from common.files import partial_folder
+from common.errors import DataError, UserError
+from common.files import locked, partial_folder
 from common.text import counted, first_of
+from data.folder_scan import scan_folder
 from data.pictures import suffixes
-from studio.workspace import DATASETS, plain_name
+from studio.workspace import DATASETS, mended_name, plain_name
 
 MOST_ASKED = 8  # pictures in one question: as many as predict.py draws
 MOST_BYTES = 20 * 2**20  # of a picture
 MOST_OF_FOLDER = 2 * 2**30  # bytes of all pictures of a folder
 MOST_PICTURES = 50_000  # of a folder
+LOCK = ".studio.lock"
 LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini")  # by other programs
 
 
@@ -72,29 +74,32 @@ def require_picture(picture: Handed) -> None:
 def sort_folder(files: Iterable[Handed]) -> Sorted:
     """The pictures of a folder that was handed over, with one folder for each class.
 
-    Names of folders are kept, without the outermost one, which holds them all.
+    Names are kept, without the outermost folder, which holds them all, and without what cannot be in a name. Pictures
+    beside the folders of the classes are left out.
 
     Raises:
-        UserError: there are no two classes, a path leads out of the folder, or there is too much of it.
+        UserError: a path leads out of the folder, two files would have the same name, or there is too much of it.
     """
     found: dict[PurePosixPath, Handed] = {}
     left_out: list[str] = []
     for file in files:
         path = PurePosixPath(file.name.replace("\\", "/"))
-        hidden = (part for part in path.parts if part != "..")
-        if any(part.startswith(".") or part.lower() in LEFT_BEHIND for part in hidden):
-            continue
         if path.is_absolute() or ".." in path.parts:
             raise UserError(f"{file.name}: this leads out of the folder")
-        if path.suffix.lower() in suffixes() and file.size <= MOST_BYTES:
-            found[PurePosixPath(*(plain_name(part, "the name") for part in path.parts))] = file
-        else:
+        if any(part.startswith(".") or part.lower() in LEFT_BEHIND for part in path.parts):
+            continue
+        if path.suffix.lower() not in suffixes() or file.size > MOST_BYTES:
             left_out.append(file.name)
-    while found and len({path.parts[0] for path in found}) == 1 and all(len(path.parts) > 2 for path in found):
-        found = {PurePosixPath(*path.parts[1:]): file for path, file in found.items()}
-    classes = {path.parts[-2] for path in found if len(path.parts) > 1}
-    if len(classes) < 2:
-        raise UserError("hand over a folder that has a folder for each class, two at least, with pictures in each")
+            continue
+        kept = PurePosixPath(*map(mended_name, path.parts))
+        if kept in found:
+            raise UserError(f"{file.name}: another file would have the same name here; give it another one")
+        found[kept] = file
+    while len({path.parts[0] for path in found if len(path.parts) > 1}) == 1 and any(len(p.parts) > 2 for p in found):
+        left_out += [file.name for path, file in found.items() if len(path.parts) <= 2]  # beside the classes
+        found = {PurePosixPath(*path.parts[1:]): file for path, file in found.items() if len(path.parts) > 2}
+    left_out += [file.name for path, file in found.items() if len(path.parts) == 1]
+    found = {path: file for path, file in found.items() if len(path.parts) > 1}
     if len(found) > MOST_PICTURES or sum(file.size for file in found.values()) > MOST_OF_FOLDER:
         raise UserError(
             f"{counted(len(found), 'picture')}: at most {MOST_PICTURES:,} and {MOST_OF_FOLDER // 2**30} GB at once; "
@@ -107,20 +112,30 @@ def keep_folder(name: str, sorted_files: Sorted) -> Path:
     """Write the pictures as `datasets/NAME`, which is there with all of them or not at all.
 
     Raises:
-        UserError: there is such a folder.
+        UserError: there is such a folder, or this one has no two classes.
         OSError: it cannot be written.
     """
     folder = DATASETS / plain_name(name)
     if folder.exists():
         raise UserError(f"{folder}: there is one already; choose another name")
     DATASETS.mkdir(exist_ok=True)
-    with partial_folder(folder) as partial:
+    with locked(DATASETS / LOCK), partial_folder(folder) as partial:
         for path, picture in sorted_files.pictures.items():
             target = partial / path
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, picture)
+        if _classes(partial) < 2:
+            raise UserError("hand over a folder that has a folder for each class, two at least, with pictures in each")
         partial.rename(folder)
     return folder
+
+
+def _classes(folder: Path) -> int:
+    """How many classes a training would find."""
+    try:
+        return len(scan_folder(folder).train)
+    except DataError:
+        return 0
 
 
 def _write(path: Path, picture: Handed) -> None:

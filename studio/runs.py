@@ -1,5 +1,6 @@
 """The runs that are there: what each is doing, and how far it is. Read from their folders, and never written to."""
 
+import fcntl
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from studio.jobs import Job
 from training.chosen_run import accuracy, best_row
 from training.config import Config
 from training.metrics import MetricsRow
-from training.new_folder import LOG
+from training.new_folder import LOCK, LOG
 from training.run_folder import RUNS, RunFolder
 from training.runs import Entry, read_runs
 from training.sweep import is_sweep
@@ -25,6 +26,7 @@ MARKS = {RUNNING: "▶", FINISHED: "✔", STOPPED: "⏸", DIVERGED: "✖", PREPA
 TRAIN = "train"  # the kind of a job
 LENGTH = re.compile(r"^ +([\d,]+) steps? of ([\d,]+) images?, ([\d,]+) an epoch$", re.MULTILINE)
 LOG_BYTES = 50 * 2**20
+LONGEST_ID = 20  # digits of the id of a process, at most
 
 
 Stamp = tuple[object, ...]
@@ -69,9 +71,14 @@ def all_runs() -> list[Seen]:
     seen += [Seen(path, FAILED, None, begun.get(str(path)), why) for path, why in damaged]
     there = {str(run.path) for run in seen}
     for path, job in begun.items():
-        if path is not None and path not in there and (job.is_running() or job.exit_code() != 0):
+        if path is not None and path not in there and (job.is_running() or not _had_begun(job)):
             seen.append(Seen(Path(path), PREPARING if job.is_running() else FAILED, None, job))
     return sorted(seen, key=_when, reverse=True)
+
+
+def _had_begun(job: Job) -> bool:
+    """Whether a training had made its folder: if that is gone now, it was removed."""
+    return f"run     {job.about.run}" in job.output()
 
 
 def _when(run: Seen) -> tuple[bool, float]:
@@ -82,7 +89,7 @@ def _when(run: Seen) -> tuple[bool, float]:
 def state_of(entry: Entry, job: Job | None = None) -> str:
     """What a run is doing. One that a job resumes is running before it has the lock of its folder."""
     run = entry.run
-    if run.locked_by() is not None or (job is not None and job.is_running()):
+    if holder_of(run.path / LOCK) is not None or (job is not None and job.is_running()):
         return RUNNING
     if run.divergence_file.exists():
         return DIVERGED
@@ -109,10 +116,11 @@ def _written(file: Path) -> tuple[int, int] | None:
 
 def _stamp() -> Stamp:
     """What changes whenever a run is added or writes what is shown in the list."""
-    if not RUNS.is_dir():
+    try:
+        folders = [f for f in RUNS.iterdir() if f.is_dir() and f.name != ".studio"]
+        folders += [run for f in folders if is_sweep(f) for run in f.iterdir() if run.is_dir()]
+    except OSError:  # there are no runs, or one was just removed
         return ()
-    folders = [f for f in RUNS.iterdir() if f.is_dir() and f.name != ".studio"]
-    folders += [run for f in folders if is_sweep(f) for run in f.iterdir() if run.is_dir()]
     names = ("config.yml", "metrics.csv", "classes.json", "last.npz", "best.npz")
     files = sorted(folder / name for folder in folders for name in names)
     return (str(RUNS.absolute()), *((str(file), written) for file in files if (written := _written(file)) is not None))
@@ -120,8 +128,11 @@ def _stamp() -> Stamp:
 
 @lru_cache(maxsize=1)
 def _read(stamp: Stamp) -> tuple[list[Entry], list[tuple[Path, str]]]:
-    """The runs, read again when `stamp` has changed: reading their options takes a fifth of a second for twenty."""
-    return read_runs(RUNS) if stamp else ([], [])
+    """The runs, read again when `stamp` has changed: reading the options of twenty takes a second."""
+    try:
+        return read_runs(RUNS) if stamp else ([], [])
+    except (UserError, OSError):  # removed meanwhile
+        return [], []
 
 
 def length_of(run: RunFolder) -> Length | None:
@@ -143,14 +154,35 @@ def log_of(run: Seen) -> str:
         return run.job.output() if run.job is not None else ""
 
 
-def stop(run: Seen) -> None:
-    """Ask the training to save and to end, as Ctrl-C does: also one that was begun in a terminal."""
-    if run.job is not None and run.job.is_running():
-        run.job.stop()
-        return
-    holder = run.entry.run.locked_by() if run.entry else None
-    if holder:
-        os.kill(holder, signal.SIGINT)
+def stop(run: Seen) -> bool:
+    """Ask the training to save and to end: also one that was begun in a terminal. Whether it could be asked."""
+    if run.job is not None and run.job.stop():
+        return True
+    holder = holder_of(run.path / LOCK)
+    if not holder or holder == os.getpid():
+        return False
+    try:
+        os.kill(holder, signal.SIGTERM)
+    except OSError:
+        return False
+    return True
+
+
+def holder_of(lock: Path) -> int | None:
+    """The id of the process that holds the lock of a run, 0 if it is unknown; None: nobody does.
+
+    Nothing is written, and the lock is shared and given back at once: other readers see the same.
+    """
+    try:
+        with open(lock, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read(LONGEST_ID).strip()
+                return int(text) if text.isdigit() else 0
+    except OSError:  # there is none, or it cannot be read
+        pass
+    return None
 
 
 def config_of(run: Seen) -> Config | None:

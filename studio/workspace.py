@@ -3,7 +3,9 @@ nothing that a page names outside them, whatever way a path takes."""
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 
 from common.errors import UserError
 from common.files import PARTIAL
@@ -40,9 +42,14 @@ def inside(text: str | Path) -> Path:
         raise UserError(f"{text}: this cannot be followed: {error}") from None
     if not any(whole.is_relative_to(folder.resolve()) for folder in given_folders()):
         raise UserError(
-            f"{text}: outside the folders of the studio; start it with `python -m studio {path}` to allow this one"
+            f"{text}: outside the folders of the studio; `python -m studio {quote(str(path))}` starts it with this one"
         )
     return path
+
+
+def as_argument(path: Path) -> str:
+    """A path as a command takes it for nothing else, such as a folder that is named `null` or `-h`."""
+    return str(path) if path.is_absolute() or len(path.parts) > 1 else f"./{path}"
 
 
 def plain_name(text: str, what: str = "name") -> str:
@@ -59,6 +66,18 @@ def plain_name(text: str, what: str = "name") -> str:
     return name
 
 
+def mended_name(text: str) -> str:
+    """A name for a file or folder that was handed over: as it is, but for what `plain_name` refuses in it."""
+    name = "".join("_" if letter in FORBIDDEN else letter for letter in text).strip()
+    stem, dot, end = name.rpartition(".")
+    if not dot:
+        stem, end = name, ""
+    while len(f"{stem}{dot}{end}".encode()) > LONGEST and stem:
+        stem = stem[:-1]
+    name = f"{stem}{dot}{end}".rstrip(".")
+    return plain_name(f"_{name}" if name.startswith((".", "-")) or stem.lower() in RESERVED else name)
+
+
 def image_folders() -> Iterator[Path]:
     """Folders that may be image folders: those in datasets/, and in other given folders these and what is in them."""
     roots = [DATASETS, *given_folders()[1:]]
@@ -73,13 +92,13 @@ def image_folders() -> Iterator[Path]:
 
 
 def _has_classes(folder: Path) -> bool:
-    """Whether there are folders in it, which may be classes. Of the known data sets only imagenette is one."""
-    known = ("wnids.txt", "data.npz")
+    """Whether there are folders in it, which may be classes. Tiny ImageNet, and shapes like it, are data sets of their
+    own."""
     try:
-        names = [entry for entry in folder.iterdir() if _is_shown(entry)] if folder.is_dir() else []
+        shown = (entry for entry in folder.iterdir() if _is_shown(entry)) if folder.is_dir() else iter(())
+        return len(list(islice(shown, 2))) > 1 and not (folder / "wnids.txt").exists()
     except OSError:
         return False
-    return len(names) > 1 and not any((folder / name).exists() for name in known)
 
 
 def _is_shown(path: Path) -> bool:

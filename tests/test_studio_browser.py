@@ -58,7 +58,7 @@ def address(
         server.wait()
         for job in jobs.all_jobs():
             if job.is_running():
-                os.kill(int((job.folder / jobs.PID).read_text()), signal.SIGKILL)
+                os.kill(int((job.folder / jobs.PID).read_text().split()[0]), signal.SIGKILL)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

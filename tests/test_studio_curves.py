@@ -76,8 +76,10 @@ def test_the_speed_is_that_of_the_last_half_minute(tmp_path: Path) -> None:
 
 def test_evaluations_are_thinned_with_the_first_and_the_last() -> None:
     rows = [MetricsRow(n, 10 * n, 1.0, 2.0, n / 1000, None, 1e-3, 100.0, 1.0, 0.0) for n in range(1, 901)]
-    found = curves.evaluations(rows)
+    found = curves.evaluations(rows, 10)
     assert len(found.epoch) == curves.POINTS
     assert (found.epoch[0], found.epoch[-1], found.val_top1[-1]) == (1, 900, 0.9)
     assert math.isnan(found.ema_top1[0])
-    assert curves.evaluations([]).epoch == []
+    short = MetricsRow(1, 90, 1.0, 2.0, 0.5, None, 1e-3, 100.0, 1.0, 0.0)  # a run of an eighth of an epoch
+    assert curves.evaluations([short], 720).epoch == [0.125]
+    assert curves.evaluations([], None).epoch == []

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, programs: Path, shapes_root: Path, monkeypatch: pytes
     yield tmp_path
     for job in jobs.all_jobs():
         if job.is_running():
-            os.kill(int((job.folder / jobs.PID).read_text()), signal.SIGKILL)
+            os.kill(int((job.folder / jobs.PID).read_text().split()[0]), signal.SIGKILL)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from common.text import counted
 from data.dataset import Dataset
 from training.arguments import CommandParser
 from training.chosen_run import choose_run
+from training.classes import UNKNOWN
 from training.setup import load_dataset
 
 OVERRIDABLE = ("data.root", "data.cache", "data.workers")  # none changes which images there are
@@ -40,8 +41,11 @@ def main(argv: Sequence[str]) -> int:
     run = choose_run(args.run)
     config = run.read_config(args.overrides, OVERRIDABLE)
     dataset = load_dataset(config, draw=False)  # shapes that are drawn now would be other images
-    if dataset.class_ids != run.read_classes().class_ids:
+    classes = run.read_classes()
+    if dataset.class_ids != classes.class_ids and classes.fingerprint != UNKNOWN:
         raise UserError(f"{config.data.folder}: not the data of {run.path}; say where they are with data.root=DIR")
+    if dataset.fingerprint != classes.fingerprint != UNKNOWN:
+        print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
     numbers = choose_numbers(args.numbers, args.count, args.seed, len(dataset.val.labels))
     write_images(args.out, dataset, numbers)
     print(f"{args.out}: {counted(len(numbers), 'validation image')} of {run.path}, listed in {LISTING}")

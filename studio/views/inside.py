@@ -34,15 +34,17 @@ def show() -> None:
     if run.without_labels:
         show_reconstructions(run)
         return
-    job = evaluation_of(run)
+    job = jobs.newest(EVALUATE, str(run.path))
     label = "Evaluate it on all validation images" if job is None else "Evaluate again"
     begun = parts.ask(
         label, EVALUATE, lambda out: commands.evaluate(run.path, out), key=f"evaluate {run.path}", run=run.path,
         main=job is None,
     )  # fmt: skip
-    job = begun or job
+    job = jobs.newest(EVALUATE, str(run.path)) if begun else job
     if job is None:
         return
+    if is_outdated(job, run):
+        st.warning("The run has a newer checkpoint since: evaluate again.")
     ended = parts.follow(job, "evaluating")
     if ended is None or not ended.well:
         return
@@ -65,13 +67,14 @@ def show() -> None:
         show_confusions(run, guesses)
 
 
-def evaluation_of(run: Seen) -> Job | None:
-    """The last one in the studio that is not older than the checkpoint."""
-    job, folder = jobs.newest(EVALUATE, str(run.path)), RunFolder(run.path)
-    files = [file for file in (folder.best, folder.last) if file.exists()]
-    if job is None or any(file.stat().st_mtime > job.about.began for file in files[:1]):
-        return None
-    return job
+def is_outdated(job: Job, run: Seen) -> bool:
+    """Whether the checkpoint that is evaluated was written after the evaluation had begun."""
+    folder = RunFolder(run.path)
+    try:
+        file = folder.best if folder.best.exists() else folder.last
+        return file.stat().st_mtime > job.about.began
+    except OSError:
+        return False
 
 
 def show_confusions(run: Seen, guesses: Guesses) -> None:
@@ -159,6 +162,9 @@ def open_images(run: Seen, guesses: Guesses, found: Sequence[Guess], what: str, 
 
 def show_report(job: Job) -> None:
     page = job.results / "evaluation.html"
+    if not page.is_file():
+        st.info("The evaluation was ended before its report was written: evaluate again.")
+        return
     st.caption("Curves, classes, mistakes, attention, filters of the patches, similarity of the positions, and more.")
     st.download_button("Keep this page", page.read_bytes(), "report.html", "text/html", key="keep the report")
     st.iframe(page, height=REPORT_HEIGHT, alt="Report of the run")
@@ -172,7 +178,7 @@ def show_reconstructions(run: Seen) -> None:
         key=f"reconstructions {run.path}", run=run.path, main=True,
     )  # fmt: skip
     if job is not None and (ended := parts.follow(job, "predicting hidden patches")) is not None and ended.well:
-        st.image(str(job.results / "seen.png"), alt="Images, what is seen of them, and what is predicted")
+        parts.drawing(job.results / "seen.png", "Images, what is seen of them, and what is predicted.")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from training.validation_images import LISTING
 DROP, CAMERA, VALIDATION = "My pictures", "Camera", "Validation images"
 DRAWN = 12  # validation images to choose from
 PREDICT = "predict"
+SOME_BROKEN = 1  # exit code of predict.py where some pictures could not be read, and the others were predicted
 KEYS = ("answer", "answer of the other")
 
 
@@ -85,7 +86,10 @@ def choose_validation(run: Seen) -> list[Path]:
                 parts.say(name, small=True)
                 if st.checkbox("ask", key=f"chosen {path}"):
                     chosen.append(path)
-    return chosen[: pictures.MOST_ASKED]
+    if len(chosen) > pictures.MOST_ASKED:
+        st.error(f"{len(chosen)} pictures: at most {pictures.MOST_ASKED} at once")
+        return []
+    return chosen
 
 
 def listed(folder: Path) -> list[tuple[Path, str]]:
@@ -102,17 +106,21 @@ def ask_all(chosen: Sequence[pictures.Handed] | Sequence[Path], runs: Sequence[S
     for key in KEYS[len(runs) :]:
         st.session_state.pop(f"job {key}", None)
     for key, run in zip(KEYS, runs, strict=False):
+        folder = None
         try:
             folder = jobs.new_folder(PREDICT)
             paths = keep(chosen, folder / "pictures")
         except (UserError, OSError) as error:
             st.error(parts.plain(str(error)))
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
             return
         config = config_of(run)
         attends = config is not None and config.model.layers > 0
         command = commands.predict(paths, run.path, folder / RESULTS, with_attention=attends)
-        job = jobs.begin(PREDICT, command, str(run.path), folder)
-        st.session_state[f"job {key}"] = job.folder.name
+        job = parts.launch(PREDICT, command, run.path, folder)
+        if job is not None:
+            st.session_state[f"job {key}"] = job.folder.name
 
 
 def keep(chosen: Sequence[pictures.Handed] | Sequence[Path], folder: Path) -> list[Path]:
@@ -130,10 +138,9 @@ def show_answers(answers: Sequence[tuple[str, Job]]) -> None:
     columns = st.columns(len(answers))
     for column, (_, job) in zip(columns, answers, strict=True):
         with column:
-            if len(answers) > 1:
-                st.subheader(parts.plain(job.about.run or ""))
-            ended = parts.follow(job, "asking the model")
-            if ended is not None and (job.results / "guesses.json").exists():
+            st.subheader(parts.plain(Path(job.about.run or "").name))
+            ended = parts.follow(job, "asking the model", also_well=SOME_BROKEN)
+            if ended is not None and ended.well:
                 show_answer(job)
 
 
@@ -158,10 +165,7 @@ def show_answer(job: Job) -> None:
         ("attention", "What each head of the last block attends to, and attention rollout over all blocks."),
         ("saliency", "Which pixels the first guesses hang on: the gradient of the logit, by our own backward."),
     ):
-        path = job.results / f"{kind}.png"
-        if path.exists():
-            st.caption(said)
-            st.image(str(path), alt=said)
+        parts.drawing(job.results / f"{kind}.png", said)
 
 
 if __name__ == "__main__":

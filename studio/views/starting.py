@@ -10,13 +10,14 @@ import streamlit as st
 from common.errors import DataError, UserError
 from data.folder_scan import scan_folder
 from data.registry import FOLDERS, SOURCES
-from studio import commands, jobs, options, parts, pictures, workspace
+from studio import commands, options, parts, pictures, workspace
 from studio.runs import TRAIN
 from training.run_folder import RUNS, RunFolder
 
 SHAPES, OWN, KNOWN = "Shapes, drawn by the program", "My own pictures", "A known data set"
 STARTED = "a training was started"
 BESIDE = 3  # fields in a row
+SHOWN = 18  # training images before the start
 SECTIONS = {
     "model": "Model", "loss": "Loss", "mae": "Masked autoencoder", "optim": "Optimizer", "data": "Data",
     "augment": "Augmentation", "train": "Training",
@@ -29,6 +30,7 @@ class Data(NamedTuple):
     name: str  # of the registry
     root: Path | None  # None: the default folder
     classes: int | None = None  # of an image folder
+    images: int | None = None  # for training, of an image folder
 
 
 def show() -> None:
@@ -44,7 +46,7 @@ def show() -> None:
         st.code(options.about(preset), language=None, wrap_lines=True)
     overrides = choose_options(preset)
     if data.root is not None:
-        overrides.append(f"data.root={data.root}")
+        overrides.append(f"data.root={workspace.as_argument(data.root)}")
     wrong = options.problem(preset, overrides) or outside(overrides, data)
     if wrong:
         st.error(parts.plain(wrong))
@@ -87,7 +89,7 @@ def choose_folder() -> Data | None:
         return None
     try:
         root = workspace.inside(text or listed or "")
-        classes = len(scan_folder(root).train)
+        classes, images = contents(str(root))
     except (DataError, UserError, OSError) as error:
         st.error(parts.plain(str(error)))
         return None
@@ -97,7 +99,14 @@ def choose_folder() -> Data | None:
     )  # fmt: skip
     if job is not None and parts.follow(job, "reading every picture") is not None:
         st.code(job.output(), language=None, wrap_lines=True)
-    return Data("image_folder", root, classes)
+    return Data("image_folder", root, classes, images)
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def contents(root: str) -> tuple[int, int]:
+    """Classes and training images of an image folder; looked at again after some seconds. Raises DataError, OSError."""
+    train = scan_folder(Path(root)).train
+    return len(train), sum(map(len, train.values()))
 
 
 def hand_over() -> None:
@@ -132,8 +141,7 @@ def hand_over() -> None:
 
 def choose_known() -> Data | None:
     """A data set of the registry; where it is not there, how to fetch it."""
-    names = [name for name in SOURCES if name not in ("shapes", "image_folder")] + list(FOLDERS)
-    name = st.selectbox("Data set", names, key="known data set")
+    name = st.selectbox("Data set", known_names(), key="known data set")
     folder = workspace.DATASETS / FOLDERS[name].folder if name in FOLDERS else Path(SOURCES[name].folder)
     text = st.text_input(
         "Its folder, if it is elsewhere", key=f"root of {name}", placeholder=str(folder)
@@ -151,9 +159,19 @@ def choose_known() -> Data | None:
         elif (ended := parts.follow(job, "downloading")) is not None and ended.well:
             st.rerun()
         return None
-    if name in FOLDERS:
-        return Data("image_folder", root or folder, len(scan_folder(root or folder).train))
-    return Data(name, root)
+    if name not in FOLDERS:
+        return Data(name, root)
+    try:
+        return Data("image_folder", root or folder, *contents(str(root or folder)))
+    except (DataError, OSError) as error:
+        st.error(parts.plain(str(error)))
+        return None
+
+
+def known_names() -> list[str]:
+    """The data sets that can be fetched and that a preset trains on."""
+    own = ("shapes", "image_folder")
+    return [name for name in SOURCES if name not in own and options.presets_for(name)] + list(FOLDERS)
 
 
 def choose_options(preset: str) -> list[str]:
@@ -182,10 +200,9 @@ def show_field(preset: str, field: options.Field) -> str:
     """A field of the form; its value as text."""
     key, help = f"{preset} {field.name}", f"`{field.name}`: {parts.plain(field.help)}"
     if field.choices:
-        return str(
-            st.selectbox(field.label, field.choices, index=field.choices.index(field.value), key=key, help=help)
-        )
-    return st.text_input(field.label, field.value, key=key, help=help)
+        chosen = field.choices.index(field.value)
+        return str(st.selectbox(field.label, field.choices, chosen, key=key, help=help, persist_state="session"))
+    return st.text_input(field.label, field.value, key=key, help=help, persist_state="session")
 
 
 def look(preset: str, overrides: list[str], data: Data) -> None:
@@ -193,12 +210,15 @@ def look(preset: str, overrides: list[str], data: Data) -> None:
     known = [] if data.classes is None else [f"model.num_classes={data.classes}", "model.channels=3"]
     key = " ".join([preset, *overrides])
     if st.button("Look at the pictures and the model first", key="look"):
-        parts.begin("preview", lambda out: commands.preview(preset, overrides, out / "seen.png"), key=f"seen {key}")
+        images = min(SHOWN, data.images or SHOWN)
+        parts.begin(
+            "preview", lambda out: commands.preview(preset, overrides, out / "seen.png", images), key=f"seen {key}"
+        )
         parts.begin("summary", lambda _: commands.summary(preset, [*overrides, *known]), key=f"summary {key}")
     seen, described = parts.job_of(f"seen {key}"), parts.job_of(f"summary {key}")
     if seen is not None and (ended := parts.follow(seen, "preparing the pictures")) is not None and ended.well:
-        st.image(str(seen.results / "seen.png"), alt="Training images as the model sees them, with their labels")
-        st.caption("Training images as the model sees them: augmented, and with their labels.")
+        said = "Training images as the model sees them: augmented, with their labels."
+        parts.drawing(seen.results / "seen.png", said)
     if described is not None and (ended := parts.follow(described, "describing the model")) is not None and ended.well:
         st.code(described.output(), language=None)
 
@@ -206,7 +226,9 @@ def look(preset: str, overrides: list[str], data: Data) -> None:
 def start(preset: str, overrides: list[str]) -> None:
     number = st.session_state.setdefault("number of the run", time.strftime("%Y%m%d-%H%M%S"))
     key = f"name {preset} {number}"
-    text = st.text_input("Name of the run", f"{preset}-{number}", key=key, help="a folder in runs/")
+    text = st.text_input(
+        "Name of the run", f"{preset}-{number}", key=key, help="a folder in runs/", persist_state="session"
+    )
     try:
         run = RUNS / workspace.plain_name(text, "Name of the run")
         RunFolder.require_new(run)
@@ -216,10 +238,7 @@ def start(preset: str, overrides: list[str]) -> None:
     command = commands.train(preset, overrides, run)
     parts.show_command(command)
     if st.button("Start", type="primary", key="start"):
-        try:
-            jobs.begin(TRAIN, command, str(run))
-        except OSError as error:
-            st.error(parts.plain(str(error)))
+        if parts.launch(TRAIN, command, run) is None:
             return
         st.session_state[parts.RUN_IN_MIND] = str(run)
         st.session_state[STARTED] = True

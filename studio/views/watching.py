@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from common.progress import format_seconds
-from studio import commands, curves, jobs, parts
+from studio import commands, curves, parts
 from studio.runs import (
     DIVERGED,
     FAILED,
@@ -43,7 +44,8 @@ def show(runs: Sequence[Seen]) -> None:
         st.info("There is no run yet. Begin a training; it appears here, and so do those that are begun in a terminal.")
         return
     chosen = parts.choose_run("Run", lambda run: True, key="watched run")
-    assert chosen is not None
+    if chosen is None:  # the last one was just removed
+        return
     others = [run for run in runs if run.path != chosen.path and run.entry is not None]
     names = {str(run.path): parts.run_label(run) for run in others}
     beside: list[str] = []
@@ -91,7 +93,7 @@ def progress(run: Seen) -> None:
     speed = course.steps_per_second() if run.state == RUNNING else None
     best = best_of(rows)
     measured = "best accuracy of a probe" if run.without_labels else "best accuracy"
-    figures = [(measured, f"{best:.2%}" if best else "–")]
+    figures = [(measured, "–" if best is None else f"{best:.2%}")]
     loss = course.thinned().loss
     figures.append(("loss", f"{loss[-1]:.3f}" if len(loss) else "–"))
     if length is not None:
@@ -109,14 +111,15 @@ def progress(run: Seen) -> None:
             st.metric(title, value, width="content")
     if course.problem:
         st.warning(parts.plain(course.problem))
+    if len(loss) and not np.isfinite(loss[-1]):
+        st.error("The loss is no number any more: the training has diverged.")
 
 
 def buttons(run: Seen) -> None:
     """Stop, go on, train longer: what fits the state."""
     if run.state in (RUNNING, PREPARING):
-        if st.button("Stop", key=f"stop {run.path}", help="saves, and ends, as Ctrl-C does; it can go on later"):
-            stop(run)
-            st.toast("Asked to stop: it finishes a step and saves.")
+        if st.button("Stop", key=f"stop {run.path}", help="saves, and ends; it can go on later"):
+            st.toast("Asked to stop: it finishes a step and saves." if stop(run) else "It has just ended.")
         return
     if run.entry is None or run.state == DIVERGED:
         return
@@ -136,8 +139,8 @@ def buttons(run: Seen) -> None:
 
 
 def resume(run: Seen, overrides: list[str]) -> None:
-    jobs.begin(TRAIN, commands.resume(run.path, overrides), str(run.path))
-    st.rerun()
+    if parts.launch(TRAIN, commands.resume(run.path, overrides), run.path) is not None:
+        st.rerun()
 
 
 def charts(runs: Sequence[Seen]) -> None:
@@ -145,7 +148,7 @@ def charts(runs: Sequence[Seen]) -> None:
     losses, accuracies, rates, norms = [], [], [], []
     for run in runs:
         course, length, rows = curves.course_of(run.path), length_of(RunFolder(run.path)), rows_of(run)
-        steps, found = course.thinned(), curves.evaluations(rows)
+        steps, found = course.thinned(), curves.evaluations(rows, length.an_epoch if length else None)
         if length is not None:
             epochs = (steps.step / length.an_epoch).tolist()
             losses.append(_frame(run, EACH_STEP, epochs, steps.loss.tolist()))
@@ -170,7 +173,7 @@ def charts(runs: Sequence[Seen]) -> None:
 def _frame(run: Seen, series: str, x: Sequence[float], y: Sequence[float]) -> pd.DataFrame:
     frame = pd.DataFrame({"epoch": x, "value": y})
     frame["run"], frame["of"] = run.name, series
-    return frame.dropna()
+    return frame[np.isfinite(frame["value"])]
 
 
 def _draw(title: str, frames: Sequence[pd.DataFrame], percent: bool = False, log: bool = False) -> None:
