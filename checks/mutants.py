@@ -121,12 +121,12 @@ def _functions(module: Any, namespace: dict[str, Any]) -> Iterator[tuple[Any, st
 class MutantCheck:
     """Tries mutants on cases. The numeric gradients are measured once, on the unchanged engine.
 
-    A mutant is tried on the cases whose target is defined in its file.
+    A mutant is tried on the cases whose target is defined in its file, as thoroughly as `plan` says.
     """
 
-    def __init__(self, cases: Sequence[Case], seed: int) -> None:
+    def __init__(self, cases: Sequence[Case], seed: int, plan: Plan | None = None) -> None:
         self.seed = seed
-        self._checkers = {case.name: Checker(case, seed, Plan()) for case in cases}
+        self._checkers = {case.name: Checker(case, seed, plan or Plan()) for case in cases}
         self._targets = {case.name: case.target for case in cases}
         self._measured: dict[str, CaseResult] = {}
         self._defined: set[str] = set()  # files whose definitions were checked without any mistake

@@ -89,6 +89,16 @@ def programs(shared: Path) -> Path:
     return shared / "programs"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def keep_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A program that several tests build anew is compiled once by each worker of pytest-xdist.
+
+    Each has a folder of its own: JAX writes a program in place, where another could read half of it.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
 @pytest.fixture(scope="session")
 def finished(shared: Path, tiny: tuple[str, ...], programs: Path) -> Path:
     """The folder of a tiny run that nothing interrupted. Not to be written to."""

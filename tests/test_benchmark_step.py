@@ -137,7 +137,7 @@ def first_losses(build: Callable[..., Any], name: str, steps: int = 4) -> list[f
     return losses
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine_losses() -> list[float]:
     losses = first_losses(own.build, "engine")
     assert losses[-1] < losses[0]
