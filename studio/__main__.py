@@ -23,6 +23,7 @@ from common.command import run_command
 from common.errors import UserError
 from common.paths import named_path
 
+HOSTS = ("127.0.0.1", "localhost", "[::1]")
 LOOPBACK, PORT = "127.0.0.1", 8501
 MOST_MEGABYTES = 20  # of a picture that is handed over; as pictures.MOST_BYTES
 GIVEN = "VIT_STUDIO_FOLDERS"  # as in workspace.py, which needs more than is looked for here
@@ -110,7 +111,9 @@ def server_options(args: argparse.Namespace) -> list[str]:
     }
     if args.port is not None:
         options["server.port"] = str(args.port)
-    return [word for name, value in options.items() for word in (f"--{name}", value)]
+    # A page of a stranger whose name leads to this machine has the name of another host.
+    hosts = [word for host in HOSTS for word in ("--server.allowedHosts", host)] if is_loopback(args.host) else []
+    return [*hosts, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
 if __name__ == "__main__":

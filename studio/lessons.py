@@ -12,6 +12,7 @@ from studio.jobs import ROOT
 BOOK = ROOT / "docs" / "book"
 BEGINNING = re.compile(r"^# (?:\d+\. )?(.+)$", re.MULTILINE)
 FENCE = re.compile(r"^(`{3,}|:{3,})(\{[^}]*\})?([^\n]*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
+FORMULA = re.compile(r"^\$\$(.+?)\$\$$", re.MULTILINE | re.DOTALL)
 INCLUDED = re.compile(r"[\w./-]+\.py")
 LINK = re.compile(r"!?\[([^\]]*)\]\((?!https?:)[^)]*\)")
 TAG = re.compile(r"<[^>\n]+>")
@@ -106,6 +107,7 @@ def readable(chapter: Path) -> str:
         return found[0] if not directive else ""
 
     text = FENCE.sub(block, text)
+    text = FORMULA.sub(r"\n$$\n\1\n$$\n", text)  # in a line of its own, or it is set small, and may have no tag
     return LINK.sub(r"\1", TAG.sub("", text))
 
 

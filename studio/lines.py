@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-TITLE = re.compile(r"^(?P<case>\S.*?)   [\d,]+(?: of [\d,]+)? coordinates?, [\d.]+ s$")
+TITLE = re.compile(r"^(?P<case>\S.*?) {1,3}[\d,]+(?: of [\d,]+)? coordinates?, [\d.]+ s$")
 TENSOR = re.compile(
     r"^  (?P<tensor>\S.*?) +(?P<shape>\d+(?: ?x ?\d+)*) +(?P<exact>\S+) +(?P<rough>\S+) +(?P<taylor>\S+)"
     r"  (?P<verdict>pass|WRONG|wrong|inconclusive)\b"
@@ -24,10 +24,11 @@ class Row(NamedTuple):
 
 def read_lines(output: str) -> list[Row]:
     """The rows of the tensors; what else is printed is left out."""
-    rows, case = [], ""
+    rows, case, before = [], "", ""
     for line in output.splitlines():
-        if title := TITLE.match(line):
-            case = title["case"]
-        elif found := TENSOR.match(line):
+        if found := TENSOR.match(line):
             rows.append(Row(case, *found.groups()))
+        elif title := TITLE.match(line) or TITLE.match(f"{before} {line.strip()}"):  # a long one is wrapped
+            case = title["case"]
+        before = line
     return rows

@@ -15,7 +15,7 @@ from data.pictures import opened
 from studio import jobs
 from studio.commands import Command
 from studio.jobs import RESULTS, Job
-from studio.runs import MARKS, Seen, all_runs
+from studio.runs import Seen, all_runs
 
 SHOWN_SIDE = 400  # pixels, at most, of a picture of the user
 OUTPUT_HEIGHT = 220
@@ -99,8 +99,8 @@ def follow(job: Job, doing: str, also_well: int = 0) -> Ended | None:
     `also_well` is an exit code with which it did what it should as well.
     """
     if job.is_running():
-        show_command(job.shown)
         _following(job.folder.name, doing)
+        show_command(job.shown)
         return None
     ended = how_it_ended(job)
     if ended.code == also_well:
@@ -194,15 +194,17 @@ def choose_run(
     names = [optional, *found] if optional else list(found)
     in_mind = st.session_state.get(RUN_IN_MIND)
     start = names.index(in_mind) if in_mind in names and not optional else 0
-    if st.session_state.get(key) not in names:
-        st.session_state.pop(key, None)
-    chosen = st.selectbox(label, names, start, key=key, format_func=lambda name: run_label(found.get(name), name))
+    number = st.session_state.get(f"number of {key}", 0)
+    before = st.session_state.get(f"{key} {number}" if number else key)
+    if before is not None and before not in names:  # a new field, as the browser keeps what the old one showed
+        number += 1
+        st.session_state[f"number of {key}"] = number
+        if not optional:
+            st.info(f"{plain(before)} is not there any more.")
+    chosen = st.selectbox(
+        label, names, start, key=f"{key} {number}" if number else key,
+        format_func=lambda name: found[name].name if name in found else name,
+    )  # fmt: skip
     if not optional and chosen:
         st.session_state[RUN_IN_MIND] = chosen
     return found.get(chosen or "")
-
-
-def run_label(run: Seen | None, otherwise: str = "") -> str:
-    return otherwise if run is None else f"{MARKS[run.state]} {run.name}"
-
-

@@ -108,6 +108,11 @@ def sort_folder(files: Iterable[Handed]) -> Sorted:
     return Sorted(found, left_out)
 
 
+def outermost(files: Sequence[Handed]) -> str:
+    """The name of the folder that was handed over."""
+    return mended_name(PurePosixPath(files[0].name.replace("\\", "/")).parts[0])
+
+
 def keep_folder(name: str, sorted_files: Sorted) -> Path:
     """Write the pictures as `datasets/NAME`, which is there with all of them or not at all.
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from common.command import one_line
 from common.documents import read_text
 from common.errors import DamagedError, UserError
 from studio import jobs
@@ -17,19 +18,15 @@ from training.config import Config
 from training.metrics import MetricsRow
 from training.new_folder import LOCK, LOG
 from training.run_folder import RUNS, RunFolder
-from training.runs import Entry, read_runs
-from training.sweep import is_sweep
+from training.runs import Entry, read_run, run_folders
 
 RUNNING, FINISHED, STOPPED, DIVERGED = "running", "finished", "stopped", "diverged"
 PREPARING, FAILED = "preparing", "failed"
-MARKS = {RUNNING: "▶", FINISHED: "✔", STOPPED: "⏸", DIVERGED: "✖", PREPARING: "…", FAILED: "✖"}
+SHOWN = ("config.yml", "metrics.csv", "classes.json", "last.npz", "best.npz")  # files that the list depends on
 TRAIN = "train"  # the kind of a job
 LENGTH = re.compile(r"^ +([\d,]+) steps? of ([\d,]+) images?, ([\d,]+) an epoch$", re.MULTILINE)
 LOG_BYTES = 50 * 2**20
 LONGEST_ID = 20  # digits of the id of a process, at most
-
-
-Stamp = tuple[object, ...]
 
 
 class Length(NamedTuple):
@@ -65,8 +62,11 @@ class Seen(NamedTuple):
 
 def all_runs() -> list[Seen]:
     """The runs in runs/ and in its sweeps, and those that are just beginning; the newest first."""
-    begun = {job.about.run: job for job in reversed(jobs.all_jobs([TRAIN]))}  # the last one of each
-    entries, damaged = _read(_stamp())
+    begun: dict[str | None, Job] = {}
+    for job in reversed(jobs.all_jobs([TRAIN])):  # the last one of each run, or the one that trains it
+        if job.about.run not in begun or not begun[job.about.run].is_running():
+            begun[job.about.run] = job
+    entries, damaged = _entries()
     seen = [Seen(e.run.path, state_of(e, begun.get(str(e.run.path))), e, begun.get(str(e.run.path))) for e in entries]
     seen += [Seen(path, FAILED, None, begun.get(str(path)), why) for path, why in damaged]
     there = {str(run.path) for run in seen}
@@ -93,14 +93,15 @@ def state_of(entry: Entry, job: Job | None = None) -> str:
         return RUNNING
     if run.divergence_file.exists():
         return DIVERGED
-    return FINISHED if _has_all_steps(run, *map(_written, (run.config_file, run.metrics_file))) else STOPPED
+    stamps = map(_written, (run.config_file, run.metrics_file))
+    return FINISHED if _has_all_steps(run.path.absolute(), *stamps) else STOPPED
 
 
 @lru_cache(maxsize=1000)
-def _has_all_steps(run: RunFolder, config: object, metrics: object) -> bool:
+def _has_all_steps(run: Path, config: object, metrics: object) -> bool:
     """Asked again when one of the files has changed."""
     try:
-        return run.has_all_steps()
+        return RunFolder(run).has_all_steps()
     except (UserError, OSError):
         return False
 
@@ -114,25 +115,30 @@ def _written(file: Path) -> tuple[int, int] | None:
     return about.st_mtime_ns, about.st_size
 
 
-def _stamp() -> Stamp:
-    """What changes whenever a run is added or writes what is shown in the list."""
+def _entries() -> tuple[list[Entry], list[tuple[Path, str]]]:
+    """The runs that can be read, and the damaged ones with what is wrong. None where they are just removed."""
+    entries: list[Entry] = []
+    damaged: list[tuple[Path, str]] = []
     try:
-        folders = [f for f in RUNS.iterdir() if f.is_dir() and f.name != ".studio"]
-        folders += [run for f in folders if is_sweep(f) for run in f.iterdir() if run.is_dir()]
-    except OSError:  # there are no runs, or one was just removed
-        return ()
-    names = ("config.yml", "metrics.csv", "classes.json", "last.npz", "best.npz")
-    files = sorted(folder / name for folder in folders for name in names)
-    return (str(RUNS.absolute()), *((str(file), written) for file in files if (written := _written(file)) is not None))
+        folders = list(run_folders(RUNS)) if RUNS.is_dir() else []
+    except OSError:
+        return entries, damaged
+    for path, sweep in folders:
+        found = _read(path.absolute(), path, sweep, tuple(_written(path / name) for name in SHOWN))
+        if isinstance(found, Entry):
+            entries.append(found)
+        else:
+            damaged.append((path, found))
+    return entries, damaged
 
 
-@lru_cache(maxsize=1)
-def _read(stamp: Stamp) -> tuple[list[Entry], list[tuple[Path, str]]]:
-    """The runs, read again when `stamp` has changed: reading the options of twenty takes a second."""
+@lru_cache(maxsize=1000)
+def _read(whole: Path, path: Path, sweep: Path | None, written: tuple[object, ...]) -> Entry | str:
+    """A run, or what is wrong with it; read again when one of its files has changed."""
     try:
-        return read_runs(RUNS) if stamp else ([], [])
-    except (UserError, OSError):  # removed meanwhile
-        return [], []
+        return read_run(RunFolder(path), sweep)
+    except (UserError, OSError) as error:
+        return one_line(error)
 
 
 def length_of(run: RunFolder) -> Length | None:

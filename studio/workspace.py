@@ -36,15 +36,33 @@ def inside(text: str | Path) -> Path:
         UserError: it lies elsewhere, or names nothing.
     """
     path = named_path(str(text))
-    try:
-        whole = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # links in a circle
-        raise UserError(f"{text}: this cannot be followed: {error}") from None
-    if not any(whole.is_relative_to(folder.resolve()) for folder in given_folders()):
+    if not is_inside(path):
         raise UserError(
             f"{text}: outside the folders of the studio; `python -m studio {quote(str(path))}` starts it with this one"
         )
     return path
+
+
+def is_inside(path: Path) -> bool:
+    """Whether a path, with its links followed, lies in a folder that was given."""
+    try:
+        whole = path.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle
+        return False
+    return any(whole.is_relative_to(folder.resolve()) for folder in given_folders())
+
+
+def link_out(folder: Path) -> Path | None:
+    """The first link in a folder that leads out of the folders that were given; None if none does."""
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            entry = Path(path, name)
+            if entry.is_symlink():
+                try:
+                    inside(entry)
+                except UserError:
+                    return entry
+    return None
 
 
 def as_argument(path: Path) -> str:
@@ -88,7 +106,7 @@ def image_folders() -> Iterator[Path]:
             entries = sorted(root.iterdir()) if root.is_dir() else []
         except OSError:
             continue
-        yield from (entry for entry in entries if _is_shown(entry) and _has_classes(entry))
+        yield from (entry for entry in entries if _is_shown(entry) and _has_classes(entry) and is_inside(entry))
 
 
 def _has_classes(folder: Path) -> bool:

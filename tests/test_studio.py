@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,13 +201,14 @@ def test_options_of_twenty_runs_are_read_once(finished: Path, monkeypatch: pytes
     monkeypatch.setattr(RunFolder, "read_config", counted)
     for _ in range(3):
         assert len(runs.all_runs()) == 20
-    assert max(read.count(path) for path in read) <= 2  # for the list, and to know whether it is finished
+    counts = Counter(path.name for path in read)
+    assert set(counts.values()) == {2}  # for the list, and to know whether it is finished
     with open(RUNS / "3" / "metrics.csv", "a") as file:
         file.write("")
     os.utime(RUNS / "3" / "metrics.csv")
     read.clear()
     runs.all_runs()
-    assert RUNS / "3" in read
+    assert {path.name for path in read} == {"3"}
 
 
 def test_a_run_that_was_removed_is_gone_and_one_that_could_not_begin_stays(tiny: tuple[str, ...]) -> None:
@@ -276,6 +279,19 @@ def test_folders_that_were_given_may_be_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv(workspace.GIVEN, str(tmp_path / "other"))
     assert workspace.inside(tmp_path / "other" / "x") == tmp_path / "other" / "x"
     assert list(workspace.image_folders()) == [Path("datasets/pets"), tmp_path / "other"]
+
+
+def test_links_in_a_folder_of_pictures_do_not_lead_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("inner/datasets/pets/cat", "inner/datasets/pets/dog", "outside/frog", "outside/toad"):
+        (tmp_path / path).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "inner")
+    pets = Path("datasets/pets")
+    (pets / "kitten").symlink_to("cat")
+    assert workspace.link_out(pets) is None
+    (pets / "frog").symlink_to(tmp_path / "outside" / "frog")
+    assert workspace.link_out(pets) == pets / "frog"
+    Path("datasets/away").symlink_to(tmp_path / "outside")
+    assert list(workspace.image_folders()) == [pets]
 
 
 @pytest.mark.parametrize(
@@ -352,7 +368,7 @@ def test_a_chapter_is_readable_without_the_book() -> None:
         text = lessons.readable(chapter)
         assert not any(word in text for word in ("{cell}", "{literalinclude}", "{raw}", "](../", "<div")), chapter
     norm = lessons.readable(lessons.BOOK / "07-layer-norm.md")
-    assert r"\hat x_i = (x_i - \mu)" in norm
+    assert "$$\n\\hat x_i = (x_i - \\mu) \\, r \\tag{LN.1}\n$$" in norm
     assert "model/layers/layer_norm.py" in norm
     assert lessons.title_of(lessons.BOOK / "07-layer-norm.md") == "Layer normalization"
 
@@ -367,6 +383,9 @@ def test_the_table_has_the_tensors_that_were_printed(float64: None) -> None:
         ("layer_norm", "x", "3 x 9 x 12", "pass"),
     ]  # fmt: skip
     assert all(float(row.exact) < 1e-12 for row in rows)
+    long = "encoder/block_0/attention/attention (MultiHeadAttention), at the weights of runs/demo-20260101"
+    wrapped_title = "\n".join(case_lines(replace(result, name=long)))
+    assert {row.case for row in lines.read_lines(wrapped_title)} == {long}
     wrong = text.replace("pass", "WRONG", 1)
     assert [row.verdict for row in lines.read_lines(wrong)].count("WRONG") == 1
 
@@ -395,6 +414,9 @@ def test_the_server_listens_on_this_machine_alone_and_sends_nothing() -> None:
     args = command.parse_arguments([])
     given = command.server_options(args)
     pairs = dict(zip(given[::2], given[1::2], strict=True))
+    hosts = [value for name, value in zip(given[::2], given[1::2], strict=True) if name == "--server.allowedHosts"]
+    assert hosts == ["127.0.0.1", "localhost", "[::1]"]
+    assert "--server.allowedHosts" not in command.server_options(command.parse_arguments(["--host", "0.0.0.0"]))
     assert pairs["--server.address"] == "127.0.0.1"
     assert pairs["--browser.gatherUsageStats"] == "false"
     assert pairs["--server.maxUploadSize"] == "20"

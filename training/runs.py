@@ -81,9 +81,9 @@ def read_runs(folder: Path) -> tuple[list[Entry], list[tuple[Path, str]]]:
         problem = "a file, where a folder of runs is expected" if folder.exists() else "there is no such folder"
         raise UserError(f"{folder.absolute()}: {problem}; {HOW_TO_TRAIN}")
     entries, damaged = [], []
-    for path, sweep in _run_folders(folder):
+    for path, sweep in run_folders(folder):
         try:
-            entries.append(_read(RunFolder(path), sweep))
+            entries.append(read_run(RunFolder(path), sweep))
         except (UserError, OSError) as error:
             damaged.append((path, one_line(error)))
     newest = {entry.sweep: max(e.written for e in entries if e.sweep == entry.sweep) for entry in entries}
@@ -91,7 +91,7 @@ def read_runs(folder: Path) -> tuple[list[Entry], list[tuple[Path, str]]]:
     return entries, damaged
 
 
-def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
+def run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
     """The folders of runs with the sweep that each belongs to: this one, those in it, and those of sweeps in it."""
     if RunFolder(folder).config_file.is_file():
         yield folder, None
@@ -104,7 +104,9 @@ def _run_folders(folder: Path) -> Iterator[tuple[Path, Path | None]]:
             yield path, folder if is_sweep(folder) else None
 
 
-def _read(run: RunFolder, sweep: Path | None) -> Entry:
+def read_run(run: RunFolder, sweep: Path | None) -> Entry:
+    """What there is to say of a run, of the sweep `sweep` if it belongs to one. Raises UserError or OSError if it is
+    damaged."""
     config, rows = run.read_config(), run.read_metrics()
     fingerprint = run.read_classes().fingerprint if rows or run.classes_file.exists() else ""
     data = config.data

@@ -1,5 +1,6 @@
 """The page on which gradients are checked: of a part, of everything, of a trained model, or with a planted mistake."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def show() -> None:
         "Every backward is derived by hand. The check measures each derivative by itself, with the complex step and "
         "with differences, and compares. It takes from seconds to a few minutes."
     )
-    kind = st.segmented_control("Check", [PART, ALL, TRAINED, MISTAKE], default=PART, key="kind of check")
+    kinds = [PART, ALL, TRAINED, MISTAKE]
+    kind = st.segmented_control("Check", kinds, default=PART, key="kind of check", required=True)
     if kind == MISTAKE:
         plant()
     elif kind == TRAINED:
@@ -100,8 +102,8 @@ def show_check(job: Job | None) -> None:
     if job is None:
         return
     if job.is_running():
-        parts.show_command(job.shown)
         _filling(job.folder.name)
+        parts.show_command(job.shown)
         return
     found = read_report(job)
     ended = parts.how_it_ended(job)
@@ -123,7 +125,7 @@ def _filling(folder: str) -> None:
         st.rerun()
         return
     rows = table(job.output())
-    st.caption(f"checking … {len(rows):,} tensors so far")
+    st.caption(f"checking … {int(time.time() - job.about.began)} s, {len(rows):,} tensors so far")
     show_table(rows)
     if st.button("Stop", key=f"stop {folder}"):
         job.stop()

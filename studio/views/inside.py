@@ -58,7 +58,8 @@ def show() -> None:
         for title, name, form in (("top-1", "top1", ".2%"), ("top-5", "top5", ".2%"), ("loss", "loss", ".4f")):
             st.metric(title, format(figures[name], form), width="content")
         st.metric("images", f"{figures['images']:,}", width="content")
-    part = st.segmented_control("Part", [CONFUSIONS, MISTAKES, REPORT], default=CONFUSIONS, key="part of inside")
+    kinds = [CONFUSIONS, MISTAKES, REPORT]
+    part = st.segmented_control("Part", kinds, default=CONFUSIONS, key="part of inside", required=True)
     if part == MISTAKES:
         show_mistakes(run, guesses)
     elif part == REPORT:
@@ -94,8 +95,8 @@ def show_confusions(run: Seen, guesses: Guesses) -> None:
         alt.Chart(table, height=side)
         .mark_rect()
         .encode(
-            x=alt.X("predicted:N", sort=order, title="taken for", axis=axis),
-            y=alt.Y("label:N", sort=order, title="label", axis=axis),
+            x=alt.X("predicted:N", scale=alt.Scale(domain=order), title="taken for", axis=axis),
+            y=alt.Y("label:N", scale=alt.Scale(domain=order), title="label", axis=axis),
             color=alt.Color("share:Q", title="share", scale=alt.Scale(scheme="viridis")),
             tooltip=["label", "predicted", "images"],
         )
@@ -166,8 +167,11 @@ def show_report(job: Job) -> None:
         st.info("The evaluation was ended before its report was written: evaluate again.")
         return
     st.caption("Curves, classes, mistakes, attention, filters of the patches, similarity of the positions, and more.")
-    st.download_button("Keep this page", page.read_bytes(), "report.html", "text/html", key="keep the report")
-    st.iframe(page, height=REPORT_HEIGHT, alt="Report of the run")
+    text = page.read_text(encoding="utf-8")
+    st.download_button("Keep this page", text, "report.html", "text/html", key="keep the report")
+    # Without a base of its own, a link within the page would open the studio in the frame.
+    framed = text.replace("<head>", '<head><base href="about:srcdoc">', 1)
+    st.iframe(framed, height=REPORT_HEIGHT, alt="Report of the run")
 
 
 def show_reconstructions(run: Seen) -> None:

@@ -13,6 +13,7 @@ from common.errors import DamagedError, UserError
 from studio import commands, jobs, parts, pictures
 from studio.jobs import RESULTS, Job
 from studio.runs import Seen, config_of
+from studio.workspace import mended_name
 from training.validation_images import LISTING
 
 DROP, CAMERA, VALIDATION = "My pictures", "Camera", "Validation images"
@@ -43,7 +44,8 @@ def show() -> None:
 
 def choose_pictures(run: Seen) -> list[pictures.Handed] | list[Path]:
     """What to ask about: files of the browser, or of validation images that were drawn."""
-    kind = st.segmented_control("Pictures", [DROP, CAMERA, VALIDATION], default=DROP, key="kind of pictures")
+    kinds = [DROP, CAMERA, VALIDATION]
+    kind = st.segmented_control("Pictures", kinds, default=DROP, key="kind of pictures", required=True)
     if kind == CAMERA:
         taken = st.camera_input("Take a picture", key="camera")
         return [taken] if taken is not None else []
@@ -129,7 +131,9 @@ def keep(chosen: Sequence[pictures.Handed] | Sequence[Path], folder: Path) -> li
     if handed:
         return pictures.keep_asked(handed, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(path, folder)) for path in chosen if isinstance(path, Path)]
+    classes = {path: name for item in chosen if isinstance(item, Path) for path, name in listed(item.parent)}
+    copies = [(path, mended_name(f"{path.stem} {classes.get(path, '')}.png")) for path in classes if path in chosen]
+    return [Path(shutil.copy(path, folder / name)) for path, name in copies]
 
 
 def show_answers(answers: Sequence[tuple[str, Job]]) -> None:

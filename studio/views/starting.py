@@ -53,7 +53,7 @@ def show() -> None:
         return
     look(preset, overrides, data)
     st.subheader("3. Start")
-    start(preset, overrides)
+    start(preset, overrides, data)
 
 
 def outside(overrides: Sequence[str], data: Data) -> str | None:
@@ -71,7 +71,7 @@ def outside(overrides: Sequence[str], data: Data) -> str | None:
 
 
 def choose_data() -> Data | None:
-    kind = st.radio("Train on", [SHAPES, OWN, KNOWN], key="kind of data", horizontal=True)
+    kind = st.radio("Train on", [SHAPES, OWN, KNOWN], key="kind of data", horizontal=True, persist_state="session")
     if kind == SHAPES:
         st.caption("Twelve classes of small coloured shapes, made in seconds. Nothing has to be downloaded.")
         return Data("shapes", None)
@@ -90,6 +90,8 @@ def choose_folder() -> Data | None:
     try:
         root = workspace.inside(text or listed or "")
         classes, images = contents(str(root))
+        if classes < 2:
+            raise UserError(f"{root}: it has no two folders with pictures in them, one for each class")
     except (DataError, UserError, OSError) as error:
         st.error(parts.plain(str(error)))
         return None
@@ -105,6 +107,9 @@ def choose_folder() -> Data | None:
 @st.cache_data(ttl=10, show_spinner=False)
 def contents(root: str) -> tuple[int, int]:
     """Classes and training images of an image folder; looked at again after some seconds. Raises DataError, OSError."""
+    out = workspace.link_out(Path(root))
+    if out is not None:
+        raise DataError(f"{out}: a link that leads out of the folders of the studio")
     train = scan_folder(Path(root)).train
     return len(train), sum(map(len, train.values()))
 
@@ -125,11 +130,11 @@ def hand_over() -> None:
             "Folder", accept_multiple_files="directory", type=pictures.endings(), key="handed folder",
             max_upload_size=pictures.MOST_BYTES // 2**20,
         )  # fmt: skip
-        name = st.text_input("Its name", key="name of the folder", placeholder="my-photos")
-        if st.button("Keep it", disabled=not (files and name.strip()), key="keep the folder"):
+        name = st.text_input("Its name", key="name of the folder", placeholder="that of the folder")
+        if st.button("Keep it", disabled=not files, key="keep the folder"):
             try:
                 handed = pictures.sort_folder(files)
-                folder = pictures.keep_folder(name, handed)
+                folder = pictures.keep_folder(name.strip() or pictures.outermost(files), handed)
             except (UserError, OSError) as error:
                 st.error(parts.plain(str(error)))
                 return
@@ -220,14 +225,16 @@ def look(preset: str, overrides: list[str], data: Data) -> None:
         said = "Training images as the model sees them: augmented, with their labels."
         parts.drawing(seen.results / "seen.png", said)
     if described is not None and (ended := parts.follow(described, "describing the model")) is not None and ended.well:
-        st.code(described.output(), language=None)
+        with st.expander("Layers of the model"):
+            st.code(described.output(), language=None)
 
 
-def start(preset: str, overrides: list[str]) -> None:
+def start(preset: str, overrides: list[str], data: Data) -> None:
     number = st.session_state.setdefault("number of the run", time.strftime("%Y%m%d-%H%M%S"))
-    key = f"name {preset} {number}"
+    what = preset if data.classes is None or data.root is None else workspace.mended_name(data.root.resolve().name)
+    key = f"name {what} {number}"
     text = st.text_input(
-        "Name of the run", f"{preset}-{number}", key=key, help="a folder in runs/", persist_state="session"
+        "Name of the run", f"{what}-{number}", key=key, help="a folder in runs/", persist_state="session"
     )
     try:
         run = RUNS / workspace.plain_name(text, "Name of the run")

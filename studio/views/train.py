@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from studio.runs import PREPARING, RUNNING, all_runs
+from studio.runs import all_runs
 from studio.views import starting, watching
 
 BEGIN, WATCH = "Begin a training", "Watch"
@@ -13,10 +13,12 @@ def show() -> None:
     st.title("Train")
     runs = all_runs()
     if PART not in st.session_state:
-        st.session_state[PART] = WATCH if any(run.state in (RUNNING, PREPARING) for run in runs) else BEGIN
+        st.session_state[PART] = WATCH if runs else BEGIN
     if st.session_state.pop(starting.STARTED, False):
         st.session_state[PART] = WATCH
-    part = st.segmented_control("Part of the page", [BEGIN, WATCH], key=PART, label_visibility="collapsed")
+    part = st.segmented_control(
+        PART, [BEGIN, WATCH], key=PART, label_visibility="collapsed", required=True, persist_state="session"
+    )
     if part == WATCH:
         watching.show(runs)
     else:

@@ -1,5 +1,6 @@
 """The runs: what each is doing, its curves beside those of others, its log; stop it, go on, train longer."""
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 
@@ -27,7 +28,6 @@ from studio.runs import (
     rows_of,
     stop,
 )
-from training.curves import COLOURS
 from training.run_folder import RunFolder
 
 SECONDS = 2.0  # between looks at a run that is running
@@ -35,7 +35,7 @@ WORDS = {
     RUNNING: "Training", FINISHED: "Finished", STOPPED: "Stopped; it can go on", DIVERGED: "Diverged",
     PREPARING: "Beginning", FAILED: "It could not begin, or is damaged",
 }  # fmt: skip
-CHART_HEIGHT = 260
+CHART_HEIGHT, LEGEND_LINE = 260, 20
 EACH_STEP = "training, each step"
 
 
@@ -47,7 +47,7 @@ def show(runs: Sequence[Seen]) -> None:
     if chosen is None:  # the last one was just removed
         return
     others = [run for run in runs if run.path != chosen.path and run.entry is not None]
-    names = {str(run.path): parts.run_label(run) for run in others}
+    names = {str(run.path): run.name for run in others}
     beside: list[str] = []
     if names:
         beside = st.multiselect("beside it", list(names), key="runs beside it", format_func=lambda p: names.get(p, p))
@@ -106,6 +106,8 @@ def progress(run: Seen) -> None:
             figures.append(("time left", format_seconds(left) if left is not None else "–"))
     if run.entry.parameters:
         figures.append(("parameters", f"{run.entry.parameters:,}"))
+    if run.state == RUNNING and speed is None and run.job is not None:
+        parts.say((run.job.output().strip().splitlines() or ["starting"])[-1], small=True)
     with st.container(horizontal=True):
         for title, value in figures:
             st.metric(title, value, width="content")
@@ -121,8 +123,15 @@ def buttons(run: Seen) -> None:
         if st.button("Stop", key=f"stop {run.path}", help="saves, and ends; it can go on later"):
             st.toast("Asked to stop: it finishes a step and saves." if stop(run) else "It has just ended.")
         return
+    if run.entry is None and run.job is not None:
+        if st.button("Take it off this list", key=f"forget {run.path}"):
+            shutil.rmtree(run.job.folder, ignore_errors=True)
+            st.rerun()
+        return
     if run.entry is None or run.state == DIVERGED:
         return
+    if run.state == FINISHED:
+        st.caption("Ask it about pictures under Predict; see what it mistakes under Look inside.")
     if run.state == STOPPED and st.button("Go on", type="primary", key=f"resume {run.path}"):
         resume(run, [])
     config = config_of(run)
@@ -182,14 +191,15 @@ def _draw(title: str, frames: Sequence[pd.DataFrame], percent: bool = False, log
         return
     table = pd.concat(kept)
     scale = alt.Scale(type="log") if log and (table["value"] > 0).all() else alt.Scale(zero=False)
-    axis = alt.Axis(format="%") if percent else alt.Axis()
+    axis = alt.Axis(format=".0%", tickMinStep=0.01) if percent else alt.Axis()
+    lines = sum(table[name].nunique() for name in ("run", "of") if table[name].nunique() > 1)
     chart = (
-        alt.Chart(table, height=CHART_HEIGHT)
+        alt.Chart(table, height=CHART_HEIGHT + LEGEND_LINE * lines)
         .mark_line(point=len(table) < 60)
         .encode(
-            x=alt.X("epoch:Q", title="passes over the training images"),
+            x=alt.X("epoch:Q", title="passes over the training images", axis=alt.Axis(format="~g")),
             y=alt.Y("value:Q", title=None, scale=scale, axis=axis),
-            color=alt.Color("run:N", title=None, scale=alt.Scale(range=COLOURS[:-1]), legend=_legend(table["run"])),
+            color=alt.Color("run:N", title=None, legend=_legend(table["run"])),
             strokeDash=alt.StrokeDash("of:N", title=None, legend=_legend(table["of"]), sort=[EACH_STEP]),
             opacity=alt.condition(alt.datum.of == EACH_STEP, alt.value(0.45), alt.value(1.0)),
             tooltip=["run:N", "of:N", alt.Tooltip("epoch:Q", format=".2f"), alt.Tooltip("value:Q", format=".4g")],
