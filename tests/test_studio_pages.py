@@ -158,7 +158,7 @@ def test_a_folder_of_pictures_is_handed_over_inspected_and_offered() -> None:
     fine(app.run())
     assert app.selectbox(key="folder").value == "datasets/my pets"
     shown = next(code.value for code in app.code if code.value.startswith("python train.py"))
-    assert shown.startswith("python train.py image_folder 'data.root=datasets/my pets' --run runs/image_folder-")
+    assert shown.startswith("python train.py image_folder 'data.root=datasets/my pets' --run 'runs/my pets-")
     fine(button(app, "What is in it?").click().run())
     until(app, lambda a: "2 classes" in texts(a))
     app.text_input(key="path of a folder").set_value("/etc")
