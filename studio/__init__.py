@@ -19,3 +19,7 @@ from files that the commands write.
 
 Only app.py, parts.py and views/ know of Streamlit.
 """
+
+import vit_environment
+
+vit_environment.require_own("studio", "common", "data", "model", "optim", "training", "verify", "checks")

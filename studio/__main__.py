@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import vit_environment  # noqa: F401  # first of all: it looks for the packages that follow
-
 from common.command import run_command
 from common.errors import UserError
 from common.paths import named_path

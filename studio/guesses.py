@@ -1,4 +1,5 @@
-"""The guesses of an evaluation, `evaluate.py --csv`: which images of a class were taken for which other one."""
+"""The guesses of an evaluation, `evaluate.py --csv`: which images of a class were taken for which other one; and the
+images that `training.validation_images` has written."""
 
 import csv
 from collections import Counter
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.classes import short_names
+from training.validation_images import LISTING
 
 
 class Guess(NamedTuple):
@@ -43,7 +45,20 @@ class Guesses(NamedTuple):
 
 def read_guesses(path: Path) -> Guesses:
     """Raises OSError or ValueError if the file is missing or damaged."""
-    return _read(path, path.stat().st_mtime_ns)
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except (KeyError, TypeError, csv.Error) as error:
+        raise ValueError(f"{path}: damaged ({error})") from None
+
+
+def read_listing(folder: Path) -> list[tuple[Path, str]]:
+    """The images in a folder of `training.validation_images`, with the first name of the class of each; none if their
+    list is missing or damaged."""
+    try:
+        with open(folder / LISTING, newline="", encoding="utf-8") as file:
+            return [(folder / row["file"], row["name"].partition(",")[0]) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return []
 
 
 @lru_cache(maxsize=4)

@@ -436,6 +436,7 @@ READERS = {
     "benchmarks/contestants/problem.py": {"np.load"},  # what one process of the benchmark has written for another
     "benchmarks/faults/data_inputs.py": {"json.loads", "gzip."},  # what it has written itself
     "benchmarks/faults/mutations.py": {"zipfile.ZipFile"},
+    "studio/guesses.py": {"csv.DictReader"},  # what a command has written for the studio
     "benchmarks/gpu/readers.py": {"json.loads"},  # results of its own processes
     "benchmarks/gpu/profile.py": {"json.load", "gzip.open"},  # a trace that JAX has written
 }

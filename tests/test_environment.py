@@ -15,7 +15,8 @@ from tests.tiny_runs import ROOT
 
 SCRIPTS = ("train.py", "evaluate.py", "predict.py", "gradcheck.py")
 SIGNPOST = Path("model/weights/__main__.py")  # needs nothing, as it only hands the command on
-PACKAGES = ("data", "training", "checks", "exercises", "benchmarks")  # those with commands, and those that need others
+# Those with commands, and those that need others.
+PACKAGES = ("data", "training", "checks", "exercises", "studio", "benchmarks")
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

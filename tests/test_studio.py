@@ -405,6 +405,12 @@ def test_guesses_are_sorted_into_cells(tmp_path: Path) -> None:
     assert [g.number for g in found.mistakes()] == [3, 2, 0]
     assert found.taken_for("a") == [("a", 1), ("b", 2)]
     assert found.counts()[("a", "b")] == 2
+    for damaged in ("number,wnid\n1,a\n", "number,wnid,name,predicted_wnid,predicted,probability\nx,a,b,c,d,0.5\n"):
+        (tmp_path / "damaged.csv").write_text(damaged)
+        with pytest.raises(ValueError, match=r"damaged|invalid literal"):
+            guesses.read_guesses(tmp_path / "damaged.csv")
+    (tmp_path / guesses.LISTING).write_text("number,file\n1,a.png\n")
+    assert guesses.read_listing(tmp_path) == []
 
 
 # The command

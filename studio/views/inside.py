@@ -12,10 +12,9 @@ import streamlit as st
 from common.documents import read_json
 from common.errors import DamagedError
 from studio import commands, jobs, parts
-from studio.guesses import Guess, Guesses, read_guesses
+from studio.guesses import Guess, Guesses, read_guesses, read_listing
 from studio.jobs import Job
 from studio.runs import Seen
-from studio.views.predict import listed
 from training.run_folder import RunFolder
 
 EVALUATE, MISTAKES, CONFUSIONS, REPORT = "evaluate", "Mistakes", "Confusions", "Report"
@@ -150,7 +149,7 @@ def open_images(run: Seen, guesses: Guesses, found: Sequence[Guess], what: str, 
     ended = parts.follow(job, "opening the images")
     if ended is None or not ended.well:
         return
-    paths = dict(zip(sorted(numbers), (path for path, _ in listed(job.results / "images")), strict=False))
+    paths = dict(zip(sorted(numbers), (path for path, _ in read_listing(job.results / "images")), strict=False))
     with st.container(horizontal=True):
         for guess in found[:SHOWN]:
             path = paths.get(guess.number, Path())

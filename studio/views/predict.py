@@ -1,6 +1,5 @@
 """The page on which one asks a model: what is in a picture, and what the model looked at."""
 
-import csv
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ import streamlit as st
 from common.documents import read_json
 from common.errors import DamagedError, UserError
 from studio import commands, jobs, parts, pictures
+from studio.guesses import read_listing
 from studio.jobs import RESULTS, Job
 from studio.runs import Seen, config_of
 from studio.workspace import mended_name
-from training.validation_images import LISTING
 
 DROP, CAMERA, VALIDATION = "My pictures", "Camera", "Validation images"
 DRAWN = 12  # validation images to choose from
@@ -82,7 +81,7 @@ def choose_validation(run: Seen) -> list[Path]:
         return []
     chosen = []
     with st.container(horizontal=True):
-        for path, name in listed(job.results / "images"):
+        for path, name in read_listing(job.results / "images"):
             with st.container(width=140):
                 parts.picture(path, name, width=128)
                 parts.say(name, small=True)
@@ -92,15 +91,6 @@ def choose_validation(run: Seen) -> list[Path]:
         st.error(f"{len(chosen)} pictures: at most {pictures.MOST_ASKED} at once")
         return []
     return chosen
-
-
-def listed(folder: Path) -> list[tuple[Path, str]]:
-    """The images in a folder of `training.validation_images`, with the first name of the class of each."""
-    try:
-        with open(folder / LISTING, newline="", encoding="utf-8") as file:
-            return [(folder / row["file"], row["name"].partition(",")[0]) for row in csv.DictReader(file)]
-    except (OSError, KeyError):
-        return []
 
 
 def ask_all(chosen: Sequence[pictures.Handed] | Sequence[Path], runs: Sequence[Seen]) -> None:
@@ -131,7 +121,7 @@ def keep(chosen: Sequence[pictures.Handed] | Sequence[Path], folder: Path) -> li
     if handed:
         return pictures.keep_asked(handed, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    classes = {path: name for item in chosen if isinstance(item, Path) for path, name in listed(item.parent)}
+    classes = {path: name for item in chosen if isinstance(item, Path) for path, name in read_listing(item.parent)}
     copies = [(path, mended_name(f"{path.stem} {classes.get(path, '')}.png")) for path in classes if path in chosen]
     return [Path(shutil.copy(path, folder / name)) for path, name in copies]
 
