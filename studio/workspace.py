@@ -47,9 +47,9 @@ def is_inside(path: Path) -> bool:
     """Whether a path, with its links followed, lies in a folder that was given."""
     try:
         whole = path.resolve()
-    except (OSError, RuntimeError, ValueError):  # links in a circle
+    except (OSError, RuntimeError, ValueError):  # links in a circle, before Python 3.13
         return False
-    return any(whole.is_relative_to(folder.resolve()) for folder in given_folders())
+    return not whole.is_symlink() and any(whole.is_relative_to(folder.resolve()) for folder in given_folders())
 
 
 def link_out(folder: Path) -> Path | None:
