@@ -31,10 +31,9 @@ class Ended(NamedTuple):
     code: int | None
 
 
-def show_command(command: Command | str, label: str = "The command, to copy") -> None:
-    text = command if isinstance(command, str) else shlex.join(command)
-    st.caption(label)
-    st.code(text, language="bash", wrap_lines=True)
+def show_command(command: Command) -> None:
+    st.caption("The command, to copy")
+    st.code(shlex.join(command), language="bash", wrap_lines=True)
 
 
 def say(text: str, *, small: bool = False) -> None:
@@ -51,14 +50,13 @@ def ask(
     key: str,
     run: Path | None = None,
     main: bool = False,
-    disabled: bool = False,
     help: str | None = None,
 ) -> Job | None:
     """A button that begins the command `make(folder for results)`; the job that it began last, or None.
 
     A job that still runs is stopped, as its answer is not waited for any more.
     """
-    if st.button(label, key=f"ask {key}", type="primary" if main else "secondary", disabled=disabled, help=help):
+    if st.button(label, key=f"ask {key}", type="primary" if main else "secondary", help=help):
         begin(kind, make, key=key, run=run)
     return job_of(key)
 
@@ -100,17 +98,17 @@ def follow(job: Job, doing: str, also_well: int = 0) -> Ended | None:
     """
     if job.is_running():
         _following(job.folder.name, doing)
-        show_command(job.shown)
+        show_command(job.about.command)
         return None
     ended = how_it_ended(job)
     if ended.code == also_well:
         ended = Ended(True, ended.code)
     if not ended.well:
-        show_command(job.shown)
+        show_command(job.about.command)
         st.error(plain(why(job, ended)))
     else:
         with st.expander("The command, and what it said"):
-            show_command(job.shown)
+            show_command(job.about.command)
             st.code(job.output(), language=None, wrap_lines=True)
     return ended
 

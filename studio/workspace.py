@@ -57,11 +57,8 @@ def link_out(folder: Path) -> Path | None:
     for path, folders, files in os.walk(folder):
         for name in (*folders, *files):
             entry = Path(path, name)
-            if entry.is_symlink():
-                try:
-                    inside(entry)
-                except UserError:
-                    return entry
+            if entry.is_symlink() and not is_inside(entry):
+                return entry
     return None
 
 

@@ -103,14 +103,14 @@ def show_check(job: Job | None) -> None:
         return
     if job.is_running():
         _filling(job.folder.name)
-        parts.show_command(job.shown)
+        parts.show_command(job.about.command)
         return
     found = read_report(job)
     ended = parts.how_it_ended(job)
     if found is None:
         parts.follow(job, "checking")
         return
-    parts.show_command(job.shown)
+    parts.show_command(job.about.command)
     said = parts.plain(found["summary"])
     (st.success if ended.well else st.error)(said)
     show_table(table(job.output()))

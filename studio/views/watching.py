@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import altair as alt
 import numpy as np
@@ -72,9 +72,8 @@ def _watch(path: str, beside: tuple[str, ...], states: dict[str, str]) -> None:
     elif run.entry is None and run.state == FAILED and run.job is not None:
         st.error(parts.plain(parts.why(run.job, parts.how_it_ended(run.job))))
     charts([r for r in shown if r.entry is not None])
-    command = run.job.shown if run.job is not None else ""
-    if command:
-        parts.show_command(command)
+    if run.job is not None:
+        parts.show_command(run.job.about.command)
     with st.expander("What it said"):
         st.code(log_of(run) or "nothing yet", language=None, wrap_lines=True, height=320)
 
@@ -170,13 +169,12 @@ def charts(runs: Sequence[Seen]) -> None:
     if not any(len(frame) for frame in losses):
         return
     left, right = st.columns(2)
-    draw: Callable[..., None] = _draw
     with left:
-        draw("Loss (nats)", losses)
-        draw("Learning rate", rates)
+        _draw("Loss (nats)", losses)
+        _draw("Learning rate", rates)
     with right:
-        draw("Accuracy on validation images", accuracies, percent=True)
-        draw("Norm of the gradient, before clipping", norms, log=True)
+        _draw("Accuracy on validation images", accuracies, percent=True)
+        _draw("Norm of the gradient, before clipping", norms, log=True)
 
 
 def _frame(run: Seen, series: str, x: Sequence[float], y: Sequence[float]) -> pd.DataFrame:
