@@ -37,6 +37,7 @@ RESULTS = "results"  # the folder that a command may write to
 KEPT = 200  # jobs that have ended; older ones are removed
 ABANDONED = 86_400  # seconds, after which a folder without a description is removed
 TAIL = 40_000  # bytes of the output that are shown
+NOTING = 5.0  # seconds, at most, until the exit code of a process that has ended is written
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -77,6 +78,9 @@ class Job:
 
     def exit_code(self) -> int | None:
         """None: it runs, or ended when no studio was there."""
+        noting = _noting.get(self.folder.absolute())
+        if noting is not None and not self.is_running():
+            noting.join(NOTING)  # it is written just after the end
         try:
             return int((self.folder / CODE).read_text())
         except (OSError, ValueError):
@@ -136,7 +140,8 @@ def begin(kind: str, command: Sequence[str], run: str | None = None, folder: Pat
     except OSError:
         process.kill()  # else nobody could stop it
         raise
-    threading.Thread(target=_note_end, args=(process, folder), daemon=True).start()
+    noting = _noting[folder.absolute()] = threading.Thread(target=_note_end, args=(process, folder), daemon=True)
+    noting.start()
     return job
 
 
@@ -148,10 +153,15 @@ def when_started(pid: int) -> str:
         return ""
 
 
+_noting: dict[Path, threading.Thread] = {}
+"""Of each process that this studio began and that runs: what waits for its end."""
+
+
 def _note_end(process: "subprocess.Popen[bytes]", folder: Path) -> None:
     code = process.wait()
     with contextlib.suppress(OSError):
         replace_text(folder / CODE, f"{code}\n")
+    _noting.pop(folder.absolute(), None)
 
 
 def real(words: Sequence[str]) -> list[str]:
