@@ -66,9 +66,7 @@ def all_runs() -> list[Seen]:
     for job in reversed(jobs.all_jobs([TRAIN])):  # the last one of each run, or the one that trains it
         if job.about.run not in begun or not begun[job.about.run].is_running():
             begun[job.about.run] = job
-    entries, damaged = _entries()
-    seen = [Seen(e.run.path, state_of(e, begun.get(str(e.run.path))), e, begun.get(str(e.run.path))) for e in entries]
-    seen += [Seen(path, FAILED, None, begun.get(str(path)), why) for path, why in damaged]
+    seen = [_seen(path, sweep, begun.get(str(path))) for path, sweep in _folders()]
     there = {str(run.path) for run in seen}
     for path, job in begun.items():
         if path is not None and path not in there and (job.is_running() or not _had_begun(job)):
@@ -86,24 +84,25 @@ def _when(run: Seen) -> tuple[bool, float]:
     return run.state in (RUNNING, PREPARING), max(began, run.entry.written if run.entry else 0.0)
 
 
-def state_of(entry: Entry, job: Job | None = None) -> str:
-    """What a run is doing. One that a job resumes is running before it has the lock of its folder."""
-    run = entry.run
-    if holder_of(run.path / LOCK) is not None or (job is not None and job.is_running()):
-        return RUNNING
-    if run.divergence_file.exists():
-        return DIVERGED
-    stamps = map(_written, (run.config_file, run.metrics_file))
-    return FINISHED if _has_all_steps(run.path.absolute(), *stamps) else STOPPED
-
-
-@lru_cache(maxsize=1000)
-def _has_all_steps(run: Path, config: object, metrics: object) -> bool:
-    """Asked again when one of the files has changed."""
+def _folders() -> list[tuple[Path, Path | None]]:
+    """The folders of runs with the sweep that each belongs to; none where they are just removed."""
     try:
-        return RunFolder(run).has_all_steps()
-    except (UserError, OSError):
-        return False
+        return list(run_folders(RUNS)) if RUNS.is_dir() else []
+    except OSError:
+        return []
+
+
+def _seen(path: Path, sweep: Path | None, job: Job | None) -> Seen:
+    """A run and what it is doing. One that a job resumes is running before it has the lock of its folder."""
+    found = _read(path.absolute(), path, sweep, tuple(_written(path / name) for name in SHOWN))
+    if isinstance(found, str):
+        return Seen(path, FAILED, None, job, found)
+    entry, has_all_steps = found
+    if holder_of(path / LOCK) is not None or (job is not None and job.is_running()):
+        return Seen(path, RUNNING, entry, job)
+    if entry.run.divergence_file.exists():
+        return Seen(path, DIVERGED, entry, job)
+    return Seen(path, FINISHED if has_all_steps else STOPPED, entry, job)
 
 
 def _written(file: Path) -> tuple[int, int] | None:
@@ -115,28 +114,11 @@ def _written(file: Path) -> tuple[int, int] | None:
     return about.st_mtime_ns, about.st_size
 
 
-def _entries() -> tuple[list[Entry], list[tuple[Path, str]]]:
-    """The runs that can be read, and the damaged ones with what is wrong. None where they are just removed."""
-    entries: list[Entry] = []
-    damaged: list[tuple[Path, str]] = []
-    try:
-        folders = list(run_folders(RUNS)) if RUNS.is_dir() else []
-    except OSError:
-        return entries, damaged
-    for path, sweep in folders:
-        found = _read(path.absolute(), path, sweep, tuple(_written(path / name) for name in SHOWN))
-        if isinstance(found, Entry):
-            entries.append(found)
-        else:
-            damaged.append((path, found))
-    return entries, damaged
-
-
 @lru_cache(maxsize=1000)
-def _read(whole: Path, path: Path, sweep: Path | None, written: tuple[object, ...]) -> Entry | str:
-    """A run, or what is wrong with it; read again when one of its files has changed."""
+def _read(whole: Path, path: Path, sweep: Path | None, written: tuple[object, ...]) -> tuple[Entry, bool] | str:
+    """A run and whether it has all its steps, or what is wrong with it; read again when one of its files changed."""
     try:
-        return read_run(RunFolder(path), sweep)
+        return read_run(RunFolder(path), sweep), RunFolder(path).has_all_steps()
     except (UserError, OSError) as error:
         return one_line(error)
 
