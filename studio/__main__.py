@@ -20,11 +20,10 @@ from pathlib import Path
 from common.command import run_command
 from common.errors import UserError
 from common.paths import named_path
+from studio import jobs, pictures, workspace
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 LOOPBACK, PORT = "127.0.0.1", 8501
-MOST_MEGABYTES = 20  # of a picture that is handed over; as pictures.MOST_BYTES
-GIVEN = "VIT_STUDIO_FOLDERS"  # as in workspace.py, which needs more than is looked for here
 APP = Path(__file__).resolve().parent / "app.py"
 
 
@@ -43,11 +42,11 @@ def main(argv: Sequence[str]) -> int:
     for folder in folders:
         print(f"        and images in {folder}")
     print("        Ctrl-C ends the studio; a training goes on, and is found again", flush=True)
-    os.environ[GIVEN] = os.pathsep.join(map(str, folders))
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(APP.parent.parent), os.environ.get("PYTHONPATH", "")]).rstrip(":")
+    words = [sys.executable, "-m", "streamlit", "run", str(APP), *server_options(args)]
+    given = {workspace.GIVEN: os.pathsep.join(map(str, folders))}
     # Started in the background of a script, this process ignores Ctrl-C, and so would the commands that it starts.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(APP), *server_options(args)])
+    os.execve(sys.executable, words, jobs.environment() | given)
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -67,7 +66,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def require_usable() -> None:
     """Raises UserError where the studio cannot run."""
-    if find_spec("fcntl") is None:
+    if jobs.fcntl is None:
         raise UserError("the studio needs the file locks of Linux or macOS; on Windows, start it in WSL")
     if find_spec("streamlit") is None:
         raise UserError("Streamlit is not installed: pip install -r requirements-studio.txt")
@@ -98,7 +97,7 @@ def server_options(args: argparse.Namespace) -> list[str]:
         "server.address": args.host,
         "server.headless": str(args.no_browser).lower(),
         "server.showEmailPrompt": "false",
-        "server.maxUploadSize": str(MOST_MEGABYTES),
+        "server.maxUploadSize": str(pictures.MOST_BYTES // 2**20),
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",

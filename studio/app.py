@@ -1,16 +1,9 @@
 """The pages of the studio. Streamlit runs this file for each view of a page; `python -m studio` starts Streamlit."""
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:  # Streamlit puts the folder of this file there
-    sys.path.insert(0, str(ROOT))
-
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import streamlit as st  # noqa: E402
-from PIL import Image  # noqa: E402
+import jax
+import numpy as np
+import streamlit as st
+from PIL import Image
 
 # The studio computes nothing, but counting parameters would have JAX take memory of a GPU from those that do.
 jax.config.update("jax_platforms", "cpu")

@@ -12,7 +12,6 @@ process that holds the file has ended, however it ended. So a studio that is sta
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -31,6 +30,11 @@ from common.documents import read_json
 from common.errors import DamagedError
 from common.files import replace_text
 from studio.workspace import JOBS
+
+try:
+    import fcntl
+except ImportError:  # Windows: `python -m studio` says so
+    fcntl = None  # type: ignore[assignment]
 
 DESCRIPTION, PID, OUTPUT, CODE = "job.json", "pid", "output.txt", "code"
 RESULTS = "results"  # the folder that a command may write to
@@ -67,14 +71,7 @@ class Job:
 
     def is_running(self) -> bool:
         """Whether the process, or one that it began and that writes to the same output, is there."""
-        try:
-            with open(self.folder / OUTPUT, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return is_held(self.folder / OUTPUT)
 
     def exit_code(self) -> int | None:
         """None: it runs, or ended when no studio was there."""
@@ -112,6 +109,18 @@ class Job:
         except (OSError, ValueError):
             return False
         return True
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of a file. Nothing is written, and other readers see the same meanwhile."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or it cannot be read
+        return False
+    return False
 
 
 def begin(kind: str, command: Sequence[str], run: str | None = None, folder: Path | None = None) -> Job:

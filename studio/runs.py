@@ -1,6 +1,5 @@
 """The runs that are there: what each is doing, and how far it is. Read from their folders, and never written to."""
 
-import fcntl
 import os
 import re
 import signal
@@ -157,20 +156,14 @@ def stop(run: Seen) -> bool:
 
 
 def holder_of(lock: Path) -> int | None:
-    """The id of the process that holds the lock of a run, 0 if it is unknown; None: nobody does.
-
-    Nothing is written, and the lock is shared and given back at once: other readers see the same.
-    """
+    """The id of the process that holds the lock of a run, 0 if it is unknown; None: nobody does."""
+    if not jobs.is_held(lock):
+        return None
     try:
-        with open(lock, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = file.read(LONGEST_ID).strip()
-                return int(text) if text.isdigit() else 0
-    except OSError:  # there is none, or it cannot be read
-        pass
-    return None
+        text = lock.read_bytes()[:LONGEST_ID].strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdigit() else 0
 
 
 def config_of(run: Seen) -> Config | None:

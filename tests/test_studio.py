@@ -22,9 +22,9 @@ from common.errors import UserError
 from common.files import locked
 from data.registry import SOURCES
 from studio import __main__ as command
-from studio import commands, curves, guesses, jobs, lessons, lines, options, pictures, runs, workspace
+from studio import commands, curves, guesses, jobs, lessons, lines, options, runs, workspace
 from tests.conftest import Ended
-from tests.tiny_runs import ROOT, STEPS_PER_EPOCH, TINY, assert_same_outcome
+from tests.tiny_runs import ROOT, STEPS_PER_EPOCH, assert_same_outcome
 from training import checkpoint
 from training.config import OPTIONS
 from training.new_folder import LOCK
@@ -439,7 +439,8 @@ def test_the_command_says_what_is_missing_and_warns_of_others(
     monkeypatch.setattr(command, "find_spec", lambda name: object())
     assert "no such folder" in call(command.main, "nowhere").err
     begun: list[list[str]] = []
-    monkeypatch.setattr(command.os, "execv", lambda path, words: begun.append(words))
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(command.os, "execve", lambda path, words, names: (begun.append(words), given.append(names)))
     monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     monkeypatch.setenv("PYTHONPATH", "")
     quiet = call(command.main)
@@ -448,10 +449,7 @@ def test_the_command_says_what_is_missing_and_warns_of_others(
     assert loud.err.startswith("warning: --host 0.0.0.0: whoever reaches this machine")
     assert all(len(line) <= 80 for line in (loud.err + loud.out).splitlines() if str(Path.cwd()) not in line)
     assert len(begun) == 2
-    assert os.environ[command.GIVEN] == str(Path.cwd().resolve())
-
-
-def test_names_that_are_written_twice_agree() -> None:
-    assert command.GIVEN == workspace.GIVEN
-    assert command.MOST_MEGABYTES * 2**20 == pictures.MOST_BYTES
-    assert TINY[0] in preset_names()
+    assert [names[workspace.GIVEN] for names in given] == ["", str(Path.cwd().resolve())]
+    assert str(ROOT) in given[0]["PYTHONPATH"].split(os.pathsep)
+    monkeypatch.setattr(jobs, "fcntl", None)
+    assert "start it in WSL" in call(command.main).err
