@@ -33,7 +33,7 @@ from common.paths import named_path, require_writable
 from common.progress import announced
 from common.text import shorten
 from data.dataset import Dataset
-from training.arguments import CommandParser
+from training.arguments import CommandParser, add_run_arguments, run_and_overrides
 from training.chosen_run import choose_run
 from training.classes import UNKNOWN, short_names
 from training.config import Config
@@ -119,14 +119,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser(prog="evaluate.py", description="Evaluate a trained model on the validation set.")
-    parser.options = dict.fromkeys(OVERRIDABLE)
-    parser.add_argument(
-        "arguments",
-        nargs="*",
-        metavar="RUN or section.key=value",
-        help="folder of a run, or of a sweep: its best run (default: the newest in runs/); "
-        f"options that may change: {', '.join(OVERRIDABLE)}",
-    )
+    add_run_arguments(parser, OVERRIDABLE)
     add_weights_options(parser)
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write all classes and pairs to FILE")
     parser.add_argument("--csv", metavar="FILE", type=named_path, help="write a line for each image to FILE")
@@ -137,11 +130,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     files = [getattr(args, option).resolve() for option in FILES if getattr(args, option)]
     if len(set(files)) < len(files):
         parser.error("--json, --csv and --html: name a file for each")
-    folders = [argument for argument in args.arguments if "=" not in argument or named_path(argument).exists()]
-    if len(folders) > 1:
-        parser.error(f"one run at a time, got {' and '.join(folders)}")
-    args.run = named_path(folders[0]) if folders else None
-    args.overrides = [argument for argument in args.arguments if argument not in folders]
+    args.run, args.overrides = run_and_overrides(parser, args.arguments)
     return args
 
 

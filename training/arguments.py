@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
@@ -83,6 +84,26 @@ def preset_parser(prog: str, description: str, default: str) -> argparse.Argumen
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def add_run_arguments(parser: CommandParser, overridable: Sequence[str]) -> None:
+    """Add `RUN section.key=value ...` (as `arguments`), for `run_and_overrides`; only the options in `overridable`."""
+    parser.options = dict.fromkeys(overridable)
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="RUN or section.key=value",
+        help="folder of a run, or of a sweep: its best run (default: the newest in runs/); "
+        f"options that may change: {', '.join(overridable)}",
+    )
+
+
+def run_and_overrides(parser: CommandParser, arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The run that the arguments name, if they do, and the overrides. Two runs end the process with a message."""
+    folders = [argument for argument in arguments if "=" not in argument or named_path(argument).exists()]
+    if len(folders) > 1:
+        parser.error(f"one run at a time, got {' and '.join(folders)}")
+    return named_path(folders[0]) if folders else None, [text for text in arguments if text not in folders]
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:

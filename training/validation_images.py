@@ -25,7 +25,7 @@ from common.files import replace_text, replacing
 from common.paths import named_path
 from common.text import counted
 from data.dataset import Dataset
-from training.arguments import CommandParser
+from training.arguments import CommandParser, add_run_arguments, run_and_overrides
 from training.chosen_run import choose_run
 from training.classes import UNKNOWN
 from training.setup import load_dataset
@@ -56,14 +56,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser(
         prog="python -m training.validation_images", description="Write validation images of a run as PNG files."
     )
-    parser.options = dict.fromkeys(OVERRIDABLE)
-    parser.add_argument(
-        "arguments",
-        nargs="*",
-        metavar="RUN or section.key=value",
-        help="folder of a run, or of a sweep: its best run (default: the newest in runs/); "
-        f"options that may change: {', '.join(OVERRIDABLE)}",
-    )
+    add_run_arguments(parser, OVERRIDABLE)
     parser.add_argument("--out", metavar="FOLDER", type=named_path, required=True, help="a new folder, or an empty one")
     parser.add_argument("--numbers", metavar="N,N", help="those with these numbers, counted from 0")
     parser.add_argument("--count", metavar="N", type=int, help=f"so many, drawn at random (default: {COUNT})")
@@ -76,11 +69,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--count {args.count}: from 1 to {MOST:,}")
     if not 0 <= args.seed < 2**32:
         parser.error(f"--seed {args.seed}: must be from 0 to 4294967295")
-    folders = [argument for argument in args.arguments if "=" not in argument or named_path(argument).exists()]
-    if len(folders) > 1:
-        parser.error(f"one run at a time, got {' and '.join(folders)}")
-    args.run = named_path(folders[0]) if folders else None
-    args.overrides = [argument for argument in args.arguments if argument not in folders]
+    args.run, args.overrides = run_and_overrides(parser, args.arguments)
     return args
 
 
