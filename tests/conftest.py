@@ -114,6 +114,22 @@ def finished(shared: Path, tiny: tuple[str, ...], programs: Path) -> Path:
     return run
 
 
+@pytest.fixture
+def studio_folder(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, an empty one, for what the studio begins, which takes compiled programs from `programs`. No
+    job outlives the test."""
+    from studio import jobs  # here, as few tests need it
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(programs))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+    yield tmp_path
+    for job in jobs.all_jobs():
+        if job.is_running():
+            os.kill(int((job.folder / jobs.PID).read_text().split()[0]), signal.SIGKILL)
+
+
 class Ended(NamedTuple):
     code: int
     out: str

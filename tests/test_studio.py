@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,20 +37,7 @@ from verify.results import HEADER, case_lines
 SLEEP = ["python", "-c", "import time; print('awake', flush=True); time.sleep(60)"]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder: an empty one. No job outlives the test."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "GLIBC_TUNABLES": "",
-    }.items():
-        monkeypatch.setenv(name, value)
-    yield tmp_path
-    for job in jobs.all_jobs():
-        if job.is_running():
-            os.kill(int((job.folder / jobs.PID).read_text().split()[0]), signal.SIGKILL)
+pytestmark = pytest.mark.usefixtures("studio_folder")
 
 
 def wait(condition: Callable[[], object], seconds: float = 120) -> None:

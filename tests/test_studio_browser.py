@@ -3,7 +3,6 @@ the model. Needs Streamlit, Playwright and a Chromium, and is skipped where one 
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import jobs, runs
+from studio import runs
 from tests.tiny_data import jpeg
 from tests.tiny_runs import ROOT
 
@@ -25,21 +24,14 @@ WAIT = 90_000  # milliseconds
 
 
 @pytest.fixture
-def address(
-    tmp_path: Path, programs: Path, shapes_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+def address(studio_folder: Path, shapes_root: Path) -> Iterator[str]:
     """The studio, started as its user does, in a folder in which the shapes are drawn already."""
-    monkeypatch.chdir(tmp_path)
     Path("datasets").mkdir()
     Path("datasets/shapes").symlink_to(shapes_root)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "studio", "--no-browser", "--port", str(port)]
     with open("studio.txt", "w") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -56,9 +48,6 @@ def address(
     finally:
         server.terminate()
         server.wait()
-        for job in jobs.all_jobs():
-            if job.is_running():
-                os.kill(int((job.folder / jobs.PID).read_text().split()[0]), signal.SIGKILL)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

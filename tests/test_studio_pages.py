@@ -2,11 +2,9 @@
 that command found."""
 
 import json
-import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +19,11 @@ TRAIN, PREDICT, INSIDE, GRADIENTS = ("views/train.py", "views/predict.py", "view
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, programs: Path, shapes_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, in which the shapes are drawn already. No job outlives the test."""
-    monkeypatch.chdir(tmp_path)
+def folder(studio_folder: Path, shapes_root: Path) -> Path:
+    """The current folder, in which the shapes are drawn already."""
     Path("datasets").mkdir()
     Path("datasets/shapes").symlink_to(shapes_root)
-    for name, value in {
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "GLIBC_TUNABLES": "",
-    }.items():
-        monkeypatch.setenv(name, value)
-    yield tmp_path
-    for job in jobs.all_jobs():
-        if job.is_running():
-            os.kill(int((job.folder / jobs.PID).read_text().split()[0]), signal.SIGKILL)
+    return studio_folder
 
 
 @pytest.fixture
