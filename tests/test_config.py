@@ -15,6 +15,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from training.aliases import ELSEWHERE, TARGETS, option_in
 from training.config import OPTIONS, SECTIONS, Config, from_yaml, load_config
+from training.effect import RULES
 from training.presets import CONFIGS, describe_options, option_comments, preset_names
 
 LADDER = [f"ladder_{rung}" for rung in range(6)]
@@ -285,6 +286,46 @@ def test_values_that_do_not_fit_together(override: str, section: str) -> None:
     message = refusal([override])
     assert message.startswith(f"preset baseline with {override}: {section}: ")
     assert len(message) > len(f"preset baseline with {override}: {section}: ")
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "state", "advice"),
+    [
+        ("demo", "optim.momentum=0.9", 'optim.name="adamw"', "optim.name=muon"),
+        ("demo", "optim.newton_schulz_steps=4", 'optim.name="adamw"', "optim.name=muon"),
+        ("baseline", "optim.final_learning_rate=1e-5", 'optim.schedule="constant"', "optim.schedule=cosine"),
+        (
+            "tiny_imagenet",
+            "augment.rand_augment_ops=3",
+            'augment.policy="trivial_augment"',
+            "augment.policy=rand_augment",
+        ),
+        ("demo", "augment.mix_probability=0.5", "augment.mixup=0.0 and augment.cutmix=0.0", "augment.mixup"),
+        ("ladder_0", "model.heads=2", "model.layers=0", "model.layers"),
+        ("demo", "model.drop_path_rule=constant", "model.drop_path=0.0", "model.drop_path"),
+        ("demo", "mae.decoder_dim=64", "mae.mask=null", "mae.mask"),
+        ("demo", "mae.normalize_patches=false", "mae.mask=null", "mae.mask"),
+        ("demo", "train.share_optimizer=true", "train.devices=1 and train.distributed=null", "train.devices"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(preset: str, override: str, state: str, advice: str) -> None:
+    message = refusal([override], preset)
+    assert f"{override.partition('=')[0]}=" in message
+    assert f"has no effect with {state}: leave it out, or set {advice}" in message
+
+
+def test_an_option_that_another_one_gives_an_effect_is_not_refused() -> None:
+    """In whatever order they are given; and to say what is so anyway does no harm."""
+    assert load_config("demo", ["optim.momentum=0.9", "optim.name=muon"]).optim.momentum == 0.9
+    assert load_config("demo", ["augment.mix_probability=0.5", "augment.cutmix=1"]).augment.mix_probability == 0.5
+    assert load_config("mae_cpu", ["mae.decoder_dim=32"]).mae.decoder_dim == 32
+    assert load_config("demo", ["train.share_optimizer=true", "train.devices=all"]).train.share_optimizer
+    assert load_config("demo", ["optim.momentum=0.95", "mae.decoder_dim=128"]) == load_config("demo")
+
+
+def test_every_option_with_a_condition_exists() -> None:
+    named = [name for rule in RULES for name in (*rule.options, *rule.depend_on)]
+    assert set(named) <= OPTIONS.keys()
 
 
 def test_muon_has_nothing_to_do_without_blocks() -> None:

@@ -20,6 +20,7 @@ from model.vit import ViT
 from training import fields
 from training.aliases import options_called, why_without
 from training.autoencoder import build_autoencoder, check_autoencoder, check_options
+from training.effect import check_effect
 from training.fields import as_named, as_written, nearest
 from training.options import LENGTHS, DataConfig, MAEConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
@@ -67,7 +68,7 @@ class Config:
 
     def options(self) -> dict[str, Any]:
         """Every option with its value, by its name on the command line."""
-        return {f"{section}.{key}": value for section, values in self.values().items() for key, value in values.items()}
+        return _by_name(self.values())
 
     def to_yaml(self) -> str:
         """Every option with its value; `from_yaml` reads it back to an equal configuration."""
@@ -114,8 +115,11 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path | No
     values = _read_defaults(presets)
     for where, sections in presets.layers(preset):
         values = _merge(values, _read_sections(sections, where))
-    values = _merge(values, read_overrides(overrides or []))
-    return _build(preset, values, " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])]))
+    given = read_overrides(overrides or [])
+    source = " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])])
+    config = _build(preset, _merge(values, given), source)
+    check_effect(_by_name(given), _by_name(values), config.options(), source)
+    return config
 
 
 def missing_options(text: str, source: str) -> list[str]:
@@ -225,6 +229,10 @@ def _mismatch(what: str, kind: Any, value: object) -> ConfigError:
         near = f"float32 holds {fields.SMALLEST:.1e} to {fields.LARGEST:.1e}"
     hint = "" if near == "-" else f"; {near}"
     return ConfigError(f"{what}: expected {fields.describe(kind)}{hint}")
+
+
+def _by_name(values: Values) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, options in values.items() for key, value in options.items()}
 
 
 def _merge(base: Values, over: Values) -> Values:
