@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import runpy
 import struct
 import sys
@@ -27,7 +28,18 @@ from model.weights.namings import NAMINGS, Naming
 from tests.conftest import Ended
 from tests.oracle import random_params
 from tests.tiny_data import jpeg
-from tests.tiny_weights import CLASSES, CONFIG, MEAN, export, imported, logits_of, make_run
+from tests.tiny_weights import (
+    CLASSES,
+    CONFIG,
+    ENCODER,
+    MEAN,
+    encoder_tokens,
+    export,
+    imported,
+    logits_of,
+    make_run,
+    tokens_of,
+)
 from training import checkpoint
 from training.config import Config
 from training.run_folder import RunFolder
@@ -73,6 +85,23 @@ def test_a_run_comes_back_with_its_logits_classes_and_preparation(tmp_path: Path
     assert trained.step == 7
     assert (trained.config.data.name, trained.config.data.resize) == ("cifar10", "pad")
     assert trained.model.gelu == "tanh"
+
+
+@pytest.mark.parametrize("names", NAMINGS)
+def test_of_an_autoencoder_the_encoder_is_exported_and_begins_a_training(
+    tmp_path: Path, names: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if names not in TO_NPZ:
+        pytest.importorskip("safetensors")
+    run = make_run(tmp_path / "run", ENCODER)
+    file = export(run, tmp_path / ("x.npz" if names in TO_NPZ else "x.safetensors"), "--names", names)
+    assert "warning: an encoder without head" in capsys.readouterr().err
+    assert not any(re.search("head|decoder|classifier", name) for name in read_arrays(file) if "heads" not in name)
+    found = read_weights(file, need_head=False)
+    assert not found.has_head
+    assert found.config.model == ENCODER.model
+    np.testing.assert_allclose(tokens_of(found.found.params), encoder_tokens(run), rtol=1e-5, atol=1e-5)
+    assert "there is no head in it" in refused(capsys, "import", file, "--run", tmp_path / "new")
 
 
 def test_what_no_file_says_is_assumed_told_and_can_be_given(

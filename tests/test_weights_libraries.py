@@ -17,7 +17,18 @@ from model.weights.infer import infer_model
 from model.weights.maps import from_names, to_names
 from model.weights.namings import NAMINGS, Naming
 from tests.oracle import normal
-from tests.tiny_weights import CONFIG, IMAGES, MEAN, export, forward, imported, logits_of, make_run
+from tests.tiny_weights import (
+    CONFIG,
+    ENCODER,
+    IMAGES,
+    MEAN,
+    encoder_tokens,
+    export,
+    forward,
+    imported,
+    logits_of,
+    make_run,
+)
 from training.config import Config
 from training.trained import load_trained
 from training.weights.importing import read_weights
@@ -57,6 +68,20 @@ def test_transformers_loads_an_exported_folder(transformers: Any, tmp_path: Path
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     np.testing.assert_allclose(their_logits(model), logits_of(run), rtol=1e-5, atol=1e-5)
     assert model.config.id2label == {0: "ant", 1: "bee, wild", 2: "cat"}
+
+
+def test_transformers_loads_an_exported_encoder_that_was_trained_without_labels(
+    transformers: Any, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", ENCODER)
+    folder = export(run, tmp_path / "huggingface", "--names", "huggingface")
+    model, report = transformers.ViTModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    import torch
+
+    with torch.no_grad():
+        theirs = model.eval()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2)).last_hidden_state.numpy()
+    np.testing.assert_allclose(theirs, encoder_tokens(run), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"qkv_bias": False, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3}])

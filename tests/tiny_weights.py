@@ -23,6 +23,9 @@ CONFIG = load_config("baseline", list(OPTIONS))
 MEAN = load_config(
     "baseline", [*OPTIONS, "model.pooling=mean", "model.class_token=false", "model.positions=sinusoidal_2d"]
 )
+ENCODER = load_config(
+    "baseline", [*OPTIONS, "mae.mask=0.5", "mae.decoder_dim=8", "mae.decoder_heads=2", "mae.decoder_mlp_dim=8"]
+)
 CLASSES = Classes(("n0", "n1", "n2"), ("ant", "bee, wild", "cat"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), "fingerprint")
 IMAGES = normal(7, 2, 8, 8, 3).astype(np.float32)
 
@@ -31,7 +34,7 @@ def make_run(folder: Path, config: Config = CONFIG) -> RunFolder:
     run = RunFolder.create("baseline", folder)
     run.write_config(config)
     run.write_classes(CLASSES)
-    params = jax.tree.map(lambda a: np.asarray(a, np.float32), random_params(config.model))
+    params = jax.tree.map(lambda a: np.asarray(a, np.float32), random_params(config.network))
     checkpoint.save(run.best, {"params": params}, {"step": 7})
     return run
 
@@ -44,6 +47,16 @@ def forward(model: ViT, params: Any) -> jax.Array:
 def logits_of(run: RunFolder) -> np.ndarray:
     trained = load_trained(run)
     return np.asarray(forward(trained.model, trained.params))
+
+
+def tokens_of(params: Any) -> np.ndarray:
+    """What the encoder of ENCODER makes of the images, the class token first; no head is needed."""
+    drawn = ENCODER.model.init(jax.random.key(0))
+    return np.asarray(ENCODER.model.tokens({**drawn, **params}, IMAGES)[0])
+
+
+def encoder_tokens(run: RunFolder) -> np.ndarray:
+    return tokens_of(load_trained(run, without_labels=True).of_the_model)
 
 
 def export(run: RunFolder, to: Path, *options: str) -> Path:

@@ -55,6 +55,11 @@ class Trained:
         return self.config.model
 
     @property
+    def of_the_model(self) -> Params:
+        """The parameters that `model` has: all, or those of the encoder of an autoencoder, which has no head."""
+        return {name: branch for name, branch in self.params.items() if name != "decoder"}
+
+    @property
     def description(self) -> str:
         """What was loaded, as in `runs/demo/best.npz (step 5,400, raw parameters)`."""
         return f"{self.checkpoint} (step {self.step:,}, {WEIGHTS[self.weights]})"

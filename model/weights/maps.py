@@ -17,6 +17,7 @@ from model.vit import ViT
 from model.weights.namings import Arrays, Naming
 from model.weights.tables import paths
 
+HEAD = "head"
 NAMED = 3  # a message names so many arrays and counts the others
 
 
@@ -48,6 +49,8 @@ def with_learned_positions(model: ViT, params: Params) -> tuple[ViT, Params]:
 def to_names(naming: Naming, model: ViT, params: Params) -> Arrays:
     """The parameters (or gradients) of `model` under the names and in the layouts of a library, as its files have them.
 
+    `params` may lack the head, as those of an encoder that was trained without labels do.
+
     Raises:
         ValueError: the library has no such model.
     """
@@ -55,6 +58,8 @@ def to_names(naming: Naming, model: ViT, params: Params) -> Arrays:
     ours = flatten(params)
     theirs: Arrays = {}
     for row in naming.table(model):
+        if HEAD not in params and row.ours[0].startswith(f"{HEAD}/"):
+            continue
         arrays = row.layout.forth(tuple(np.asarray(ours.pop(path)) for path in row.ours))
         theirs |= dict(zip(row.theirs, arrays, strict=True))
     if ours:

@@ -38,7 +38,11 @@ def main(argv: Sequence[str]) -> int:
 def export_run(args: argparse.Namespace) -> int:
     weights_file(args.to, args.names)  # before the run is read, not after it
     trained = load_trained(
-        RunFolder.open(args.run), checkpoint_name=args.checkpoint, weights=args.weights, any_precision=True
+        RunFolder.open(args.run),
+        checkpoint_name=args.checkpoint,
+        weights=args.weights,
+        any_precision=True,
+        without_labels=True,
     )
     exported = export(trained, args.to, args.names)
     print(trained.description)

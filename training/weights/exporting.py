@@ -38,12 +38,14 @@ def weights_file(to: Path, names: str) -> Path:
 def export(trained: Trained, to: Path, names: str) -> Exported:
     """Write the parameters of a trained model under the names of a library, and a description beside them.
 
+    Of an autoencoder the encoder is written. It has no head.
+
     Raises:
         UserError: the library has no such model, a file is there already, or safetensors is not installed.
         OSError: a file cannot be written.
     """
     naming, file = NAMINGS[names], weights_file(to, names)
-    model, params = trained.model, trained.params
+    model, params = trained.model, trained.of_the_model
     if names != "own":
         model, params = with_learned_positions(model, params)
     try:
@@ -52,8 +54,13 @@ def export(trained: Trained, to: Path, names: str) -> Exported:
         raise UserError(f"{trained.run.path}: {error}; `--names own` has every model") from None
     texts = {description_file(file).name: describe(trained, model, names)}
     notes = [f"{naming.title} computes {what}: its logits differ a little" for what in naming.differences(model)]
+    has_head = trained.config.autoencoder is None
+    if not has_head:
+        notes.append(
+            "an encoder without head, as it was trained without labels: a classifier has to be trained from it"
+        )
     if names == "huggingface" and file.name == HUGGINGFACE:
-        texts |= huggingface_files(model, trained.classes)
+        texts |= huggingface_files(model, trained.classes, has_head)
     elif names == "huggingface":
         notes.append(f"from_pretrained reads folders: name one in place of {file.name} to have its config.json, too")
     files = (file, *(file.with_name(name) for name in texts))

@@ -112,11 +112,12 @@ def _channels(values: dict[str, Any], key: str) -> tuple[float, ...] | None:
     return found
 
 
-def huggingface_files(model: ViT, classes: Classes) -> dict[str, str]:
-    """The texts of the files by which `ViTForImageClassification.from_pretrained(FOLDER)` knows the model."""
+def huggingface_files(model: ViT, classes: Classes, has_head: bool = True) -> dict[str, str]:
+    """The texts of the files by which `from_pretrained(FOLDER)` of `ViTForImageClassification`, or without a head of
+    `ViTModel`, knows the model."""
     size, patch = height_width(model.image_size), height_width(model.patch_size)
     config = {
-        "architectures": ["ViTForImageClassification"],
+        "architectures": ["ViTForImageClassification" if has_head else "ViTModel"],
         "model_type": "vit",
         "hidden_size": model.d_model,
         "num_hidden_layers": model.layers,
