@@ -15,7 +15,7 @@ from model.loss import CrossEntropy
 from model.vit import ViT
 from training.aliases import ELSEWHERE, TARGETS, option_in
 from training.config import OPTIONS, SECTIONS, Config, from_yaml, load_config
-from training.effect import RULES
+from training.dependence import RULES
 from training.presets import CONFIGS, describe_options, option_comments, preset_names
 
 LADDER = [f"ladder_{rung}" for rung in range(6)]
@@ -305,13 +305,16 @@ def test_values_that_do_not_fit_together(override: str, section: str) -> None:
         ("demo", "model.drop_path_rule=constant", "model.drop_path=0.0", "model.drop_path"),
         ("demo", "mae.decoder_dim=64", "mae.mask=null", "mae.mask"),
         ("demo", "mae.normalize_patches=false", "mae.mask=null", "mae.mask"),
+        ("mae_cpu", "model.head_weights=glorot", "mae.mask=0.75", "mae.mask=null"),
+        ("ladder_0", "model.eps=1e-5", 'model.norm="none" and model.layers=0', "one of these"),
         ("demo", "train.share_optimizer=true", "train.devices=1 and train.distributed=null", "train.devices"),
     ],
 )
 def test_an_option_without_an_effect_is_refused(preset: str, override: str, state: str, advice: str) -> None:
     message = refusal([override], preset)
     assert f"{override.partition('=')[0]}=" in message
-    assert f"has no effect with {state}: leave it out, or set {advice}" in message
+    assert f"has no effect with {state}" in message
+    assert f": leave it out, or set {advice}" in message
 
 
 def test_an_option_that_another_one_gives_an_effect_is_not_refused() -> None:
@@ -321,6 +324,18 @@ def test_an_option_that_another_one_gives_an_effect_is_not_refused() -> None:
     assert load_config("mae_cpu", ["mae.decoder_dim=32"]).mae.decoder_dim == 32
     assert load_config("demo", ["train.share_optimizer=true", "train.devices=all"]).train.share_optimizer
     assert load_config("demo", ["optim.momentum=0.95", "mae.decoder_dim=128"]) == load_config("demo")
+    back_to_the_default = ["augment.mixup=0", "augment.cutmix=0", "augment.mix_probability=1"]
+    assert load_config("tiny_imagenet", back_to_the_default).augment.mix_probability == 1
+    assert load_config("demo", ["optim.momentum=0.9"], idle=True).optim.momentum == 0.9
+
+
+def test_options_of_a_run_that_would_change_nothing_are_refused() -> None:
+    text = load_config("demo").to_yaml()
+    assert from_yaml(text, overrides=["train.share_optimizer=true", "train.devices=2"]).train.share_optimizer
+    with pytest.raises(
+        ConfigError, match=r"^config\.yml: train\.share_optimizer=true has no effect with train\.devices"
+    ):
+        from_yaml(text, overrides=["train.share_optimizer=true"])
 
 
 def test_every_option_with_a_condition_exists() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 import train
 from common.command import run_command
+from common.errors import ConfigError
 from tests.conftest import Ended
 from tests.test_train_command import SLOW
 from tests.tiny_runs import ROOT, STEPS_PER_EPOCH, assert_same_outcome, start_python
@@ -80,6 +81,17 @@ def test_names_keep_what_would_be_in_doubt(tmp_path: Path) -> None:
     assert first.path.name == "model.eps=1e-6,optim.eps=1e-8,root=%2Fa%2Fb"
     assert second.path.parent == tmp_path / "sweep"
     assert "/" not in second.path.name
+
+
+def test_an_option_may_have_an_effect_in_some_of_the_runs_alone(call: Call, tmp_path: Path) -> None:
+    """What has none in any of them is refused, as outside of a sweep; what was begun before is not."""
+    folder, given = tmp_path / "sweep", ["optim.momentum=0.9"]
+    sweep = Sweep.create("demo", given, [], folder, ["optim.name=muon"])
+    assert Sweep.open(folder) == sweep
+    assert call(train.main, "demo", *given, "--run", str(folder / "change=none"), "--summary").code == 0
+    assert_refused(call(train.main, "demo", *given, "--run", "alone", "--summary"), "has no effect with optim.name")
+    with pytest.raises(ConfigError, match=r"has no effect with optim\.name=.*, in any of the runs"):
+        Sweep.create("demo", given, ["train.seed=0,1"], tmp_path / "other")
 
 
 def test_changes_are_made_one_at_a_time_with_each_seed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -87,19 +87,20 @@ def test_a_run_comes_back_with_its_logits_classes_and_preparation(tmp_path: Path
     assert trained.model.gelu == "tanh"
 
 
+@pytest.mark.parametrize("pooling", ["class_token", "mean"])
 @pytest.mark.parametrize("names", NAMINGS)
 def test_of_an_autoencoder_the_encoder_is_exported_and_begins_a_training(
-    tmp_path: Path, names: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, names: str, pooling: Literal["class_token", "mean"], capsys: pytest.CaptureFixture[str]
 ) -> None:
     if names not in TO_NPZ:
         pytest.importorskip("safetensors")
-    run = make_run(tmp_path / "run", ENCODER)
+    run = make_run(tmp_path / "run", replace(ENCODER, model=replace(ENCODER.model, pooling=pooling)))
     file = export(run, tmp_path / ("x.npz" if names in TO_NPZ else "x.safetensors"), "--names", names)
     assert "warning: an encoder without head" in capsys.readouterr().err
     assert not any(re.search("head|decoder|classifier", name) for name in read_arrays(file) if "heads" not in name)
     found = read_weights(file, need_head=False)
     assert not found.has_head
-    assert found.config.model == ENCODER.model
+    assert replace(found.config.model, pooling="class_token") == ENCODER.model
     np.testing.assert_allclose(tokens_of(found.found.params), encoder_tokens(run), rtol=1e-5, atol=1e-5)
     assert "there is no head in it" in refused(capsys, "import", file, "--run", tmp_path / "new")
 

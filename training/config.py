@@ -20,7 +20,7 @@ from model.vit import ViT
 from training import fields
 from training.aliases import options_called, why_without
 from training.autoencoder import build_autoencoder, check_autoencoder, check_options
-from training.effect import check_effect
+from training.dependence import check_together, without_effect
 from training.fields import as_named, as_written, nearest
 from training.options import LENGTHS, DataConfig, MAEConfig, OptimConfig, TrainConfig
 from training.presets import Presets, mapping, read_presets
@@ -100,13 +100,30 @@ OPTIONS = {f"{section}.{key}": kind for section, kinds in KINDS.items() for key,
 """Every option, `section.key`, and its type."""
 
 
-def load_config(preset: str, overrides: list[str] | None = None, path: Path | None = None) -> Config:
+def load_config(
+    preset: str, overrides: list[str] | None = None, path: Path | None = None, *, idle: bool = False
+) -> Config:
     """The named preset with `section.key=value` overrides. Of two for the same key, the later one wins.
 
-    `path` is a file of presets of one's own (presets.py); without it, presets are those of `configs.yml`.
+    `path` is a file of presets of one's own (presets.py); without it, presets are those of `configs.yml`. With `idle`,
+    overrides may be among them that have no effect.
 
     Raises:
         ConfigError: a preset or a value cannot be used; the message names the key, its value and what is expected.
+    """
+    config, useless = load_with_idle(preset, overrides, path)
+    if useless and not idle:
+        raise ConfigError(f"{_source(preset, overrides)}: {next(iter(useless.values()))}")
+    return config
+
+
+def load_with_idle(
+    preset: str, overrides: list[str] | None = None, path: Path | None = None
+) -> tuple[Config, dict[str, str]]:
+    """The same, and the overrides that have no effect, by the names of their options, with the reason.
+
+    Raises:
+        ConfigError: as for `load_config`.
     """
     presets = read_presets(path)
     misplaced = next((name for name in presets.presets if name in SECTIONS), None)
@@ -116,10 +133,13 @@ def load_config(preset: str, overrides: list[str] | None = None, path: Path | No
     for where, sections in presets.layers(preset):
         values = _merge(values, _read_sections(sections, where))
     given = read_overrides(overrides or [])
-    source = " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])])
-    config = _build(preset, _merge(values, given), source)
-    check_effect(_by_name(given), _by_name(values), config.options(), source)
-    return config
+    config = _build(preset, _merge(values, given), _source(preset, overrides))
+    usual = _by_name(values), _by_name(_read_defaults(presets))
+    return config, without_effect(_by_name(given), usual, config.options())
+
+
+def _source(preset: str, overrides: list[str] | None) -> str:
+    return " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])])
 
 
 def missing_options(text: str, source: str) -> list[str]:
@@ -150,7 +170,12 @@ def from_yaml(
         values = _merge(_read_defaults(read_presets(path)), _read_sections(document, source))
     except UnknownOptionError as error:
         raise ConfigError(f"{error}; correct the line or delete it") from None
-    return _build(preset, _merge(values, read_overrides(overrides or [])), source)
+    given = read_overrides(overrides or [])
+    config = _build(preset, _merge(values, given), source)
+    useless = without_effect(_by_name(given), (_by_name(values),), config.options())
+    if useless:
+        raise ConfigError(f"{source}: {next(iter(useless.values()))}")
+    return config
 
 
 def default_values() -> Values:
@@ -258,18 +283,7 @@ def _build(preset: str, values: Values, source: str) -> Config:
     check_options(config.options(), source)
     if "image_size" not in from_data or SOURCES[config.data.name].known:  # else when it is known
         check_autoencoder(config.model, config.mae, source)
-    if config.optim.name == "muon" and not config.model.layers:
-        raise ConfigError(f"{source}: model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw")
-    if config.optim.name == "muon" and config.train.freeze:
-        raise ConfigError(
-            f"{source}: train.freeze={config.train.freeze} leaves no weight matrix for optim.name=muon: set "
-            "optim.name=adamw"
-        )
-    if config.train.freeze and config.train.start_from is None:
-        raise ConfigError(
-            f"{source}: train.freeze={config.train.freeze} keeps parameters as they are, and without train.start_from "
-            "they are drawn at random: name a run or a file of weights with train.start_from"
-        )
+    check_together(config.options(), source)
     return config
 
 

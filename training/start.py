@@ -28,7 +28,7 @@ from training.weights.importing import read_weights
 WIDTH = 80  # columns of the table
 SHOWN = 3  # paths of a kind in the table; the others are counted
 IF_OTHERS = " (usual for its width; if it has others, import it with model.heads=N, and start from that run)"
-ASSUMED_EQUAL = ("gelu", "eps", "norm", "residual", "pooling")  # options that change the function, and no shape
+ASSUMED_EQUAL = ("gelu", "eps", "norm", "residual", "pooling", "positions")  # they change the function, and no shape
 
 
 @dataclass(frozen=True)

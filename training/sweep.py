@@ -24,8 +24,8 @@ from typing import Self
 from urllib.parse import quote
 
 from common.documents import fit
-from common.errors import UserError
-from training.config import Config, load_config
+from common.errors import ConfigError, UserError
+from training.config import Config, load_config, load_with_idle
 from training.run_folder import RunFolder
 from training.yaml_text import dump_yaml, parse_yaml, read_utf8
 
@@ -86,7 +86,9 @@ class Sweep:
         if changes:
             swept = ((CHANGE, (UNCHANGED, *(" ".join(change.split()) for change in changes))), *swept)
         described = (preset, tuple(overrides), swept)
-        cls(Path(), *described, config)._check()
+        planned = cls(Path(), *described, config)
+        planned._check()
+        planned._check_effect()
         text = read_utf8(config) if config else None
         if path is not None and is_sweep(path):
             sweep = cls.open(path)
@@ -169,11 +171,18 @@ class Sweep:
         seen: dict[Config, str] = {}
         for values in self.combinations():
             options = self.options(values)
-            config = load_config(self.preset, options, self.config)
+            config = load_config(self.preset, options, self.config, idle=True)
             described = " ".join(options) or f"{self.preset} as it is"
             if config in seen:
                 raise UserError(f"{described}: the same run as {seen[config]}; leave one of them out")
             seen[config] = described
+
+    def _check_effect(self) -> None:
+        """Raises ConfigError if an option has no effect in any of the runs."""
+        useless = [load_with_idle(self.preset, self.options(values), self.config)[1] for values in self.combinations()]
+        for name, why in useless[0].items():
+            if all(name in others for others in useless):
+                raise ConfigError(f"{why}, in any of the runs")
 
 
 def _short(key: str) -> str:

@@ -1,6 +1,6 @@
 """From a run to a file that another library reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import UserError
@@ -45,16 +45,19 @@ def export(trained: Trained, to: Path, names: str) -> Exported:
         OSError: a file cannot be written.
     """
     naming, file = NAMINGS[names], weights_file(to, names)
+    has_head = trained.config.autoencoder is None
     model, params = trained.model, trained.of_the_model
     if names != "own":
         model, params = with_learned_positions(model, params)
+        if not has_head and model.class_token:  # nothing is pooled, so any library will do that has such tokens
+            model = replace(model, pooling="class_token")
     try:
         arrays = to_names(naming, model, params)
     except ValueError as error:
         raise UserError(f"{trained.run.path}: {error}; `--names own` has every model") from None
     texts = {description_file(file).name: describe(trained, model, names)}
-    notes = [f"{naming.title} computes {what}: its logits differ a little" for what in naming.differences(model)]
-    has_head = trained.config.autoencoder is None
+    differ = "logits" if has_head else "features"
+    notes = [f"{naming.title} computes {what}: its {differ} differ a little" for what in naming.differences(model)]
     if not has_head:
         notes.append(
             "an encoder without head, as it was trained without labels: a classifier has to be trained from it"

@@ -1,6 +1,9 @@
-"""Options that have an effect only with another one: given where they change nothing, they are refused, not ignored."""
+"""Options that depend on one another: some cannot be together, and some have an effect only with another one.
 
-from collections.abc import Callable, Mapping
+An option that is given where it changes nothing is refused, not ignored.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -58,7 +61,22 @@ RULES = (
         _any_set,
         "augment.mixup or augment.cutmix",
     ),
+    Rule(("augment.mixup", "augment.cutmix"), ("augment.mix_probability",), _any_set, "augment.mix_probability"),
     Rule(tuple(f"model.{name}" for name in OF_BLOCKS), ("model.layers",), _any_set, "model.layers"),
+    Rule(
+        ("model.eps",),
+        (
+            "model.norm",
+            "model.layers",
+            "model.final_norm",
+            "model.patch_norm_before",
+            "model.patch_norm_after",
+            "mae.mask",
+        ),
+        lambda norm, layers, *others: (norm != "none" and layers > 0) or any(others),
+        "one of these",
+    ),
+    Rule(("model.head_weights",), ("mae.mask",), lambda mask: mask is None, "mae.mask=null"),
     Rule(("model.drop_path_rule",), ("model.drop_path",), _any_set, "model.drop_path"),
     Rule(tuple(f"mae.{name}" for name in OF_DECODER), ("mae.mask",), _any_set, "mae.mask, such as mae.mask=0.75"),
     Rule(
@@ -71,21 +89,38 @@ RULES = (
 """What else a model without blocks has no use for, it refuses itself (model/vit.py)."""
 
 
-def check_effect(given: Mapping[str, Any], before: Mapping[str, Any], options: Mapping[str, Any], source: str) -> None:
-    """Raises ConfigError if an option was given that changes nothing.
+def without_effect(
+    given: Mapping[str, Any], usual: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> dict[str, str]:
+    """Of the options that were given, those that change nothing, and why.
 
     Args:
         given: the options that were given, by name, with their values.
-        before: the values of all options without those. To give an option the value that it has is always allowed.
+        usual: values of all options, which it does no harm to give anyway: those without the given ones, the defaults.
         options: the values of all options.
-        source: what was given, for the message.
     """
-    changed = [name for name, value in given.items() if value != before[name]]
+    changed = [name for name, value in given.items() if all(value != values[name] for values in usual)]
+    found: dict[str, str] = {}
     for rule in RULES:
         useless = [name for name in changed if name in rule.options]
         if useless and not rule.holds(*(options[name] for name in rule.depend_on)):
             state = " and ".join(f"{name}={show(options[name])}" for name in rule.depend_on)
-            raise ConfigError(
-                f"{source}: {useless[0]}={show(given[useless[0]])} has no effect with {state}: leave it out, or set "
-                f"{rule.advice}"
-            )
+            end = f"has no effect with {state}: leave it out, or set {rule.advice}"
+            found |= {name: f"{name}={show(given[name])} {end}" for name in useless}
+    return found
+
+
+def check_together(options: Mapping[str, Any], source: str) -> None:
+    """Raises ConfigError if options are together that cannot be. `options` has the values of all of them, by name."""
+    muon, frozen = options["optim.name"] == "muon", options["train.freeze"]
+    if muon and not options["model.layers"]:
+        raise ConfigError(f"{source}: model.layers=0 leaves no weight matrix for optim.name=muon: set optim.name=adamw")
+    if muon and frozen:
+        raise ConfigError(
+            f"{source}: train.freeze={frozen} leaves no weight matrix for optim.name=muon: set optim.name=adamw"
+        )
+    if frozen and options["train.start_from"] is None:
+        raise ConfigError(
+            f"{source}: train.freeze={frozen} keeps parameters as they are, and without train.start_from they are "
+            "drawn at random: name a run or a file of weights with train.start_from"
+        )
