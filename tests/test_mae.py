@@ -275,9 +275,8 @@ def test_presets_fit_the_classifier_that_continues_from_them(preset: str) -> Non
     objective = build_step(config, random_dataset(size=64), 10, "cpu").objective
     assert objective == MaskedReconstruction(config.autoencoder, MaskedSquaredError())
     classifier = load_config({"mae_cpu": "tiny_imagenet_cpu"}.get(preset, "tiny_imagenet"))
-    assert replace(config.model, pooling="class_token", class_token=True, drop_path=0.0) == replace(
-        classifier.model, pooling="class_token", class_token=True, drop_path=0.0
-    )
+    same = {"pooling": "class_token", "class_token": True, "drop_path": 0.0, "patch_dropout": 0.0}
+    assert replace(config.model, **same) == replace(classifier.model, **same)
 
 
 def test_a_run_without_labels_from_its_start_to_a_classifier(
