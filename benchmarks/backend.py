@@ -70,7 +70,7 @@ SHAPES = [
     Shape("tiny_imagenet", (), 64, (GRADIENTS,)),
     Shape("tiny_imagenet", (), 1024, (EVALUATE,)),
     Shape("tiny_imagenet", (), 2, (GRADIENTS,), float64=True),
-    Shape("tiny_imagenet_cpu", ADAMW, 8, (GRADIENTS, UPDATE)),
+    Shape("tiny_imagenet_cpu", ADAMW, 16, (GRADIENTS, UPDATE)),
     Shape("demo", (), 1),
     Shape("demo", (), 8, (GRADIENTS,), blocks=2, regions=True),
     Shape("demo", POLICY, 32, (AUGMENT, GRADIENTS)),
