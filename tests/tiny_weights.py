@@ -56,7 +56,7 @@ def tokens_of(params: Any) -> np.ndarray:
 
 
 def encoder_tokens(run: RunFolder) -> np.ndarray:
-    return tokens_of(load_trained(run, without_labels=True).of_the_model)
+    return tokens_of(load_trained(run, without_labels=True).model_params)
 
 
 def export(run: RunFolder, to: Path, *options: str) -> Path:

@@ -55,7 +55,7 @@ class Trained:
         return self.config.model
 
     @property
-    def of_the_model(self) -> Params:
+    def model_params(self) -> Params:
         """The parameters that `model` has: all, or those of the encoder of an autoencoder, which has no head."""
         return {name: branch for name, branch in self.params.items() if name != "decoder"}
 

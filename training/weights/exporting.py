@@ -46,7 +46,7 @@ def export(trained: Trained, to: Path, names: str) -> Exported:
     """
     naming, file = NAMINGS[names], weights_file(to, names)
     has_head = trained.config.autoencoder is None
-    model, params = trained.model, trained.of_the_model
+    model, params = trained.model, trained.model_params
     if names != "own":
         model, params = with_learned_positions(model, params)
         if not has_head and model.class_token:  # nothing is pooled, so any library will do that has such tokens

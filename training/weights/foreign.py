@@ -112,7 +112,7 @@ def _channels(values: dict[str, Any], key: str) -> tuple[float, ...] | None:
     return found
 
 
-def huggingface_files(model: ViT, classes: Classes, has_head: bool = True) -> dict[str, str]:
+def huggingface_files(model: ViT, classes: Classes, has_head: bool) -> dict[str, str]:
     """The texts of the files by which `from_pretrained(FOLDER)` of `ViTForImageClassification`, or without a head of
     `ViTModel`, knows the model."""
     size, patch = height_width(model.image_size), height_width(model.patch_size)
