@@ -71,8 +71,8 @@ def main(argv: Sequence[str]) -> int:
     command = shlex.join(["python", "train.py", *argv])
     if args.resume and is_stopped_before_its_options(args.resume) and logged_arguments(args.resume):
         return begin_anew(args)
-    idle = args.run is not None and is_sweep(args.run.parent)  # an option may have an effect in its other runs alone
-    config = None if args.resume else load_config(*preset_of(args), args.config, idle=idle)
+    in_sweep = args.run is not None and is_sweep(args.run.parent)  # an option may have an effect in other runs of it
+    config = None if args.resume else load_config(*preset_of(args), args.config, allow_idle=in_sweep)
     with together(None if args.summary else where_to_join(args, config), args.device, args.debug) as hosts:
         if config is not None:
             return begin_or_resume(args, config, None, command, hosts)

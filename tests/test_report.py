@@ -233,7 +233,7 @@ def make_material(folder: Path, n: int = 9, params: Any = None, **options: Any) 
     values = {**TINY, **options}
     shown = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     written = [f"model.{key}={str(value).lower() if value is not None else 'null'}" for key, value in shown.items()]
-    config = load_config("baseline", [*written, "data.name=cifar10"], idle=True)
+    config = load_config("baseline", [*written, "data.name=cifar10"], allow_idle=True)
     vit = config.model
     run = RunFolder.create("baseline", folder)
     run.write_config(config)

@@ -64,7 +64,7 @@ def test_a_size_that_cannot_be_is_refused_with_the_memory_it_takes(overrides: li
 def test_a_model_without_blocks_needs_no_memory_for_them() -> None:
     without = ["model.layers=0", "model.pooling=mean", "model.class_token=false"]
     sizes = ["model.mlp_dim=100000000000", "model.image_size=64", "model.heads=100000000000"]
-    load_config("baseline", [*without, *sizes], idle=True)
+    load_config("baseline", [*without, *sizes], allow_idle=True)
     with pytest.raises(ConfigError, match="d_model=100000000"):
         load_config("baseline", [*without, "model.d_model=100000000"])
 

@@ -90,7 +90,7 @@ def test_an_option_may_have_an_effect_in_some_of_the_runs_alone(call: Call, tmp_
     assert Sweep.open(folder) == sweep
     assert call(train.main, "demo", *given, "--run", str(folder / "change=none"), "--summary").code == 0
     assert_refused(call(train.main, "demo", *given, "--run", "alone", "--summary"), "has no effect with optim.name")
-    with pytest.raises(ConfigError, match=r"has no effect with optim\.name=.*, in any of the runs"):
+    with pytest.raises(ConfigError, match=r"^in every run, optim\.momentum=0\.9 has no effect with optim\.name=adamw"):
         Sweep.create("demo", given, ["train.seed=0,1"], tmp_path / "other")
 
 

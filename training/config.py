@@ -101,45 +101,42 @@ OPTIONS = {f"{section}.{key}": kind for section, kinds in KINDS.items() for key,
 
 
 def load_config(
-    preset: str, overrides: list[str] | None = None, path: Path | None = None, *, idle: bool = False
+    preset: str, overrides: list[str] | None = None, path: Path | None = None, *, allow_idle: bool = False
 ) -> Config:
     """The named preset with `section.key=value` overrides. Of two for the same key, the later one wins.
 
-    `path` is a file of presets of one's own (presets.py); without it, presets are those of `configs.yml`. With `idle`,
-    overrides may be among them that have no effect.
+    `path` is a file of presets of one's own (presets.py); without it, presets are those of `configs.yml`. Overrides
+    that have no effect are refused, unless `allow_idle`.
 
     Raises:
         ConfigError: a preset or a value cannot be used; the message names the key, its value and what is expected.
     """
-    config, useless = load_with_idle(preset, overrides, path)
-    if useless and not idle:
-        raise ConfigError(f"{_source(preset, overrides)}: {next(iter(useless.values()))}")
+    config, idle = load_with_idle(preset, overrides, path)
+    if not allow_idle:
+        _require_effect(idle)
     return config
 
 
 def load_with_idle(
     preset: str, overrides: list[str] | None = None, path: Path | None = None
 ) -> tuple[Config, dict[str, str]]:
-    """The same, and the overrides that have no effect, by the names of their options, with the reason.
-
-    Raises:
-        ConfigError: as for `load_config`.
-    """
+    """As `load_config(..., allow_idle=True)`, and why overrides have no effect, by the names of their options."""
     presets = read_presets(path)
     misplaced = next((name for name in presets.presets if name in SECTIONS), None)
     if misplaced:
         raise ConfigError(f"{presets.file}: {misplaced} is a section: put it below the name of a preset")
-    values = _read_defaults(presets)
+    values = defaults = _read_defaults(presets)
     for where, sections in presets.layers(preset):
         values = _merge(values, _read_sections(sections, where))
     given = read_overrides(overrides or [])
-    config = _build(preset, _merge(values, given), _source(preset, overrides))
-    usual = _by_name(values), _by_name(_read_defaults(presets))
-    return config, without_effect(_by_name(given), usual, config.options())
+    source = " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])])
+    config = _build(preset, _merge(values, given), source)
+    return config, without_effect(_by_name(given), (_by_name(values), _by_name(defaults)), config.options())
 
 
-def _source(preset: str, overrides: list[str] | None) -> str:
-    return " ".join([f"preset {preset}", *(["with", *overrides] if overrides else [])])
+def _require_effect(idle: dict[str, str]) -> None:
+    for why in idle.values():
+        raise ConfigError(why)
 
 
 def missing_options(text: str, source: str) -> list[str]:
@@ -172,9 +169,7 @@ def from_yaml(
         raise ConfigError(f"{error}; correct the line or delete it") from None
     given = read_overrides(overrides or [])
     config = _build(preset, _merge(values, given), source)
-    useless = without_effect(_by_name(given), (_by_name(values),), config.options())
-    if useless:
-        raise ConfigError(f"{source}: {next(iter(useless.values()))}")
+    _require_effect(without_effect(_by_name(given), (_by_name(values),), config.options()))
     return config
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from common.errors import ConfigError
-from training.fields import show
+from training.fields import as_written
 from training.options import MAEConfig
 
 
@@ -104,9 +104,9 @@ def without_effect(
     for rule in RULES:
         useless = [name for name in changed if name in rule.options]
         if useless and not rule.holds(*(options[name] for name in rule.depend_on)):
-            state = " and ".join(f"{name}={show(options[name])}" for name in rule.depend_on)
+            state = " and ".join(f"{name}={as_written(options[name])}" for name in rule.depend_on)
             end = f"has no effect with {state}: leave it out, or set {rule.advice}"
-            found |= {name: f"{name}={show(given[name])} {end}" for name in useless}
+            found |= {name: f"{name}={as_written(given[name])} {end}" for name in useless}
     return found
 
 

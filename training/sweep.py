@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from common.documents import fit
 from common.errors import ConfigError, UserError
-from training.config import Config, load_config, load_with_idle
+from training.config import Config, load_with_idle
 from training.run_folder import RunFolder
 from training.yaml_text import dump_yaml, parse_yaml, read_utf8
 
@@ -86,9 +86,10 @@ class Sweep:
         if changes:
             swept = ((CHANGE, (UNCHANGED, *(" ".join(change.split()) for change in changes))), *swept)
         described = (preset, tuple(overrides), swept)
-        planned = cls(Path(), *described, config)
-        planned._check()
-        planned._check_effect()
+        idle = cls(Path(), *described, config)._check()
+        for name, why in idle[0].items():
+            if all(name in of_a_run for of_a_run in idle):
+                raise ConfigError(f"in every run, {why}")
         text = read_utf8(config) if config else None
         if path is not None and is_sweep(path):
             sweep = cls.open(path)
@@ -156,8 +157,13 @@ class Sweep:
                 options += value.split(" ")
         return options
 
-    def _check(self) -> None:
-        """Raises ConfigError if a run cannot be configured, UserError if two are the same."""
+    def _check(self) -> list[dict[str, str]]:
+        """Which options have no effect in each run, and why.
+
+        Raises:
+            ConfigError: a run cannot be configured.
+            UserError: two are the same.
+        """
         given = {override.partition("=")[0] for override in self.overrides}
         changes = dict(self.swept).get(CHANGE, ())
         changed = {option.partition("=")[0] for change in changes for option in change.split()}
@@ -169,20 +175,16 @@ class Sweep:
             if key in changed:
                 raise UserError(f"{key}: swept, and set by one of the changes; leave one of them out")
         seen: dict[Config, str] = {}
+        idle = []
         for values in self.combinations():
             options = self.options(values)
-            config = load_config(self.preset, options, self.config, idle=True)
+            config, without_effect = load_with_idle(self.preset, options, self.config)
             described = " ".join(options) or f"{self.preset} as it is"
             if config in seen:
                 raise UserError(f"{described}: the same run as {seen[config]}; leave one of them out")
             seen[config] = described
-
-    def _check_effect(self) -> None:
-        """Raises ConfigError if an option has no effect in any of the runs."""
-        useless = [load_with_idle(self.preset, self.options(values), self.config)[1] for values in self.combinations()]
-        for name, why in useless[0].items():
-            if all(name in others for others in useless):
-                raise ConfigError(f"{why}, in any of the runs")
+            idle.append(without_effect)
+        return idle
 
 
 def _short(key: str) -> str:

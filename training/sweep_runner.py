@@ -99,7 +99,7 @@ def _warn_of_changes(sweep: Sweep) -> None:
     for values in sweep.combinations():
         run = sweep.run(values)
         if run.config_file.exists() and not _same(
-            run.read_config(), load_config(sweep.preset, sweep.options(values), sweep.config, idle=True)
+            run.read_config(), load_config(sweep.preset, sweep.options(values), sweep.config, allow_idle=True)
         ):
             print(
                 f"warning: {run.path}: began with other options than configs.yml gives it today, so runs that begin "
