@@ -28,6 +28,7 @@ from checks.commands.options import command_line, named_file, named_folder, pars
 from checks.commands.output import write_reports
 from checks.page import Report
 from checks.points import load_point
+from common.argument_types import seed_number
 from common.command import run_command
 from common.errors import UserError
 from common.interrupt import leaving_at_once
@@ -114,7 +115,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--only", metavar="TEXT", default="", help="only the cases (mutants) whose name contains TEXT, or of class TEXT"
     )
     parser.add_argument("--verbose", action="store_true", help="a line for each tensor, not only for each case")
-    parser.add_argument("--seed", type=int, default=0, help="of every random number (default: %(default)s)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of every random number (default: %(default)s)")
     parser.add_argument("--batch", type=int, help=f"images in a full-size check (default: {BATCH})")
     parser.add_argument(
         "--coordinates", type=int, help=f"to sample of each tensor at full size (default: {COORDINATES})"

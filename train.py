@@ -189,8 +189,7 @@ def train(trainer: Trainer, stop: StopRequest, resumed: bool, brief: bool) -> in
         run.note_divergence(error.what, trainer.identity)
         raise
     averaged = "" if trainer.config.optim.ema is None else " of the moving average"
-    accuracy = "top-1" if trainer.config.mae.mask is None else "probe"
-    print(f"done: best {accuracy}{averaged} {trainer.progress.best_top1:.2%}")
+    print(f"done: best {trainer.config.accuracy}{averaged} {trainer.progress.best_top1:.2%}")
     print(f"evaluate with: python evaluate.py {shlex.quote(str(run.path))}")
     print_continuation(trainer)
     return 0

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from common.argument_types import at_least
+from common.argument_types import at_least, seed_number
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
@@ -104,7 +104,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description="Parity with PyTorch.")
     parser.add_argument("trials", nargs="*", metavar="TRIAL", help=f"of {', '.join(TRIALS)} (default: all)")
     parser.add_argument("--steps", type=at_least(1), default=50, help="steps of AdamW (default: %(default)s)")
-    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--seed", type=seed_number, default=0)
     parser.add_argument("--figure", metavar="FILE", type=named_path, help="draw the differences of losses as .svg")
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write every figure to FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

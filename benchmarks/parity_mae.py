@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from benchmarks.parity import SPREAD, apart, arrays_of, require_packages
-from common.argument_types import at_least
+from common.argument_types import seed_number
 from common.command import run_command
 from common.errors import UserError
 from model.layer import Params
@@ -37,7 +37,7 @@ BOUND = 1e-10  # on each figure: rounding in float64
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity_mae", description="Parity with PyTorch.")
-    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--seed", type=seed_number, default=0)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     require_packages()

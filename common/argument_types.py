@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+SEEDS = 2**32  # as many as JAX tells apart: it uses the lowest 32 bits alone
+
 
 def at_least(least: int) -> Callable[[str], int]:
     """A whole number that is not less than `least`."""
@@ -14,3 +16,11 @@ def at_least(least: int) -> Callable[[str], int]:
         return value
 
     return whole_number
+
+
+def seed_number(text: str) -> int:
+    """A seed of random numbers, from 0 to 4294967295."""
+    value = int(text)
+    if not 0 <= value < SEEDS:
+        raise argparse.ArgumentTypeError(f"{value} is not from 0 to {SEEDS - 1}")
+    return value

@@ -149,6 +149,15 @@ def test_after_one_epoch_the_points_say_what_they_are() -> None:
 
 
 @with_matplotlib
+def test_the_accuracy_of_a_probe_is_called_so(sweep: Sweep) -> None:
+    labels, unlabelled = (run.config_file for run in sweep.runs()[:2])
+    unlabelled.write_text(labels.read_text().replace("mask: null", "mask: 0.75"))
+    for paths, name in (([labels], "top-1"), ([unlabelled], "probe"), ([labels, unlabelled], "probe or top-1")):
+        figure = curves.draw(curves.read_curves([path.parent for path in paths]))
+        assert figure.axes[1].get_ylabel() == f"{name} on validation (%)"
+
+
+@with_matplotlib
 def test_what_was_not_evaluated_is_left_out() -> None:
     left, right = curves.draw([curves.Curve("a", rows(2, top1=None))]).axes
     assert (len(left.lines), len(right.lines)) == (2, 0)

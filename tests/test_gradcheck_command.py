@@ -151,8 +151,8 @@ def test_bad_input_is_one_line_and_2(call: Call, argv: tuple[str, ...], message:
         ("demo --precision --coordinates 2", "--coordinates belongs to a full-size check of a sample"),
         ("demo --batch 0", "--batch and --coordinates: at least 1"),
         ("demo --coordinates -3", "--batch and --coordinates: at least 1"),
-        ("--seed -1", "--seed must be from 0 to 4294967295"),
-        ("--seed 4294967296", "--seed must be from 0 to 4294967295"),
+        ("--seed -1", "argument --seed: -1 is not from 0 to 4294967295"),
+        ("--seed 4294967296", "argument --seed: 4294967296 is not from 0 to 4294967295"),
     ],
 )
 def test_arguments_that_would_have_no_effect_are_2(

@@ -170,7 +170,7 @@ def test_a_picture_that_no_memory_has_room_for_is_refused(
         ([], "--out"),
         (["--out", "grid.jpg"], "choose a name that ends in .png"),
         (["--out", "g.png", "--columns", "0"], "--columns 0: must be at least 1"),
-        (["--out", "g.png", "--seed", "-1"], "--seed -1: must be from 0"),
+        (["--out", "g.png", "--seed", "-1"], "argument --seed: -1 is not from 0 to"),
     ],
 )
 def test_bad_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from training.metrics import MetricsRow
 from training.run_folder import RunFolder
 from training.sweep import Sweep
 from training.sweep_runner import Launcher
-from training.sweep_table import FINISHED, Entry, format_csv, format_markdown, passes
+from training.sweep_table import FINISHED, Entry, columns_of, format_csv, format_markdown, passes
 from training.sweep_text import format_text
 from training.trainer import Trainer
 
@@ -504,6 +504,21 @@ def test_the_table_on_a_terminal_by_hand() -> None:
     assert text == ON_A_TERMINAL.lstrip()
     assert "top-5" not in format_text(["train.seed"], ["seed"], [Entry(("0",), FINISHED, [row()], "a")], top5=False)
     assert "top-5" not in format_markdown(["train.seed"], ["seed"], [Entry(("0",), FINISHED, [row()], "a")], top5=False)
+
+
+def test_the_accuracy_of_a_probe_is_called_so() -> None:
+    averaged = row()._replace(ema_loss=1.25, ema_top1=0.625)
+    probe, labels = (Entry((name,), FINISHED, [averaged], name, name) for name in ("probe", "top-1"))
+    waiting = Entry(("0",), "waiting", [], "w")
+    assert [column.title for column in columns_of([probe, waiting]) if column.name.endswith("top1")] == [
+        "probe", "probe, average",
+    ]  # fmt: skip
+    assert [column.title for column in columns_of([labels, probe]) if column.name.endswith("top1")] == [
+        "probe or top-1", "probe or top-1, average",
+    ]  # fmt: skip
+    assert "top-1" in format_text(["k"], ["k"], [waiting])
+    means = format_text(["k", "train.seed"], ["k", "seed"], [probe._replace(values=("a", seed)) for seed in "01"])
+    assert (means.count("probe"), means.count("top-1")) == (4, 0)
 
 
 ON_A_TERMINAL = """

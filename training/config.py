@@ -60,6 +60,11 @@ class Config:
         """What is trained: the model, or the autoencoder around it."""
         return self.autoencoder or self.model
 
+    @property
+    def accuracy(self) -> str:
+        """The name of the accuracy on validation images; without labels it is that of a linear probe."""
+        return "top-1" if self.mae.mask is None else "probe"
+
     def values(self) -> Values:
         """Every option with its value, by section and key."""
         sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}

@@ -40,6 +40,7 @@ AVERAGE: Style = {"linestyle": ":", "linewidth": 1.8, "fillstyle": "bottom"}
 class Curve(NamedTuple):
     label: str
     rows: list[MetricsRow]
+    accuracy: str = "top-1"  # what its accuracy is called
 
 
 def main(argv: Sequence[str]) -> int:
@@ -85,7 +86,9 @@ def read_curves(paths: Sequence[Path]) -> list[Curve]:
         raise UserError(f"{len(runs)} runs: at most {len(COLOURS) * len(MARKERS)} can be told apart; name fewer")
     names = [run.path.resolve().name for run in runs]
     labels = [name if names.count(name) == 1 else str(run.path) for name, run in zip(names, runs, strict=True)]
-    return [Curve(label, run.read_metrics()) for label, run in zip(labels, runs, strict=True)]
+    return [
+        Curve(label, run.read_metrics(), run.read_config().accuracy) for label, run in zip(labels, runs, strict=True)
+    ]
 
 
 def runs_in(path: Path) -> list[RunFolder]:
@@ -98,7 +101,7 @@ def runs_in(path: Path) -> list[RunFolder]:
 
 
 def draw(curves: Sequence[Curve]) -> Any:
-    """A matplotlib Figure: losses on the left, top-1 on the right.
+    """A matplotlib Figure: losses on the left, accuracies on the right.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -111,7 +114,7 @@ def draw(curves: Sequence[Curve]) -> Any:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     keys = []
-    for index, (label, rows) in enumerate(curves):
+    for index, (label, rows, _) in enumerate(curves):
         marker, colour = divmod(index, len(COLOURS))
         style: Style = {"color": COLOURS[colour], "marker": MARKERS[marker], "markersize": 4}
         if len(rows) == 1:
@@ -126,7 +129,8 @@ def draw(curves: Sequence[Curve]) -> Any:
         kinds.append(("validation, moving average", AVERAGE))
     points: Style = {"marker": POINT} if any(len(curve.rows) == 1 for curve in curves) else {}
     left.legend(handles=[Line2D([], [], color="grey", label=label, **style, **points) for label, style in kinds])
-    for axes, what in ((left, "loss (nats)"), (right, "top-1 on validation (%)")):
+    accuracy = " or ".join(sorted({curve.accuracy for curve in curves}))
+    for axes, what in ((left, "loss (nats)"), (right, f"{accuracy} on validation (%)")):
         axes.set(xlabel="passes over the training images", ylabel=what)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if all(len(curve.rows) == 1 for curve in curves):

@@ -2,7 +2,8 @@
 
 Names of curves: `train/loss`, `train/gradient_norm` and `train/learning_rate` for each row of steps.csv;
 `validation/loss`, `validation/top1`, `validation/top5`, those of the moving average, and `train/mean_loss` and
-`train/images_per_second`, both over the steps between two evaluations, for each row of metrics.csv.
+`train/images_per_second`, both over the steps between two evaluations, for each row of metrics.csv. Without labels the
+accuracies are those of a linear probe.
 
 No point is written twice: what the files of a folder have already is read from them, and another file is begun for
 what they do not have. If they have points that the run has no longer, since it was killed and went on from an earlier

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from common.argument_types import SEEDS
 from common.errors import ConfigError
 from training.yaml_text import parse_yaml
 
@@ -38,8 +39,7 @@ NotNegative = Annotated[float, Check("a number of at least 0", lambda value: val
 Share = Annotated[float, Check("a number of at least 0 and below 1", lambda value: 0 <= value < 1)]
 Workers = Annotated[int, Check("a whole number from 1 to 256", lambda value: 1 <= value <= 256)]  # processes
 Count = Annotated[int, Check("a whole number of at least 1", lambda value: value >= 1)]
-# JAX uses only the lowest 32 bits of a seed: larger seeds would repeat smaller ones.
-Seed = Annotated[int, Check("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)]
+Seed = Annotated[int, Check(f"a whole number from 0 to {SEEDS - 1}", lambda value: 0 <= value < SEEDS)]
 Name = Annotated[str, Check("some text", bool)]
 
 

@@ -94,9 +94,8 @@ class Progress:
 
 
 def describe_epoch(row: MetricsRow, plan: Plan, config: Config) -> str:
-    """What is printed after an evaluation: two lines of at most 80 columns. Without labels, accuracy is that of a
-    linear probe (reconstruction.py)."""
-    accuracy = "top-1" if config.mae.mask is None else "probe"
+    """What is printed after an evaluation: two lines of at most 80 columns."""
+    accuracy = config.accuracy
     steps_left = plan.total_steps - row.step
     head = f"epoch {row.epoch}/{plan.epochs}"
     found = [f"train loss {row.train_loss:.3f}", f"val loss {row.val_loss:.3f}", f"{accuracy} {row.val_top1:.2%}"]

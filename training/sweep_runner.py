@@ -132,13 +132,16 @@ def _write_tables(sweep: Sweep, failures: Mapping[RunFolder, str]) -> str:
     for values in sweep.combinations():
         run = sweep.run(values)
         rows = run.read_metrics()
+        accuracy = "top-1"
         if rows:
-            top5 |= shows_top5(run.read_config().model.num_classes)
+            config = run.read_config()
+            accuracy = config.accuracy
+            top5 |= accuracy == "top-1" and shows_top5(config.model.num_classes)
         if run in failures:
             state = f"failed: {failures[run]}"
         else:
             state = FINISHED if run.has_all_steps() else "unfinished" if run.config_file.exists() else "waiting"
-        entries.append(Entry(values, state, rows, run.path.name))
+        entries.append(Entry(values, state, rows, run.path.name, accuracy))
     keys = [key for key, _ in sweep.swept]
     replace_text(sweep.folder / "table.csv", format_csv(keys, entries))
     names = sweep.names()

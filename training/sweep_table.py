@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     state: str  # FINISHED, or another one in words
     rows: list[MetricsRow]  # of the run; the last one is compared
     name: str  # of the run's folder
+    accuracy: str = "top-1"  # what its accuracy is called
 
 
 class Column(NamedTuple):
@@ -41,6 +42,7 @@ AVERAGES = (  # the same for the moving average of the parameters, where one is 
 )
 SECONDS = Column("seconds", "seconds", "{:,.0f}")
 TOP5 = RESULTS[3]
+MEASURED = frozenset(column.name for column in RESULTS + AVERAGES)
 
 
 def passes(rows: Sequence[MetricsRow]) -> list[float]:
@@ -55,7 +57,7 @@ def format_markdown(keys: Sequence[str], names: Sequence[str], entries: Sequence
     text = _markdown([*names, *(column.title for column in columns), "state"], len(names), lines)
     means = means_over_seeds(keys, entries)
     if means:
-        measured = [column for column in columns if column in RESULTS + AVERAGES]
+        measured = [column for column in columns if column.name in MEASURED]
         others = without_seed(keys, names)
         titles = [*others, "seeds", *(column.title for column in measured)]
         text += "\nMean and standard deviation over the seeds that are finished:\n\n"
@@ -81,7 +83,9 @@ def columns_of(entries: Sequence[Entry], top5: bool = True) -> list[Column]:
     """The columns that have values in these runs."""
     averaged = any(row.ema_top1 is not None for entry in entries for row in entry.rows)
     results = [column for column in RESULTS if top5 or column != TOP5]
-    return [PASSES, STEPS, *results, *(AVERAGES if averaged else ()), SECONDS]
+    accuracy = " or ".join(sorted({entry.accuracy for entry in entries if entry.rows})) or "top-1"
+    columns = [PASSES, STEPS, *results, *(AVERAGES if averaged else ()), SECONDS]
+    return [column._replace(title=column.title.replace("top-1", accuracy)) for column in columns]
 
 
 def _results(entry: Entry) -> dict[str, float | None]:

@@ -4,8 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 from training.sweep_table import (
-    AVERAGES,
-    RESULTS,
+    MEASURED,
     Entry,
     columns_of,
     formatted,
@@ -39,7 +38,7 @@ def format_text(
             text += _wrapped(f"{state}: {_described(names, entry.values)}: {why}", width)
     means = means_over_seeds(keys, entries)
     if means:
-        measured = [column for column in columns if column in RESULTS + AVERAGES]
+        measured = [column for column in columns if column.name in MEASURED]
         lines = [(values, {"seeds": str(len(group))} | mean_cells(group, measured)) for values, group in means]
         titles = {"seeds": "seeds"} | {column.name: column.title for column in measured}
         text += "\nMean and standard deviation over the seeds that are finished:\n\n"

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.argument_types import seed_number
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text, replacing
@@ -60,15 +61,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", metavar="FOLDER", type=named_path, required=True, help="a new folder, or an empty one")
     parser.add_argument("--numbers", metavar="N,N", help="those with these numbers, counted from 0")
     parser.add_argument("--count", metavar="N", type=int, help=f"so many, drawn at random (default: {COUNT})")
-    parser.add_argument("--seed", type=int, default=0, help="of the drawing (default: %(default)s)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the drawing (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
     if args.numbers is not None and args.count is not None:
         parser.error("--numbers says which images: leave --count out")
     if args.count is not None and not 1 <= args.count <= MOST:
         parser.error(f"--count {args.count}: from 1 to {MOST:,}")
-    if not 0 <= args.seed < 2**32:
-        parser.error(f"--seed {args.seed}: must be from 0 to 4294967295")
     args.run, args.overrides = run_and_overrides(parser, args.arguments)
     return args
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from common.errors import UserError
 from common.paths import named_path
 
-SEEDS = 2**32  # as many as JAX tells apart
-
 MODES = ("exhaustive", "mutants", "precision")  # flags; at most one of them
 OPTIONS: dict[tuple[str, bool], frozenset[str]] = {
     # (mode, at full size?): the options that belong to it, besides --seed, --device, --json and --html
@@ -64,8 +62,6 @@ def _bad_value(args: argparse.Namespace) -> str | None:
         return "--batch and --coordinates: at least 1"
     if args.devices != "all" and not (args.devices.isdecimal() and int(args.devices) > 0):
         return f"--devices {args.devices}: a number of devices from 1, or all"
-    if not 0 <= args.seed < SEEDS:
-        return f"--seed must be from 0 to {SEEDS - 1}"
     files = [path for path in (args.json, args.html, args.state) if path is not None]
     return "--json, --html and --state: name a file for each" if len(set(files)) < len(files) else None
 

@@ -148,9 +148,7 @@ def choose_known() -> Data | None:
     """A data set of the registry; where it is not there, how to fetch it."""
     name = st.selectbox("Data set", known_names(), key="known data set")
     folder = workspace.DATASETS / FOLDERS[name].folder if name in FOLDERS else Path(SOURCES[name].folder)
-    text = st.text_input(
-        "Its folder, if it is elsewhere", key=f"root of {name}", placeholder=str(folder)
-    ).strip()
+    text = st.text_input("Its folder, if it is elsewhere", key=f"root of {name}", placeholder=str(folder)).strip()
     try:
         root = workspace.inside(text) if text else None
     except UserError as error:

@@ -173,7 +173,8 @@ def charts(runs: Sequence[Seen]) -> None:
         _draw("Loss (nats)", losses)
         _draw("Learning rate", rates)
     with right:
-        _draw("Accuracy on validation images", accuracies, percent=True)
+        probe = " of a linear probe" if all(run.without_labels for run in runs) else ""
+        _draw(f"Accuracy{probe} on validation images", accuracies, percent=True)
         _draw("Norm of the gradient, before clipping", norms, log=True)
 
 
