@@ -3,15 +3,17 @@
     python -m benchmarks.backend [--only TEXT] [--json FILE]
 
 One line for each shape: presets of `configs.yml` at their real width, batches from 1 to 1,024 images, float32, bfloat16
-and float64. The parts are those of `python gradcheck.py` (checks/compiled.py): augmentation, forward and backward,
-update, evaluation. Of `tiny_imagenet` and `demo` short runs of operations are compiled by themselves, too. `differs` is
-the largest difference, relative to the largest number of its tensor, and `allowed` what rounding explains there. After
-a line that is wrong stands the operation that the compiler got wrong.
+and float64; one or two encoder blocks, as all blocks are equal. The parts are those of `python gradcheck.py`
+(checks/compiled.py): augmentation, forward and backward, update, evaluation, loop over microbatches. Of
+`tiny_imagenet` and `demo` short runs of operations are compiled by themselves, too. `differs` is the largest
+difference, relative to the largest number of its tensor, and `allowed` what rounding explains there. After a line that
+is wrong stands the operation that the compiler got wrong.
 
 The last lines are programs that some releases are known to get wrong, and say whether this one does. They are no part
 of this project, and do not count.
 
-Exit code: 0 everything of this project is right, 1 something is not. docs/gradcheck.md has the table of all releases.
+Exit code: 0 everything of this project is right, 1 something is not. `python -m benchmarks.releases` does this with
+several releases of JAX; docs/gradcheck.md has the table.
 """
 
 import argparse
@@ -35,7 +37,7 @@ from verify.agreement import Comparison
 from verify.compiled import compare
 from verify.results import COMPILED, PASS, CaseResult, wrapped
 
-AUGMENT, GRADIENTS, UPDATE, EVALUATE = range(4)  # the pieces of checks/compiled.py
+EVERY = AUGMENT, GRADIENTS, UPDATE, EVALUATE, LOOP = 0, 1, 2, 3, 4  # the pieces of checks/compiled.py
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ class Shape:
     blocks: int = 1  # encoder blocks
     regions: bool = False  # compare short runs of operations as well
     float64: bool = False
+    called: str = ""  # what the overrides make of the preset, where the type does not say it
 
     @property
     def name(self) -> str:
         half = any(override.startswith("model.dtype") for override in self.overrides)
         kind = "float64" if self.float64 else "bfloat16" if half else "float32"
-        return f"{self.preset}, {self.images}, {kind}"
+        return ", ".join([self.preset, *([self.called] if self.called else []), str(self.images), kind])
 
 
 HALF = ("model.dtype=bfloat16",)
@@ -62,22 +65,24 @@ POLICY = (
     "augment.policy=trivial_augment", "augment.color_jitter=0.3", "augment.resized_crop=0.3", "augment.mixup=0.8",
     "augment.cutmix=1", "augment.erasing=0.25",
 )  # fmt: skip
-ADAMW = ("optim.name=adamw",)
 OWN_IMAGES = ("model.image_size=224", "model.patch_size=16", "model.channels=3", "model.num_classes=5")
 SHAPES = [
-    Shape("tiny_imagenet", (), 8, (AUGMENT, GRADIENTS, UPDATE, EVALUATE), blocks=2),
+    Shape("tiny_imagenet", (), 8, EVERY, blocks=2),
     Shape("tiny_imagenet", HALF, 8, (GRADIENTS,), blocks=2, regions=True),
     Shape("tiny_imagenet", (), 64, (GRADIENTS,)),
     Shape("tiny_imagenet", (), 1024, (EVALUATE,)),
     Shape("tiny_imagenet", (), 2, (GRADIENTS,), float64=True),
-    Shape("tiny_imagenet_cpu", ADAMW, 16, (GRADIENTS, UPDATE)),
+    Shape("tiny_imagenet_cpu", (), 16, EVERY, blocks=2),
+    Shape("tiny_imagenet_cpu", (), 256, (AUGMENT, EVALUATE)),
+    Shape("mae_cpu", (), 8, EVERY),
     Shape("demo", (), 1),
     Shape("demo", (), 8, (GRADIENTS,), blocks=2, regions=True),
-    Shape("demo", POLICY, 32, (AUGMENT, GRADIENTS)),
+    Shape("demo", POLICY, 32, (AUGMENT, GRADIENTS), called="augmented"),
     Shape("demo", (), 1024),
     Shape("demo", HALF, 1024, (GRADIENTS,)),
     Shape("demo", (), 1024, (GRADIENTS,), float64=True),
     Shape("cifar10", (), 128, (GRADIENTS,)),
+    Shape("fashion_mnist", (), 8, EVERY),
     Shape("image_folder", OWN_IMAGES, 8),
 ]
 
@@ -93,12 +98,12 @@ def main(argv: Sequence[str]) -> int:
         require_writable("--json", args.json)
     device = choose_device(args.device)
     print(f"JAX {jax.__version__}, jaxlib {jax.lib.__version__}, {describe_device(device)}")
-    print(f"{'preset, images, type':<30} {'part':<28} {'differs':>8} {'allowed':>8}", flush=True)
+    print(f"{'preset, images, type':<31} {'part':<28} {'differs':>8} {'allowed':>8}", flush=True)
     rows = []
     for name, result in results(args.only):
         worst, allowed = largest(result)
         part = result.name.removeprefix("compiled: ")
-        print(f"{name:<30} {part:<28} {worst:>8.1e} {allowed:>8.1e}", flush=True)
+        print(f"{name:<31} {part:<28} {worst:>8.1e} {allowed:>8.1e}", flush=True)
         diagnosis = next((tensor.diagnosis for tensor in result.wrong), "")
         if diagnosis:
             print("\n".join(wrapped([f"    MISCOMPILED: {diagnosis}"])), flush=True)

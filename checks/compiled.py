@@ -2,8 +2,8 @@
 
 Each part of a step and of an evaluation is compiled as in training, at the sizes and in the precision of a preset, and
 compared with the same operations in NumPy (verify/compiled.py). What a compiler fuses depends on shapes and types, so
-the layers keep their real sizes; only the batch is one microbatch, and of equal encoder blocks two will do. The parts
-are compiled one by one, without the loop over microbatches that training has around them.
+the layers keep their real sizes; only the batch is one microbatch, and of equal encoder blocks two will do. The loop
+over microbatches that training has around them is a part of its own, of a few turns.
 """
 
 import time
@@ -26,7 +26,7 @@ from model.vit import ViT
 from training.config import Config
 from training.reconstruction import evaluation_step
 from training.setup import build_step
-from training.step import TrainingStep, default_accumulate
+from training.step import TrainingStep, default_accumulate, default_concurrency
 from verify.agreement import Comparison
 from verify.compiled import REGION, compare, compare_regions, locate
 from verify.layer import to_params
@@ -34,7 +34,8 @@ from verify.results import COMPILED, PASS, WRONG, CaseResult, MethodResult, Tens
 
 TARGET = "compiled program"
 STEPS = 10_000  # of the schedule; any number will do
-MICROBATCH = 8  # images, at most: more take longer
+QUICK, MOST = 8, 32  # images of a microbatch, at most, in the default check and in that of a preset: more take longer
+TURNS = 2  # of the loop over microbatches
 BLOCKS = 2  # encoder blocks: one in the middle, and the last, which may be of another kind
 
 
@@ -49,12 +50,19 @@ class Piece:
 
 
 def pieces(config: Config, seed: int, images: int | None = None, blocks: int | None = None) -> list[Piece]:
-    """Augmentation, forward and backward, update, and evaluation, of `images` (default: of a microbatch) and at most
-    `blocks` encoder blocks (default: all)."""
+    """Augmentation, forward and backward, update, evaluation, and the loop over microbatches if there is one.
+
+    images: at once; default: a microbatch.  blocks: encoder blocks, at most; default: all.
+    """
     every = config.model.layers
     config = replace(config, model=replace(config.model, layers=every if blocks is None else min(blocks, every)))
-    count = images or microbatch(config)
-    note = f"{config.preset}, {config.model.layers} of {counted(every, 'block')}, {counted(count, 'image')}"
+    count = images or microbatch(config, QUICK)
+    number = min(microbatches(config), TURNS * default_concurrency(jax.default_backend()))  # in the loop
+    shallow = replace(config, model=replace(config.model, layers=min(BLOCKS, config.model.layers)))
+
+    def note(model: ViT, images: int) -> str:
+        shape = f"{model.layers} of {counted(every, 'block')}, {counted(images, 'image')}"
+        return f"{config.preset}, {shape}, {model.dtype}"
 
     def batch() -> tuple[TrainingStep, np.ndarray, np.ndarray]:
         return step_of(config, jax.default_backend()), *random_batch(config, count, seed)
@@ -92,19 +100,33 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         evaluate = evaluation_step(config, step.mean, step.std)
         return _named(evaluate, *evaluate.returns), (params(), jnp.asarray(x), jnp.asarray(labels))
 
-    return [
-        Piece(f"compiled: {name}", build, f"{note}, {config.model.dtype}")
+    def loop() -> Any:
+        step = replace(step_of(shallow, jax.default_backend()), accumulate=number)
+        x, labels = random_batch(shallow, number * count, seed)
+        pixels = np.random.default_rng(seed).normal(size=x.shape).astype(jnp.result_type(float))
+        arguments = params(shallow.network), pixels, labels, jax.random.key(seed)
+        return _named(step.loss_and_grads, "loss", "gradient"), arguments
+
+    found = [
+        Piece(f"compiled: {name}", build, note(config.model, count))
         for name, build in (
             ("augmentation", augmentation), ("forward, loss and backward", gradients),
             ("clipping, update and average", update), ("evaluation", evaluation),
         )
     ]  # fmt: skip
+    if number > 1:
+        found.append(Piece("compiled: loop over microbatches", loop, note(shallow.model, number * count)))
+    return found
 
 
-def microbatch(config: Config) -> int:
-    """Images that go forward and backward together, MICROBATCH at most."""
-    accumulate = config.train.accumulate or default_accumulate(config.train.batch_size, jax.default_backend())
-    return min(MICROBATCH, config.train.batch_size // accumulate)
+def microbatches(config: Config) -> int:
+    """Into how many training on this device cuts a batch."""
+    return config.train.accumulate or default_accumulate(config.train.batch_size, jax.default_backend())
+
+
+def microbatch(config: Config, most: int) -> int:
+    """Images that go forward and backward together, `most` at most."""
+    return min(most, config.train.batch_size // microbatches(config))
 
 
 def compiled_results(chosen: list[Piece], seed: int, regions: bool) -> Iterator[CaseResult]:
