@@ -1,6 +1,6 @@
 """Options that depend on one another: some cannot be together, and some have an effect only with another one.
 
-An option that is given where it changes nothing is refused, not ignored.
+An option that needs another one to have an effect is refused without it, not ignored.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ class Rule:
     Attributes:
         options: which.
         depend_on: the options that decide.
-        holds: of the values of those.
+        holds: whether the options have an effect, given the values of those.
         advice: what to set, so that it holds.
     """
 
@@ -96,7 +96,7 @@ def without_effect(
 
     Args:
         given: the options that were given, by name, with their values.
-        usual: values of all options, which it does no harm to give anyway: those without the given ones, the defaults.
+        usual: sets of values of all options, such as the defaults: giving one of them again does no harm.
         options: the values of all options.
     """
     changed = [name for name, value in given.items() if all(value != values[name] for values in usual)]

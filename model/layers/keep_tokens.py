@@ -1,13 +1,14 @@
 """A random subset of the patch tokens: PatchDropout (Liu et al. 2023, arXiv:2208.07220).
 
-Forward    y[b, j]           = x[b, kept[b, j]]      kept (B, n'): positions drawn for each image       (KEEP.1)
+Forward    y[b, j]           = x[b, kept[b, j]]      kept (B, first + n')                              (KEEP.1)
 Backward   dx[b, kept[b, j]] = dy[b, j],             zero at every token that was left out             (KEEP.2)
 
 The forward is a gather, so the backward is a scatter. No token is kept twice, so nothing adds up where it lands. All
 that follows computes with fewer tokens: with half of them the encoder costs half as much, and the model, which never
 sees a whole image, memorizes it later. Evaluation keeps every token.
 
-Positions have to be added before: afterwards nobody knows where a token comes from.
+`kept` has the first tokens, which are always kept, and then n' of the others, drawn for each image. Positions have to
+be added before: afterwards nobody knows where a token comes from.
 
 Shapes     x, dx (B, N, D); y, dy (B, first + n', D) in training; N = first + n
 Cache      kept (B, first + n') and x, for its shape alone; kept is None where nothing was left out
