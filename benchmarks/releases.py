@@ -4,9 +4,9 @@
 
 A release is a version of JAX, which is installed for this Python, or after `PYTHON:` for another one. Each gets an
 environment of its own in FOLDER, with what requirements.txt asks for besides, and its findings are kept there, too: a
-release that was done is not done again, and one that was interrupted begins anew. At the end the table is printed in
-Markdown and written to FOLDER/table.md. In it is, for each program, the largest difference from its operations one by
-one, relative to the largest number of its tensor.
+release that was done is not done again unless its file is removed, and one that was interrupted begins anew. At the
+end the table is printed in Markdown and written to FOLDER/table.md. In it is, for each program, the largest difference
+from its operations one by one, relative to the largest number of its tensor.
 
 Exit code: 0 no program of this project is miscompiled by any of the releases, 1 one is.
 """
@@ -75,7 +75,9 @@ def examine(release: Release, folder: Path, only: str) -> Any:
         UserError: the release could not be installed, or the benchmark did not end.
     """
     report = folder / f"{release.name}{'-' if only else ''}{only.replace('/', '-')}.json"
-    if not report.exists():
+    if report.exists():
+        print(f"JAX {release.version}: done before, {report}", file=sys.stderr, flush=True)
+    else:
         python = install(release, folder / release.name)
         print(f"JAX {release.version} ...", file=sys.stderr, flush=True)
         command = [str(python), "-m", "benchmarks.backend", "--device", "cpu", "--json", str(report.absolute())]
@@ -121,7 +123,7 @@ def table(found: dict[Release, Any]) -> str:
     for release, report in found.items():
         for name, wrong in report["known"].items():
             lines.setdefault((f"*{name}*", "not of this project"), {})[release] = WRONG if wrong else RIGHT
-    titles = ["preset, images, type", "part", *(release.version for release in found)]
+    titles = ["preset, images, type", "part", *(release.name.removeprefix("jax-") for release in found)]
     rows = [[*key, *(cells.get(release, NOT_RUN) for release in found)] for key, cells in lines.items()]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in [titles, ["---"] * len(titles), *rows])
 

@@ -47,6 +47,7 @@ class Piece:
     build: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]]
     note: str  # preset, sizes and precision
     target: str = TARGET
+    short_runs: bool = True  # whether there are short runs of operations to compare; a loop is a single operation
 
 
 def pieces(config: Config, seed: int, images: int | None = None, blocks: int | None = None) -> list[Piece]:
@@ -75,14 +76,17 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         step, x, labels = batch()
         return _named(step.augment, "images", "labels"), (jax.random.key(seed), jnp.asarray(x), jnp.asarray(labels))
 
-    def gradients() -> Any:
-        step, x, labels = batch()
-        key = jax.random.key(seed)
+    def augmented(step: TrainingStep, count: int) -> tuple[Any, Any, Any]:
+        """Numbers like those of augmented images, with labels, and a key of each image."""
+        key, (x, labels) = jax.random.key(seed), random_batch(config, count, seed)
         pixels, targets = (_like(array, seed) for array in jax.eval_shape(step.augment, key, x, labels))
         # Labels of mixed images are probabilities.
         targets = labels if targets.ndim == 1 else targets / targets.sum(axis=1, keepdims=True)
-        keys = jax.random.split(key, count)  # of each image, as in training
-        return _named(step.objective.loss_and_grads, "loss", "gradient"), (params(), pixels, targets, keys)
+        return pixels, targets, jax.random.split(key, count)
+
+    def gradients() -> Any:
+        step = step_of(config, jax.default_backend())
+        return _named(step.objective.loss_and_grads, "loss", "gradient"), (params(), *augmented(step, count))
 
     def update() -> Any:
         # The weights of all blocks have the same shapes, so one of them will do where not all are asked for.
@@ -102,9 +106,7 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
 
     def loop() -> Any:
         step = replace(step_of(shallow, jax.default_backend()), accumulate=number)
-        x, labels = random_batch(shallow, number * count, seed)
-        pixels = np.random.default_rng(seed).normal(size=x.shape).astype(jnp.result_type(float))
-        arguments = params(shallow.network), pixels, labels, jax.random.key(seed)
+        arguments = params(shallow.network), *augmented(step, number * count)
         return _named(step.loss_and_grads, "loss", "gradient"), arguments
 
     found = [
@@ -115,7 +117,9 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         )
     ]  # fmt: skip
     if number > 1:
-        found.append(Piece("compiled: loop over microbatches", loop, note(shallow.model, number * count)))
+        found.append(
+            Piece("compiled: loop over microbatches", loop, note(shallow.model, number * count), short_runs=False)
+        )
     return found
 
 
@@ -145,7 +149,7 @@ def compiled_result(
         compared = compare(f, *args, jit=jit)
         tensors = [_tensor(piece.name, row) for row in compared]
         found = [locate(f, *args, jit=jit)] if any(row.differs for row in compared) else []
-        if regions and not found:
+        if regions and piece.short_runs and not found:
             found += compare_regions(f, *args, jit=jit)
             found += compare_regions(f, *args, jit=jit, offset=REGION // 2) if not found else []
     version = f"miscompiled by XLA of jaxlib {jax.lib.__version__}, so install another release"
