@@ -21,6 +21,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,29 @@ class Shape:
         half = any(override.startswith("model.dtype") for override in self.overrides)
         kind = "float64" if self.float64 else "bfloat16" if half else "float32"
         return ", ".join([self.preset, *([self.called] if self.called else []), str(self.images), kind])
+
+
+@dataclass(frozen=True)
+class Program:
+    """A line of the table."""
+
+    shape: str
+    part: str
+    differs: float
+    allowed: float
+    verdict: str
+    diagnosis: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What --json writes, and benchmarks.releases reads."""
+
+    jax: str
+    jaxlib: str
+    device: str
+    programs: list[Program]
+    known: dict[str, list[Any]]  # by program, what is wrong in it
 
 
 HALF = ("model.dtype=bfloat16",)
@@ -107,26 +131,16 @@ def main(argv: Sequence[str]) -> int:
         diagnosis = next((tensor.diagnosis for tensor in result.wrong), "")
         if diagnosis:
             print("\n".join(wrapped([f"    MISCOMPILED: {diagnosis}"])), flush=True)
-        rows.append(
-            {
-                "shape": name,
-                "part": part,
-                "differs": worst,
-                "allowed": allowed,
-                "verdict": result.verdict,
-                "diagnosis": diagnosis,
-            }
-        )
+        rows.append(Program(name, part, worst, allowed, result.verdict, diagnosis))
     known = {name: [asdict(c) for c in wrong] for name, wrong in known_bugs()} if not args.only else {}
     for name, wrong in known.items():
         print(f"known elsewhere: {name}: {'wrong in this release' if wrong else 'right'}")
-    right = all(row["verdict"] == PASS for row in rows)
-    count = sum(row["verdict"] != PASS for row in rows)
+    count = sum(row.verdict != PASS for row in rows)
     print(f"{len(rows)} programs of this project, {count or 'none'} miscompiled")
     if args.json:
-        head = {"jax": jax.__version__, "jaxlib": jax.lib.__version__, "device": describe_device(device)}
-        replace_text(args.json, json.dumps({**head, "programs": rows, "known": known}, indent=1) + "\n")
-    return 0 if right else 1
+        found = Findings(jax.__version__, jax.lib.__version__, describe_device(device), rows, known)
+        replace_text(args.json, json.dumps(asdict(found), indent=1) + "\n")
+    return 1 if count else 0
 
 
 def results(only: str = "") -> Iterator[tuple[str, CaseResult]]:

@@ -12,14 +12,15 @@ Exit code: 0 no program of this project is miscompiled by any of the releases, 1
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from benchmarks.backend import Findings
 from common.command import run_command
+from common.documents import read_json
 from common.errors import UserError
 from common.files import replace_text
 from common.paths import named_path
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     text = table(found)
     replace_text(args.folder / "table.md", text)
     print(text, end="")
-    verdicts = [row["verdict"] for report in found.values() for row in report["programs"]]
+    verdicts = [program.verdict for findings in found.values() for program in findings.programs]
     return 0 if verdicts == [PASS] * len(verdicts) else 1
 
 
@@ -68,11 +69,11 @@ def release(text: str) -> Release:
     return Release(version, python or sys.executable)
 
 
-def examine(release: Release, folder: Path, only: str) -> Any:
+def examine(release: Release, folder: Path, only: str) -> Findings:
     """What `benchmarks.backend --json` finds with a release; read from its file if that is there.
 
     Raises:
-        UserError: the release could not be installed, or the benchmark did not end.
+        UserError: the release could not be installed, or the benchmark did not end, or its file is damaged.
     """
     report = folder / f"{release.name}{'-' if only else ''}{only.replace('/', '-')}.json"
     if report.exists():
@@ -84,7 +85,8 @@ def examine(release: Release, folder: Path, only: str) -> Any:
         subprocess.run([*command, "--only", only], cwd=ROOT, stdout=sys.stderr, check=False)
         if not report.exists():
             raise UserError(f"JAX {release.version}: benchmarks.backend ended without a result; what it said is above")
-    return json.loads(report.read_text(encoding="utf-8"))
+    findings: Findings = read_json(report, Findings, finite=False)
+    return findings
 
 
 def install(release: Release, environment: Path) -> Path:
@@ -113,15 +115,15 @@ def _run(command: Sequence[str]) -> None:
         raise UserError(f"{' '.join(command)}: ended with {ended.returncode}; what it said is above")
 
 
-def table(found: dict[Release, Any]) -> str:
+def table(found: dict[Release, Findings]) -> str:
     """The findings in Markdown, a column for each release. Programs that not all have run have a dash."""
     lines: dict[tuple[str, str], dict[Release, str]] = {}
-    for release, report in found.items():
-        for row in report["programs"]:
-            cell = f"{row['differs']:.1e}" if row["verdict"] == PASS else WRONG
-            lines.setdefault((row["shape"], row["part"]), {})[release] = cell
-    for release, report in found.items():
-        for name, wrong in report["known"].items():
+    for release, findings in found.items():
+        for program in findings.programs:
+            cell = f"{program.differs:.1e}" if program.verdict == PASS else WRONG
+            lines.setdefault((program.shape, program.part), {})[release] = cell
+    for release, findings in found.items():
+        for name, wrong in findings.known.items():
             lines.setdefault((f"*{name}*", "not of this project"), {})[release] = WRONG if wrong else RIGHT
     titles = ["preset, images, type", "part", *(release.name.removeprefix("jax-") for release in found)]
     rows = [[*key, *(cells.get(release, NOT_RUN) for release in found)] for key, cells in lines.items()]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import releases
-from benchmarks.backend import SHAPES
+from benchmarks.backend import SHAPES, Findings, Program
 from benchmarks.releases import Release, table
 from verify.results import PASS, WRONG
 
@@ -22,7 +22,8 @@ print("measuring")
 row = {"part": "update", "differs": 1.25e-7, "allowed": 1e-6, "verdict": verdict, "diagnosis": ""}
 programs = [row | {"shape": shape} for shape in ("demo, 8, float32", "demo, 8, bfloat16") if only in shape]
 programs = programs[: 1 if version == "0.10.0" else 2]
-json.dump({"jax": version, "programs": programs, "known": {"sums": [1]}}, open(out, "w"))
+found = {"jax": version, "jaxlib": version, "device": "cpu", "programs": programs, "known": {"sums": [1]}}
+json.dump(found, open(out, "w"))
 """
 
 
@@ -65,6 +66,10 @@ def test_a_table_of_all_releases_and_none_is_measured_twice(call: Call, measurin
     ended = call(releases.main, tmp_path / "all", "0.10.1", "--only", "bfloat16")
     assert ended.out.splitlines()[2:3] == ["| demo, 8, bfloat16 | update | 1.2e-07 |"]
     assert measuring[3:] == ["0.10.1 bfloat16"]
+    (tmp_path / "all" / "jax-0.10.1.json").write_text('{"jax": ')
+    ended = call(releases.main, tmp_path / "all", "0.10.1")
+    assert (ended.code, ended.out) == (2, "")
+    assert "jax-0.10.1.json: damaged or cut short" in ended.err
 
 
 def test_what_cannot_be_installed_is_one_message(call: Call, tmp_path: Path) -> None:
@@ -90,8 +95,8 @@ def test_what_is_no_release(text: str, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_program_that_is_wrong_in_one_release_says_so() -> None:
-    row = {"shape": "demo, 8, float32", "part": "update", "differs": 0.5, "verdict": WRONG}
-    found = {Release("1.0", sys.executable): {"programs": [row], "known": {}}}
+    program = Program("demo, 8, float32", "update", 0.5, 1e-6, WRONG, "")
+    found = {Release("1.0", sys.executable): Findings("1.0", "1.0", "cpu", [program], {})}
     assert table(found).splitlines()[2] == "| demo, 8, float32 | update | **wrong** |"
 
 
