@@ -169,7 +169,7 @@ def test_a_picture_that_no_memory_has_room_for_is_refused(
     [
         ([], "--out"),
         (["--out", "grid.jpg"], "choose a name that ends in .png"),
-        (["--out", "g.png", "--columns", "0"], "--columns 0: must be at least 1"),
+        (["--out", "g.png", "--columns", "0"], "argument --columns: 0 is less than 1"),
         (["--out", "g.png", "--seed", "-1"], "argument --seed: -1 is not from 0 to"),
     ],
 )

@@ -140,8 +140,8 @@ def load_with_idle(
 
 
 def _require_effect(idle: dict[str, str]) -> None:
-    for why in idle.values():
-        raise ConfigError(why)
+    if idle:
+        raise ConfigError(next(iter(idle.values())))
 
 
 def missing_options(text: str, source: str) -> list[str]:

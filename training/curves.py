@@ -19,7 +19,7 @@ from common.files import replacing
 from common.paths import named_path, require_writable
 from common.streams import printable
 from common.text import counted
-from training.metrics import MetricsRow
+from training.metrics import MetricsRow, accuracy_of_all
 from training.run_folder import RunFolder
 from training.sweep import Sweep, is_sweep
 from training.sweep_table import passes
@@ -129,7 +129,7 @@ def draw(curves: Sequence[Curve]) -> Any:
         kinds.append(("validation, moving average", AVERAGE))
     points: Style = {"marker": POINT} if any(len(curve.rows) == 1 for curve in curves) else {}
     left.legend(handles=[Line2D([], [], color="grey", label=label, **style, **points) for label, style in kinds])
-    accuracy = " or ".join(sorted({curve.accuracy for curve in curves}))
+    accuracy = accuracy_of_all(curve.accuracy for curve in curves)
     for axes, what in ((left, "loss (nats)"), (right, f"{accuracy} on validation (%)")):
         axes.set(xlabel="passes over the training images", ylabel=what)
         axes.xaxis.get_major_locator().set_params(integer=True)

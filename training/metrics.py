@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,11 @@ OLD_HEADER = HEADER.replace(",ema_top1,ema_loss", "")  # of versions without mov
 
 NUMBER = r"-?[0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?"
 MAY_BE_EMPTY = ("val_loss", "val_top1", "val_top5", "ema_top1", "ema_loss")
+
+
+def accuracy_of_all(names: Iterable[str]) -> str:
+    """What the accuracies of several runs are called together, by the names of each (`Config.accuracy`)."""
+    return " or ".join(sorted(set(names)))
 
 
 def shows_top5(num_classes: int) -> bool:

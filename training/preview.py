@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common.argument_types import seed_number
+from common.argument_types import at_least, seed_number
 from common.command import run_command
 from common.errors import UserError
 from common.files import replacing
@@ -94,16 +94,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", metavar="FILE.png", type=named_path, required=True, help="the picture to write, or replace"
     )
-    parser.add_argument("--rows", type=int, default=6, help="default: %(default)s")
-    parser.add_argument("--columns", type=int, default=8, help="default: %(default)s")
+    parser.add_argument("--rows", type=at_least(1), default=6, help="default: %(default)s")
+    parser.add_argument("--columns", type=at_least(1), default=8, help="default: %(default)s")
     parser.add_argument(
         "--seed", type=seed_number, default=0, help="of the images and the augmentation (default: %(default)s)"
     )
     parser.add_argument("--originals", action="store_true", help="show the original above each image")
     args = parser.parse_intermixed_args(argv)
-    for option in ("rows", "columns"):
-        if getattr(args, option) < 1:
-            parser.error(f"--{option} {getattr(args, option)}: must be at least 1")
     if args.out.suffix.lower() != ".png":
         parser.error(f"--out {args.out}: a PNG is written; choose a name that ends in .png")
     folders = [argument for argument in args.arguments if (named_path(argument) / CONFIG).is_file()]

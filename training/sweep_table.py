@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from training.metrics import MetricsRow
+from training.metrics import MetricsRow, accuracy_of_all
 
 FINISHED = "finished"
 SEED = "train.seed"
@@ -83,7 +83,7 @@ def columns_of(entries: Sequence[Entry], top5: bool = True) -> list[Column]:
     """The columns that have values in these runs."""
     averaged = any(row.ema_top1 is not None for entry in entries for row in entry.rows)
     results = [column for column in RESULTS if top5 or column != TOP5]
-    accuracy = " or ".join(sorted({entry.accuracy for entry in entries if entry.rows})) or "top-1"
+    accuracy = accuracy_of_all(entry.accuracy for entry in entries if entry.rows) or "top-1"
     columns = [PASSES, STEPS, *results, *(AVERAGES if averaged else ()), SECONDS]
     return [column._replace(title=column.title.replace("top-1", accuracy)) for column in columns]
 
