@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from checks.compiled import compiled_result, pieces
+from checks.compiled import AUGMENTATION, EVALUATION, GRADIENTS, PARTS, compiled_result, pieces
 from common.command import run_command
 from common.files import replace_text
 from common.paths import named_path, require_writable
@@ -38,8 +38,6 @@ from verify.agreement import Comparison
 from verify.compiled import compare
 from verify.results import COMPILED, PASS, CaseResult, wrapped
 
-EVERY = AUGMENT, GRADIENTS, UPDATE, EVALUATE, LOOP = 0, 1, 2, 3, 4  # the pieces of checks/compiled.py
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -48,7 +46,7 @@ class Shape:
     preset: str
     overrides: tuple[str, ...]
     images: int
-    parts: tuple[int, ...] = (GRADIENTS, EVALUATE)
+    parts: tuple[str, ...] = (GRADIENTS, EVALUATION)
     blocks: int = 1  # encoder blocks
     regions: bool = False  # compare short runs of operations as well
     float64: bool = False
@@ -91,22 +89,22 @@ POLICY = (
 )  # fmt: skip
 OWN_IMAGES = ("model.image_size=224", "model.patch_size=16", "model.channels=3", "model.num_classes=5")
 SHAPES = [
-    Shape("tiny_imagenet", (), 8, EVERY, blocks=2),
+    Shape("tiny_imagenet", (), 8, PARTS, blocks=2),
     Shape("tiny_imagenet", HALF, 8, (GRADIENTS,), blocks=2, regions=True),
     Shape("tiny_imagenet", (), 64, (GRADIENTS,)),
-    Shape("tiny_imagenet", (), 1024, (EVALUATE,)),
+    Shape("tiny_imagenet", (), 1024, (EVALUATION,)),
     Shape("tiny_imagenet", (), 2, (GRADIENTS,), float64=True),
-    Shape("tiny_imagenet_cpu", (), 16, EVERY, blocks=2),
-    Shape("tiny_imagenet_cpu", (), 256, (AUGMENT, EVALUATE)),
-    Shape("mae_cpu", (), 8, EVERY),
+    Shape("tiny_imagenet_cpu", (), 16, PARTS, blocks=2),
+    Shape("tiny_imagenet_cpu", (), 256, (AUGMENTATION, EVALUATION)),
+    Shape("mae_cpu", (), 8, PARTS),
     Shape("demo", (), 1),
     Shape("demo", (), 8, (GRADIENTS,), blocks=2, regions=True),
-    Shape("demo", POLICY, 32, (AUGMENT, GRADIENTS), called="augmented"),
+    Shape("demo", POLICY, 32, (AUGMENTATION, GRADIENTS), called="augmented"),
     Shape("demo", (), 1024),
     Shape("demo", HALF, 1024, (GRADIENTS,)),
     Shape("demo", (), 1024, (GRADIENTS,), float64=True),
     Shape("cifar10", (), 128, (GRADIENTS,)),
-    Shape("fashion_mnist", (), 8, EVERY),
+    Shape("fashion_mnist", (), 8, PARTS),
     Shape("image_folder", OWN_IMAGES, 8),
 ]
 
@@ -148,9 +146,9 @@ def results(only: str = "") -> Iterator[tuple[str, CaseResult]]:
         if only not in shape.name:
             continue
         config = load_config(shape.preset, list(shape.overrides), None)
-        every = pieces(config, 0, shape.images, shape.blocks)
-        for number in shape.parts:
-            yield shape.name, compiled_result(every[number], 0, regions=shape.regions, float64=shape.float64)
+        for piece in pieces(config, 0, shape.images, shape.blocks):
+            if piece.part in shape.parts:
+                yield shape.name, compiled_result(piece, 0, regions=shape.regions, float64=shape.float64)
 
 
 def largest(result: CaseResult) -> tuple[float, float]:

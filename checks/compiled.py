@@ -34,8 +34,12 @@ from verify.results import COMPILED, PASS, WRONG, CaseResult, MethodResult, Tens
 
 TARGET = "compiled program"
 STEPS = 10_000  # of the schedule; any number will do
-QUICK, MOST = 8, 32  # images of a microbatch, at most, in the default check and in that of a preset: more take longer
+QUICK_IMAGES, MOST_IMAGES = 8, 32  # at once, at most, in the default check and in that of a preset: more take longer
 TURNS = 2  # of the loop over microbatches
+PARTS = AUGMENTATION, GRADIENTS, UPDATE, EVALUATION, LOOP = (
+    "augmentation", "forward, loss and backward", "clipping, update and average", "evaluation",
+    "loop over microbatches",
+)  # fmt: skip
 BLOCKS = 2  # encoder blocks: one in the middle, and the last, which may be of another kind
 
 
@@ -43,11 +47,14 @@ BLOCKS = 2  # encoder blocks: one in the middle, and the last, which may be of a
 class Piece:
     """A part of a training step or of an evaluation; `build` returns a function and its arguments."""
 
-    name: str
+    part: str  # of PARTS
     build: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]]
     note: str  # preset, sizes and precision
     target: str = TARGET
-    short_runs: bool = True  # whether there are short runs of operations to compare; a loop is a single operation
+
+    @property
+    def name(self) -> str:
+        return f"compiled: {self.part}"
 
 
 def pieces(config: Config, seed: int, images: int | None = None, blocks: int | None = None) -> list[Piece]:
@@ -57,8 +64,8 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
     """
     every = config.model.layers
     config = replace(config, model=replace(config.model, layers=every if blocks is None else min(blocks, every)))
-    count = images or microbatch(config, QUICK)
-    number = min(microbatches(config), TURNS * default_concurrency(jax.default_backend()))  # in the loop
+    count = images or microbatch(config, QUICK_IMAGES)
+    looped = min(microbatches(config), TURNS * default_concurrency(jax.default_backend()))  # microbatches
     shallow = replace(config, model=replace(config.model, layers=min(BLOCKS, config.model.layers)))
 
     def note(model: ViT, images: int) -> str:
@@ -105,22 +112,13 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         return _named(evaluate, *evaluate.returns), (params(), jnp.asarray(x), jnp.asarray(labels))
 
     def loop() -> Any:
-        step = replace(step_of(shallow, jax.default_backend()), accumulate=number)
-        arguments = params(shallow.network), *augmented(step, number * count)
+        step = replace(step_of(shallow, jax.default_backend()), accumulate=looped)
+        arguments = params(shallow.network), *augmented(step, looped * count)
         return _named(step.loss_and_grads, "loss", "gradient"), arguments
 
-    found = [
-        Piece(f"compiled: {name}", build, note(config.model, count))
-        for name, build in (
-            ("augmentation", augmentation), ("forward, loss and backward", gradients),
-            ("clipping, update and average", update), ("evaluation", evaluation),
-        )
-    ]  # fmt: skip
-    if number > 1:
-        found.append(
-            Piece("compiled: loop over microbatches", loop, note(shallow.model, number * count), short_runs=False)
-        )
-    return found
+    builders = zip(PARTS, (augmentation, gradients, update, evaluation), strict=False)
+    found = [Piece(part, build, note(config.model, count)) for part, build in builders]
+    return [*found, Piece(LOOP, loop, note(shallow.model, looped * count))] if looped > 1 else found
 
 
 def microbatches(config: Config) -> int:
@@ -149,7 +147,7 @@ def compiled_result(
         compared = compare(f, *args, jit=jit)
         tensors = [_tensor(piece.name, row) for row in compared]
         found = [locate(f, *args, jit=jit)] if any(row.differs for row in compared) else []
-        if regions and piece.short_runs and not found:
+        if regions and piece.part != LOOP and not found:  # a loop is a single operation
             found += compare_regions(f, *args, jit=jit)
             found += compare_regions(f, *args, jit=jit, offset=REGION // 2) if not found else []
     version = f"miscompiled by XLA of jaxlib {jax.lib.__version__}, so install another release"

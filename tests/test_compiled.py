@@ -18,7 +18,7 @@ from jax.interpreters import mlir
 
 import gradcheck
 from benchmarks.backend import squared_lengths
-from checks.compiled import MOST, QUICK, compiled_result, microbatch, pieces
+from checks.compiled import LOOP, MOST_IMAGES, PARTS, QUICK_IMAGES, Piece, compiled_result, microbatch, pieces
 from checks.page import Report, to_html, to_json
 from checks.report import findings
 from tests.tiny_runs import ROOT
@@ -181,28 +181,32 @@ def test_what_drowns_in_the_rounding_of_half_precision_is_seen_in_a_short_run() 
     assert "reduce_sum" in [c.operation for c in compare_regions(f, x, jit=compiler, size=6)]
 
 
-@pytest.mark.parametrize("number", range(5))
+def piece_of(part: str, *overrides: str) -> Piece:
+    return next(piece for piece in pieces(load_config("demo", [*SMALL, *overrides]), 0) if piece.part == part)
+
+
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_every_part_of_a_step_agrees_with_its_operations(number: int, dtype: str) -> None:
-    config = load_config("demo", [*SMALL, f"model.dtype={dtype}", "train.batch_size=12", "train.accumulate=3"])
-    result = compiled_result(pieces(config, 0)[number], 0, regions=False)
+def test_every_part_of_a_step_agrees_with_its_operations(part: str, dtype: str) -> None:
+    piece = piece_of(part, f"model.dtype={dtype}", "train.batch_size=12", "train.accumulate=3")
+    result = compiled_result(piece, 0, regions=False)
     assert result.verdict == PASS, result.wrong
     assert all(tensor.scale > 0 for tensor in result.tensors), "zeros would agree with anything"
-    assert result.note == f"demo, 1 of 1 block, {12 if number == 4 else 4} images, {dtype}"
+    assert result.note == f"demo, 1 of 1 block, {12 if part == LOOP else 4} images, {dtype}"
 
 
 def test_a_loop_that_is_miscompiled_is_named_and_there_is_none_of_one_turn() -> None:
-    piece = pieces(load_config("demo", [*SMALL, "train.accumulate=2"]), 0)[4]
-    result = compiled_result(piece, 0, regions=False, jit=substitute_compiler("scan"))
+    result = compiled_result(piece_of(LOOP, "train.accumulate=2"), 0, regions=False, jit=substitute_compiler("scan"))
     assert result.verdict == WRONG
     assert result.wrong[0].diagnosis.partition(": ")[2].startswith("scan (training/step.py:")
-    assert len(pieces(load_config("demo", [*SMALL, "train.accumulate=1"]), 0)) == 4
+    of_one_turn = pieces(load_config("demo", [*SMALL, "train.accumulate=1"]), 0)
+    assert [piece.part for piece in of_one_turn] == [part for part in PARTS if part != LOOP]
 
 
 def test_a_preset_is_compared_with_the_microbatch_that_it_trains_with() -> None:
     recipe = load_config("tiny_imagenet_cpu")
-    assert (microbatch(recipe, QUICK), microbatch(recipe, MOST)) == (8, 16)
-    assert microbatch(load_config("tiny_imagenet_cpu", ["train.accumulate=1"]), MOST) == 32
+    assert (microbatch(recipe, QUICK_IMAGES), microbatch(recipe, MOST_IMAGES)) == (8, 16)
+    assert microbatch(load_config("tiny_imagenet_cpu", ["train.accumulate=1"]), MOST_IMAGES) == 32
 
 
 def test_an_update_of_the_head_alone_agrees_with_its_operations() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from checks.commands.invocation import Invocation
-from checks.compiled import MOST, compiled_results, microbatch, pieces
+from checks.compiled import MOST_IMAGES, compiled_results, microbatch, pieces
 from checks.full_size import Point, full_size_layer_cases, stage_cases
 from checks.mae_cases import mae_case
 from checks.precision import compare_precisions, precision_lines
@@ -39,7 +39,7 @@ def _results(call: Invocation, point: Point) -> Iterator[CaseResult]:
     else:
         for cases, plan in ((full_size_layer_cases(point), layers), (stage_cases(point), stages)):
             yield from call.check_in_parallel(call.selected(cases), plan)
-    images = max(call.args.batch, microbatch(point.config, MOST))
+    images = max(call.args.batch, microbatch(point.config, MOST_IMAGES))
     chosen = call.selected(pieces(point.config, call.args.seed, images))
     yield from compiled_results(chosen, call.args.seed, regions=True)
 
