@@ -31,6 +31,7 @@ from checks.compiled import AUGMENTATION, EVALUATION, GRADIENTS, PARTS, compiled
 from common.command import run_command
 from common.files import replace_text
 from common.paths import named_path, require_writable
+from common.text import counted
 from training.arguments import CommandParser
 from training.config import load_config
 from training.device import CHOICES, choose_device, describe_device
@@ -132,13 +133,18 @@ def main(argv: Sequence[str]) -> int:
         rows.append(Program(name, part, worst, allowed, result.verdict, diagnosis))
     known = {name: [asdict(c) for c in wrong] for name, wrong in known_bugs()} if not args.only else {}
     for name, wrong in known.items():
-        print(f"known elsewhere: {name}: {'wrong in this release' if wrong else 'right'}")
-    count = sum(row.verdict != PASS for row in rows)
-    print(f"{len(rows)} programs of this project, {count or 'none'} miscompiled")
+        print(f"known elsewhere: {name}: {'wrong' if wrong else 'right'}")
+    print(tally(rows))
     if args.json:
         found = Findings(jax.__version__, jax.lib.__version__, describe_device(device), rows, known)
         replace_text(args.json, json.dumps(asdict(found), indent=1) + "\n")
-    return 1 if count else 0
+    return 0 if all(row.verdict == PASS for row in rows) else 1
+
+
+def tally(rows: Sequence[Program]) -> str:
+    """How many programs there are, and how many are wrong."""
+    wrong = sum(row.verdict != PASS for row in rows)
+    return f"{counted(len(rows), 'program')} of this project, {wrong or 'none'} miscompiled"
 
 
 def results(only: str = "") -> Iterator[tuple[str, CaseResult]]:

@@ -4,9 +4,9 @@
 
 A release is a version of JAX, which is installed for this Python, or after `PYTHON:` for another one. Each gets an
 environment of its own in FOLDER, with what requirements.txt asks for besides, and its findings are kept there, too: a
-release that was done is not done again unless its file is removed, and one that was interrupted begins anew. At the
-end the table is printed in Markdown and written to FOLDER/table.md. In it is, for each program, the largest difference
-from its operations one by one, relative to the largest number of its tensor.
+release that was done is not done again unless its file is removed, and one that was interrupted begins anew.
+FOLDER/table.md is a table in Markdown: for each program the largest difference from its operations one by one,
+relative to the largest number of its tensor.
 
 Exit code: 0 no program of this project is miscompiled by any of the releases, 1 one is.
 """
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.backend import Findings
+from benchmarks.backend import Findings, tally
 from common.command import run_command
 from common.documents import read_json
 from common.errors import UserError
@@ -45,9 +45,10 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     args.folder.mkdir(parents=True, exist_ok=True)
     found = {release: examine(release, args.folder, args.only) for release in args.releases}
-    text = table(found)
-    replace_text(args.folder / "table.md", text)
-    print(text, end="")
+    replace_text(args.folder / "table.md", table(found))
+    for release, findings in found.items():
+        print(f"JAX {release.version}: {tally(findings.programs)}")
+    print(f"table: {args.folder / 'table.md'}")
     verdicts = [program.verdict for findings in found.values() for program in findings.programs]
     return 0 if verdicts == [PASS] * len(verdicts) else 1
 
