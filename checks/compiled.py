@@ -116,8 +116,8 @@ def pieces(config: Config, seed: int, images: int | None = None, blocks: int | N
         arguments = params(shallow.network), *augmented(step, looped * count)
         return _named(step.loss_and_grads, "loss", "gradient"), arguments
 
-    builders = zip(PARTS, (augmentation, gradients, update, evaluation), strict=False)
-    found = [Piece(part, build, note(config.model, count)) for part, build in builders]
+    builders = {AUGMENTATION: augmentation, GRADIENTS: gradients, UPDATE: update, EVALUATION: evaluation}
+    found = [Piece(part, build, note(config.model, count)) for part, build in builders.items()]
     return [*found, Piece(LOOP, loop, note(shallow.model, looped * count))] if looped > 1 else found
 
 
