@@ -8,6 +8,7 @@ python evaluate.py --weights raw                the parameters themselves, not t
 python evaluate.py RUN data.root=DIR            the data have moved since the run was trained
 python evaluate.py RUN data.holdout=0           the official validation images, where a slice was held out
 python evaluate.py RUN data.val_folder=test     another folder of an image folder
+python evaluate.py RUN --training-images 1000   so many of the images it was trained on: what does it know by heart?
 """
 
 import argparse
@@ -25,13 +26,14 @@ import vit_environment  # noqa: F401  # first of all: it looks for the packages 
 
 import numpy as np
 
+from common.argument_types import at_least
 from common.command import run_command
 from common.errors import UserError
 from common.files import replace_text
 from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
 from common.progress import announced
-from common.text import shorten
+from common.text import counted, shorten
 from data.dataset import Dataset
 from training.arguments import CommandParser, add_run_arguments, run_and_overrides
 from training.chosen_run import choose_run
@@ -82,7 +84,9 @@ def main(argv: Sequence[str]) -> int:
     same_folder = config.data.val_folder == run.read_config().data.val_folder
     if dataset.fingerprint != classes.fingerprint != UNKNOWN and same_folder:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
-    images = describe_validation(dataset)
+    numbers, images = np.arange(len(dataset.val.labels)), describe_validation(dataset)
+    if args.training_images:
+        dataset, numbers, images = with_training_images(dataset, args.training_images)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
     as_trained = dataset._replace(mean=classes.mean, std=classes.std)
     evaluator = build_evaluator(config, as_trained, in_detail=bool(args.html or args.csv))
@@ -96,6 +100,7 @@ def main(argv: Sequence[str]) -> int:
         "checkpoint": trained.checkpoint.name,
         "weights": trained.weights,
         "step": trained.step,
+        "split": "train" if args.training_images else "val",
         "holdout": dataset.held_out,
     }
     if config.autoencoder:
@@ -103,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:  # first: printing may end early, as in `evaluate.py | head`
         replace_text(args.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     if args.csv:
-        replace_text(args.csv, as_csv(result, classes))
+        replace_text(args.csv, as_csv(result, classes, numbers))
     if args.html:
         trained = replace(trained, classes=classes)  # the page names them as the terminal does
         material = Material(trained, result, report, dataset.val, images, describe_device(device), seconds)
@@ -124,6 +129,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", type=named_path, help="write all classes and pairs to FILE")
     parser.add_argument("--csv", metavar="FILE", type=named_path, help="write a line for each image to FILE")
     parser.add_argument("--html", metavar="FILE", type=named_path, help="write a page with figures to FILE")
+    parser.add_argument(
+        "--training-images", metavar="N", type=at_least(1), help="evaluate on so many of them, without augmentation"
+    )
     parser.add_argument("--device", choices=CHOICES, default="auto", help="where to compute (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_intermixed_args(argv)
@@ -131,6 +139,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     if len(set(files)) < len(files):
         parser.error("--json, --csv and --html: name a file for each")
     args.run, args.overrides = run_and_overrides(parser, args.arguments)
+    if args.training_images:
+        for option in ("data.holdout", "data.val_folder"):
+            if any(text.startswith(f"{option}=") for text in args.overrides):
+                parser.error(f"--training-images: {option} chooses validation images; leave one of the two out")
     return args
 
 
@@ -150,6 +162,20 @@ def check_holdout(trained: Trained, chosen: float) -> None:
             f"data.holdout={chosen:g}: {trained.run.path} was trained with data.holdout={own:g}, so it knows "
             "images of that slice; leave the option out, or set data.holdout=0 for the official validation images"
         )
+
+
+def with_training_images(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray, str]:
+    """The data set with `count` of its training images as `val`, their numbers, int (count,), and what they are.
+
+    They are drawn at random, always the same ones. Raises UserError if there are not so many.
+    """
+    available = len(dataset.train.labels)
+    if count > available:
+        raise UserError(f"--training-images {count}: there are only {available:,}; ask for so many, or fewer")
+    chosen = np.random.default_rng(0).permutation(available) < count
+    of = f"{count:,} of " if count < available else ""
+    described = f"{of}{counted(available, 'training image')} without augmentation"
+    return dataset._replace(val=dataset.train.select(chosen)), np.flatnonzero(chosen), described
 
 
 def matched_classes(trained: Trained, dataset: Dataset) -> Classes:
@@ -220,14 +246,17 @@ def make_report(result: Evaluation, classes: Classes) -> dict[str, Any]:
     }
 
 
-def as_csv(result: Evaluation, classes: Classes) -> str:
-    """A line for each image: its number among the validation images, its class, the first guess and its probability."""
+def as_csv(result: Evaluation, classes: Classes, numbers: np.ndarray) -> str:
+    """A line for each image: its number among all of its split, its class, the first guess and its probability.
+
+    numbers: int (n,), of the images of the result.
+    """
     assert result.probabilities is not None
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["number", "wnid", "name", "predicted_wnid", "predicted", "probability"])
-    for number, found in enumerate(zip(result.labels, result.predicted, result.probabilities, strict=True)):
-        label, guess, probability = found
+    rows = zip(numbers, result.labels, result.predicted, result.probabilities, strict=True)
+    for number, label, guess, probability in rows:
         named = [text for c in (label, guess) for text in (classes.class_ids[c], classes.class_names[c])]
         writer.writerow([number, *named, f"{probability:.6g}"])
     return file.getvalue()

@@ -1,9 +1,11 @@
 """evaluate.py as it is used: its figures agree with each other and with the training's, and bad input is one line."""
 
+import csv
 import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,43 @@ def test_other_batches_give_the_same_figures(call: Call, finished: Path, tmp_pat
     one, other = read(tmp_path / "16.json"), read(tmp_path / "5.json")
     assert one.pop("loss") == pytest.approx(other.pop("loss"), rel=1e-5)
     assert one == other
+
+
+def test_training_images_are_evaluated_as_they_are(call: Call, finished: Path, tmp_path: Path) -> None:
+    """All of them, and a part, whose lines in the table are those of the same images in the table of all."""
+    told = []
+    for count in (48, 10):
+        files = ("--json", f"{count}.json", "--csv", f"{count}.csv")
+        ended = call(evaluate.main, finished, "--training-images", count, *files, "--device", "cpu")
+        assert (ended.code, ended.err) == (0, "")
+        told.append(re.findall("^on (.*), cpu", ended.out, re.MULTILINE))
+    assert told == [["48 training images without augmentation"], ["10 of 48 training images without augmentation"]]
+    every, some = (list(csv.reader((tmp_path / f"{count}.csv").read_text().splitlines())) for count in (48, 10))
+    assert [int(row[0]) for row in every[1:]] == list(range(48))
+    assert len(some) == 11
+    for row in some[1:]:
+        assert row[:5] == every[1 + int(row[0])][:5]
+    report = read(tmp_path / "10.json")
+    assert (report["images"], report["split"]) == (10, "train")
+    call(evaluate.main, finished, "--json", "val.json", "--device", "cpu")
+    assert read(tmp_path / "val.json")["split"] == "val"
+    assert set(Counter(row[1] for row in every[1:]).values()) == {4}
+
+
+def test_training_images_that_are_not_there_or_no_choice(
+    call: Call, finished: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(
+        call(evaluate.main, finished, "--training-images", 49), "^error: --training-images 49: there are only 48;"
+    )
+    for arguments, message in (
+        (("0",), "0 is less than 1"),
+        (("9", "data.holdout=0"), "data.holdout chooses validation"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            call(evaluate.main, finished, "--training-images", *arguments)
+        assert caught.value.code == 2
+        assert message in capfd.readouterr().err
 
 
 def test_a_report_by_hand() -> None:
