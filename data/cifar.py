@@ -57,6 +57,7 @@ def cifar_source(version: Version, file: WebFile) -> Source:
         load=load,
         download=Archive(file, version.place.folder, check=load),
         known=Known(size=(SIDE, SIDE), channels=3, classes=version.labels[-1]),
+        in_memory=True,
     )
 
 

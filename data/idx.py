@@ -66,6 +66,7 @@ def idx_source(
         load=load,
         download=Files(files, place.folder, check=load),
         known=Known(size=(28, 28), channels=1, classes=len(class_names)),
+        in_memory=True,
     )
 
 

@@ -81,6 +81,7 @@ class Source(NamedTuple):
             a tenth of them is (data/holdout.py).
         validated_on: of data with several folders to validate on: `load` for one of them, by its name.
         list_files: of data that are files of images: these, with their labels. Raises DataError, as `load` does.
+        in_memory: it is read as a whole, so there is no cache, and no broken image to leave out.
     """
 
     folder: str
@@ -91,3 +92,4 @@ class Source(NamedTuple):
     split_by_content: bool = False
     validated_on: Callable[[str], Load] | None = None
     list_files: Callable[[Path], Listing] | None = None
+    in_memory: bool = False

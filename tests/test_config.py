@@ -303,6 +303,11 @@ def test_values_that_do_not_fit_together(override: str, section: str) -> None:
             "tiny_imagenet", "augment.mixup=0.4 augment.mix_probability=0", "augment.mix_probability=0.0",
             "augment.mix_probability",
         ),
+        ("mnist", "data.cache=DIR", "data.name=mnist", "data.name to one that consists of image files"),
+        (
+            "demo", "data.broken=skip data.name=cifar100", "data.name=cifar100",
+            "data.name to one that consists of image files",
+        ),
         ("ladder_0", "model.heads=2", "model.layers=0", "model.layers"),
         ("demo", "model.drop_path_rule=constant", "model.drop_path=0.0", "model.drop_path"),
         ("demo", "mae.decoder_dim=64", "mae.mask=null", "mae.mask, such as mae.mask=0.75"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from common.errors import ConfigError
+from data.registry import SOURCES
 from training.fields import as_written
 from training.options import MAEConfig
 
@@ -79,6 +80,12 @@ RULES = (
     Rule(("model.head_weights",), ("mae.mask",), lambda mask: mask is None, "mae.mask=null"),
     Rule(("model.drop_path_rule",), ("model.drop_path",), _any_set, "model.drop_path"),
     Rule(tuple(f"mae.{name}" for name in OF_DECODER), ("mae.mask",), _any_set, "mae.mask, such as mae.mask=0.75"),
+    Rule(
+        ("data.cache", "data.broken"),
+        ("data.name",),
+        lambda name: not SOURCES[name].in_memory,
+        "data.name to one that consists of image files",
+    ),
     Rule(
         ("train.share_optimizer",),
         ("train.devices", "train.distributed"),
