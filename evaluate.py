@@ -34,7 +34,7 @@ from common.interrupt import in_thread, leaving_at_once
 from common.paths import named_path, require_writable
 from common.progress import announced
 from common.text import counted, shorten
-from data.dataset import Dataset
+from data.dataset import Dataset, Split
 from training.arguments import CommandParser, add_run_arguments, run_and_overrides
 from training.chosen_run import choose_run
 from training.classes import UNKNOWN, short_names
@@ -84,11 +84,9 @@ def main(argv: Sequence[str]) -> int:
     same_folder = config.data.val_folder == run.read_config().data.val_folder
     if dataset.fingerprint != classes.fingerprint != UNKNOWN and same_folder:
         print(f"warning: {config.data.folder}: not the images that {run.path} was trained with", file=sys.stderr)
-    numbers, images = np.arange(len(dataset.val.labels)), describe_validation(dataset)
-    if args.training_images:
-        dataset, numbers, images = with_training_images(dataset, args.training_images)
+    split, numbers, images = chosen_images(dataset, args.training_images)
     print(f"{trained.description}\non {images}, {describe_device(device)}")
-    as_trained = dataset._replace(mean=classes.mean, std=classes.std)
+    as_trained = dataset._replace(val=split, mean=classes.mean, std=classes.std)
     evaluator = build_evaluator(config, as_trained, in_detail=bool(args.html or args.csv))
     with leaving_at_once("interrupted"), announced("compiling"):
         in_thread(lambda: evaluator.probe(trained.params))
@@ -111,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
         replace_text(args.csv, as_csv(result, classes, numbers))
     if args.html:
         trained = replace(trained, classes=classes)  # the page names them as the terminal does
-        material = Material(trained, result, report, dataset.val, images, describe_device(device), seconds)
+        material = Material(trained, result, report, split, images, describe_device(device), seconds)
         with leaving_at_once("interrupted"), announced("drawing"):
             drawn = in_thread(lambda: as_html(material))
         replace_text(args.html, drawn)
@@ -164,18 +162,21 @@ def check_holdout(trained: Trained, chosen: float) -> None:
         )
 
 
-def with_training_images(dataset: Dataset, count: int) -> tuple[Dataset, np.ndarray, str]:
-    """The data set with `count` of its training images as `val`, their numbers, int (count,), and what they are.
+def chosen_images(dataset: Dataset, count: int | None) -> tuple[Split, np.ndarray, str]:
+    """What to evaluate on, the numbers of these images in their split, int (n,), and what they are in words.
 
-    They are drawn at random, always the same ones. Raises UserError if there are not so many.
+    All validation images; with a `count`, so many training images, drawn at random, always the same ones. Raises
+    UserError if there are not so many.
     """
+    if count is None:
+        return dataset.val, np.arange(len(dataset.val.labels)), describe_validation(dataset)
     available = len(dataset.train.labels)
     if count > available:
         raise UserError(f"--training-images {count}: there are only {available:,}; ask for so many, or fewer")
     chosen = np.random.default_rng(0).permutation(available) < count
     of = f"{count:,} of " if count < available else ""
     described = f"{of}{counted(available, 'training image')} without augmentation"
-    return dataset._replace(val=dataset.train.select(chosen)), np.flatnonzero(chosen), described
+    return dataset.train.select(chosen), np.flatnonzero(chosen), described
 
 
 def matched_classes(trained: Trained, dataset: Dataset) -> Classes:
